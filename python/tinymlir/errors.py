@@ -1,0 +1,31 @@
+"""The one exception that users see, and how it prints."""
+
+from __future__ import annotations
+
+
+class TinymlirError(Exception):
+    """Something the user can act on.
+
+    Args:
+        message: what is wrong, in one clause.
+        file: the input that it is wrong with.
+        node: the node, layer or option within that input.
+        hint: what to do about it.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        file: str | None = None,
+        node: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message, self.file, self.node, self.hint = message, file, node, hint
+
+    def __str__(self) -> str:
+        where = f"{self.file}: " if self.file else ""
+        node = f"node '{self.node}': " if self.node else ""
+        hint = f"; {self.hint}" if self.hint else ""
+        return f"{where}{node}{self.message}{hint}"

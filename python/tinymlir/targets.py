@@ -1,0 +1,197 @@
+"""The machines that we generate code for, as data.
+
+Costs are cycles per instruction class in zero-wait-state memory, from each
+core's technical reference manual; they price schedules and give ``profile``
+its modelled cycles. ``None`` means the core lacks the instruction.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tinymlir.errors import TinymlirError
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Cycles per instruction class.
+
+    ``branch_taken`` includes the pipeline refill; ``load`` is a load whose
+    result the next instruction uses.
+    """
+
+    alu: int = 1
+    mul: int = 1
+    mul_long: int | None = 1
+    mac: int | None = 1
+    dual_mac: int | None = None
+    divide: int | None = None
+    load: int = 2
+    store: int = 1
+    load_multiple_extra: int = 1
+    branch_taken: int = 2
+    branch_not_taken: int = 1
+    call: int = 3
+
+
+@dataclass(frozen=True)
+class Target:
+    """One core: how LLVM names it, what it can do, what that costs.
+
+    ``extensions`` holds the ISA facts that passes ask for: ``mul-long`` (a
+    32 × 32 → 64 multiply), ``divide``, ``unaligned`` (word loads at any
+    address), ``dsp`` (SMLAD and friends), ``mve`` (Helium).
+    """
+
+    name: str
+    triple: str
+    cpu: str
+    features: str
+    abi: str
+    extensions: tuple[str, ...]
+    costs: Costs
+    notes: str
+    unicorn: str | None = None
+    qemu: str | None = None
+    pointer_bits: int = 32
+    zig_target: str | None = None
+    zig_cpu: str | None = None
+
+    def has(self, extension: str) -> bool:
+        return extension in self.extensions
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def _thumb(name: str, arch: str, zig_cpu: str, **kwargs: Any) -> Target:
+    return Target(
+        name=name,
+        triple=f"{arch}-none-eabi",
+        cpu=name,
+        abi="aapcs",
+        zig_target="thumb-freestanding-eabi",
+        zig_cpu=zig_cpu,
+        **kwargs,
+    )
+
+
+_ARMV7M = ("mul-long", "divide", "unaligned")
+
+TARGETS: dict[str, Target] = {
+    t.name: t
+    for t in (
+        _thumb(
+            "cortex-m0",
+            "thumbv6m",
+            "cortex_m0",
+            features="",
+            extensions=(),
+            # Cortex-M0 TRM (DDI 0432C), table 3-1; single-cycle multiplier option.
+            costs=Costs(mul_long=None, mac=None, load=2, store=2, branch_taken=3, call=4),
+            notes="Thumb-1: no long multiply, no divide, aligned loads only",
+            unicorn="cortex-m0",
+            qemu="mps2-an385",
+        ),
+        _thumb(
+            "cortex-m3",
+            "thumbv7m",
+            "cortex_m3",
+            features="",
+            extensions=_ARMV7M,
+            # Cortex-M3 TRM (DDI 0337H), table 3-1; UMULL/SMLAL take 3 to 7 cycles.
+            costs=Costs(mul_long=5, mac=2, divide=7, branch_taken=3, call=4),
+            notes="MLA, no DSP extension",
+            unicorn="cortex-m3",
+            qemu="mps2-an385",
+        ),
+        _thumb(
+            "cortex-m4",
+            "thumbv7em",
+            "cortex_m4",
+            features="+dsp",
+            extensions=(*_ARMV7M, "dsp"),
+            # Cortex-M4 TRM (DDI 0439B), tables 3-1 and 3-2.
+            costs=Costs(dual_mac=1, divide=7, branch_taken=3, call=4),
+            notes="SMLAD: two 16-bit MACs in a cycle",
+            unicorn="cortex-m4",
+            qemu="mps2-an386",
+        ),
+        _thumb(
+            "cortex-m7",
+            "thumbv7em",
+            "cortex_m7",
+            features="+dsp",
+            extensions=(*_ARMV7M, "dsp"),
+            # Dual issue is not in the table: these are latencies per instruction.
+            costs=Costs(dual_mac=1, divide=8, load=1, branch_taken=1, call=2),
+            notes="dual issue, branch predictor; the cost table prices one instruction at a time",
+            unicorn="cortex-m7",
+            qemu="mps2-an500",
+        ),
+        _thumb(
+            "cortex-m33",
+            "thumbv8m.main",
+            "cortex_m33",
+            features="+dsp",
+            extensions=(*_ARMV7M, "dsp"),
+            costs=Costs(dual_mac=1, divide=6, load=1, branch_taken=2, call=3),
+            notes="SMLAD, some dual issue",
+            unicorn="cortex-m33",
+            qemu="mps2-an505",
+        ),
+        _thumb(
+            "cortex-m55",
+            "thumbv8.1m.main",
+            "cortex_m55",
+            features="+dsp,+mve",
+            extensions=(*_ARMV7M, "dsp", "mve"),
+            costs=Costs(dual_mac=1, divide=6, load=1, branch_taken=2, call=3),
+            notes="Helium (MVE); simulated by QEMU only",
+            unicorn=None,
+            qemu="mps3-an547",
+        ),
+        Target(
+            name="rv32imc",
+            triple="riscv32-unknown-elf",
+            cpu="generic-rv32",
+            features="+m,+c",
+            abi="ilp32",
+            extensions=("mul-long", "divide"),
+            # CV32E40P user manual, "Pipeline details": loads 1 (2 when used at once),
+            # mulh 5, taken branch 3, jump 2.
+            costs=Costs(mul_long=5, mac=None, divide=35, branch_taken=3, call=2),
+            notes="mul/mulh; costs of a CV32E40P",
+            unicorn="riscv32",
+            qemu="virt",
+            zig_target="riscv32-freestanding-none",
+            zig_cpu="generic_rv32+m+c",
+        ),
+        Target(
+            name="host",
+            triple="",
+            cpu="",
+            features="",
+            abi="",
+            extensions=("mul-long", "divide", "unaligned"),
+            costs=Costs(),
+            notes="this machine, in process: what accuracy is evaluated on",
+            pointer_bits=64,
+        ),
+    )
+}
+
+
+def get_target(name: str) -> Target:
+    """The target called ``name``.
+
+    Raises:
+        TinymlirError: with the nearest name, where there is none of that name.
+    """
+    if name in TARGETS:
+        return TARGETS[name]
+    near = difflib.get_close_matches(name, TARGETS, n=1)
+    hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(TARGETS)}"
+    raise TinymlirError(f"unknown target '{name}'", hint=hint)
