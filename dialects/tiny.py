@@ -1,7 +1,6 @@
 """The ``tiny`` dialect: what quantised microcontroller code needs and upstream lacks."""
 
-from __future__ import annotations
-
+# No `from __future__ import annotations` here: the bindings read the annotations as types.
 from tinymlir.bindings import ext, ir
 
 I8 = ir.IntegerType[8]
