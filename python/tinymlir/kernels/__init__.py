@@ -1,0 +1,1 @@
+"""Kernels: how a layer on tensors becomes loops on memrefs."""

@@ -1,0 +1,65 @@
+"""What passes ask of linalg ops and tensor constants."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from tinymlir.bindings import ir, linalg
+
+
+def is_linalg(op: ir.Operation) -> bool:
+    return op.name.startswith("linalg.") and linalg.get_indexing_maps(op) is not None
+
+
+def indexing_maps(op: ir.Operation) -> list[ir.AffineMap]:
+    """Indexing maps of a linalg op, named or generic, one per operand."""
+    return [attribute.value for attribute in linalg.get_indexing_maps(op)]
+
+
+def iteration_space(op: ir.Operation) -> list[int]:
+    """Extents of the loops of a statically shaped linalg op."""
+    extents: dict[int, int] = {}
+    maps = indexing_maps(op)
+    for operand, affine_map in zip(op.operands, maps, strict=True):
+        if not isinstance(operand.type, ir.RankedTensorType):
+            continue
+        for size, expr in zip(operand.type.shape, affine_map.results, strict=True):
+            if isinstance(expr, ir.AffineDimExpr):
+                extents[expr.position] = size
+    return [extents[d] for d in range(maps[0].n_dims)]
+
+
+def macs_of(op: ir.Operation) -> int:
+    """Multiply-accumulates of a contraction or convolution, padding included; else 0."""
+    if "pooling" in op.name or not is_linalg(op):
+        return 0
+    if linalg.isa_contraction_op(op) or linalg.isa_convolution_op(op):
+        return prod(iteration_space(op))
+    return 0
+
+
+def constant_array(value: ir.Value) -> np.ndarray | None:
+    """The elements of a tensor constant, or None where ``value`` is not one.
+
+    A ``linalg.broadcast`` or ``linalg.fill`` is not looked through.
+    """
+    if isinstance(value, ir.BlockArgument) or value.owner.operation.name != "arith.constant":
+        return None
+    if not isinstance(value.type, ir.RankedTensorType):
+        return None
+    attribute = value.owner.operation.attributes["value"]
+    if attribute.is_splat:
+        element = attribute.get_splat_value().value
+        width = ir.IntegerType(value.type.element_type).width
+        return np.full(value.type.shape, element, dtype=f"int{width}")
+    return np.array(attribute)
+
+
+def constant_scalar(value: ir.Value) -> int | None:
+    """The value of a scalar integer or index constant, or None."""
+    if isinstance(value, ir.BlockArgument) or value.owner.operation.name != "arith.constant":
+        return None
+    attribute = value.owner.operation.attributes["value"]
+    return attribute.value if isinstance(attribute, ir.IntegerAttr) else None
