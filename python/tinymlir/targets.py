@@ -16,10 +16,15 @@ from tinymlir.errors import TinymlirError
 
 @dataclass(frozen=True)
 class Costs:
-    """Cycles per instruction class.
+    """Cycles per instruction class (docs/cycle-models.md has the sources).
 
-    ``branch_taken`` includes the pipeline refill; ``load`` is a load whose
-    result the next instruction uses.
+    ``load`` is a single load by itself, ``load_after_load`` a load or store
+    right after a load that it does not depend on, ``load_use_stall`` what is
+    added when the next instruction reads what was loaded. A load or store of n
+    registers takes ``load`` + (n - 1) · ``load_multiple_extra``. ``branch_taken``
+    includes the pipeline refill. ``vector`` is a Helium instruction, and
+    ``vector_overlapped`` one that follows a Helium instruction of the other kind
+    (memory or arithmetic).
     """
 
     alu: int = 1
@@ -29,11 +34,27 @@ class Costs:
     dual_mac: int | None = None
     divide: int | None = None
     load: int = 2
+    load_after_load: int | None = None
+    load_use_stall: int = 0
     store: int = 1
     load_multiple_extra: int = 1
     branch_taken: int = 2
     branch_not_taken: int = 1
     call: int = 3
+    vector: int | None = None
+    vector_overlapped: int | None = None
+
+
+@dataclass(frozen=True)
+class MemoryMap:
+    """Where the simulated machine has its memories: (first address, bytes) of each.
+
+    ``vectors`` is where the core looks for its vector table, if not at the start of flash.
+    """
+
+    flash: tuple[int, int]
+    ram: tuple[int, int]
+    vectors: int | None = None
 
 
 @dataclass(frozen=True)
@@ -41,7 +62,7 @@ class Target:
     """One core: how LLVM names it, what it can do, what that costs.
 
     ``extensions`` holds the ISA facts that passes ask for: ``mul-long`` (a
-    32 × 32 → 64 multiply), ``divide``, ``unaligned`` (word loads at any
+    32 by 32 to 64 bit multiply), ``divide``, ``unaligned`` (word loads at any
     address), ``dsp`` (SMLAD and friends), ``mve`` (Helium).
     """
 
@@ -55,6 +76,7 @@ class Target:
     notes: str
     unicorn: str | None = None
     qemu: str | None = None
+    memory: MemoryMap | None = None
     pointer_bits: int = 32
     zig_target: str | None = None
     zig_cpu: str | None = None
@@ -78,6 +100,15 @@ def _thumb(name: str, arch: str, zig_cpu: str, **kwargs: Any) -> Target:
     )
 
 
+_MIB = 1 << 20
+_MPS2 = MemoryMap(flash=(0x0000_0000, 4 * _MIB), ram=(0x2000_0000, 4 * _MIB))
+# The secure aliases, as these machines start in secure state.
+_MPS2_SECURE = MemoryMap(flash=(0x1000_0000, 4 * _MIB), ram=(0x3800_0000, 4 * _MIB))
+_MPS3_SECURE = MemoryMap(
+    flash=(0x1100_0000, 2 * _MIB), ram=(0x3100_0000, 4 * _MIB), vectors=0x1000_0000
+)
+_RISCV_VIRT = MemoryMap(flash=(0x8000_0000, 16 * _MIB), ram=(0x8100_0000, 16 * _MIB))
+
 _ARMV7M = ("mul-long", "divide", "unaligned")
 
 TARGETS: dict[str, Target] = {
@@ -94,6 +125,7 @@ TARGETS: dict[str, Target] = {
             notes="Thumb-1: no long multiply, no divide, aligned loads only",
             unicorn="cortex-m0",
             qemu="mps2-an385",
+            memory=_MPS2,
         ),
         _thumb(
             "cortex-m3",
@@ -101,11 +133,12 @@ TARGETS: dict[str, Target] = {
             "cortex_m3",
             features="",
             extensions=_ARMV7M,
-            # Cortex-M3 TRM (DDI 0337H), table 3-1; UMULL/SMLAL take 3 to 7 cycles.
-            costs=Costs(mul_long=5, mac=2, divide=7, branch_taken=3, call=4),
+            # Cortex-M3 TRM (DDI 0337I), table 3-1; UMULL/SMLAL take 3 to 7 cycles.
+            costs=Costs(mul_long=5, mac=2, divide=7, load_after_load=1, branch_taken=3, call=3),
             notes="MLA, no DSP extension",
             unicorn="cortex-m3",
             qemu="mps2-an385",
+            memory=_MPS2,
         ),
         _thumb(
             "cortex-m4",
@@ -114,10 +147,11 @@ TARGETS: dict[str, Target] = {
             features="+dsp",
             extensions=(*_ARMV7M, "dsp"),
             # Cortex-M4 TRM (DDI 0439B), tables 3-1 and 3-2.
-            costs=Costs(dual_mac=1, divide=7, branch_taken=3, call=4),
+            costs=Costs(dual_mac=1, divide=7, load_after_load=1, branch_taken=3, call=3),
             notes="SMLAD: two 16-bit MACs in a cycle",
             unicorn="cortex-m4",
             qemu="mps2-an386",
+            memory=_MPS2,
         ),
         _thumb(
             "cortex-m7",
@@ -126,10 +160,11 @@ TARGETS: dict[str, Target] = {
             features="+dsp",
             extensions=(*_ARMV7M, "dsp"),
             # Dual issue is not in the table: these are latencies per instruction.
-            costs=Costs(dual_mac=1, divide=8, load=1, branch_taken=1, call=2),
+            costs=Costs(dual_mac=1, divide=8, load=1, load_use_stall=1, branch_taken=1, call=2),
             notes="dual issue, branch predictor; the cost table prices one instruction at a time",
             unicorn="cortex-m7",
             qemu="mps2-an500",
+            memory=_MPS2,
         ),
         _thumb(
             "cortex-m33",
@@ -137,10 +172,11 @@ TARGETS: dict[str, Target] = {
             "cortex_m33",
             features="+dsp",
             extensions=(*_ARMV7M, "dsp"),
-            costs=Costs(dual_mac=1, divide=6, load=1, branch_taken=2, call=3),
+            costs=Costs(dual_mac=1, divide=6, load=1, load_use_stall=1, branch_taken=2, call=2),
             notes="SMLAD, some dual issue",
             unicorn="cortex-m33",
             qemu="mps2-an505",
+            memory=_MPS2_SECURE,
         ),
         _thumb(
             "cortex-m55",
@@ -148,10 +184,20 @@ TARGETS: dict[str, Target] = {
             "cortex_m55",
             features="+dsp,+mve",
             extensions=(*_ARMV7M, "dsp", "mve"),
-            costs=Costs(dual_mac=1, divide=6, load=1, branch_taken=2, call=3),
+            costs=Costs(
+                dual_mac=1,
+                divide=6,
+                load=1,
+                load_use_stall=1,
+                branch_taken=2,
+                call=2,
+                vector=2,
+                vector_overlapped=1,
+            ),
             notes="Helium (MVE); simulated by QEMU only",
             unicorn=None,
             qemu="mps3-an547",
+            memory=_MPS3_SECURE,
         ),
         Target(
             name="rv32imc",
@@ -162,10 +208,13 @@ TARGETS: dict[str, Target] = {
             extensions=("mul-long", "divide"),
             # CV32E40P user manual, "Pipeline details": loads 1 (2 when used at once),
             # mulh 5, taken branch 3, jump 2.
-            costs=Costs(mul_long=5, mac=None, divide=35, branch_taken=3, call=2),
+            costs=Costs(
+                mul_long=5, mac=None, divide=35, load=1, load_use_stall=1, branch_taken=3, call=2
+            ),
             notes="mul/mulh; costs of a CV32E40P",
             unicorn="riscv32",
             qemu="virt",
+            memory=_RISCV_VIRT,
             zig_target="riscv32-freestanding-none",
             zig_cpu="generic_rv32+m+c",
         ),
