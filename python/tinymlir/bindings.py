@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 
 def _find_root() -> str:
@@ -31,22 +32,41 @@ def _load(name: str) -> ModuleType:
     return importlib.import_module(f"{ROOT}.{name}")
 
 
-ir = _load("ir")
-passmanager = _load("passmanager")
-rewrite = _load("rewrite")
-ext = _load("dialects.ext")
-irdl = _load("dialects.irdl")
-affine = _load("dialects.affine")
-arith = _load("dialects.arith")
-bufferization = _load("dialects.bufferization")
-builtin = _load("dialects.builtin")
-func = _load("dialects.func")
-linalg = _load("dialects.linalg")
-llvm = _load("dialects.llvm")
-memref = _load("dialects.memref")
-scf = _load("dialects.scf")
-tensor = _load("dialects.tensor")
-vector = _load("dialects.vector")
+if TYPE_CHECKING:
+    # Untyped packages: to a type checker every name below is `Any`, types included.
+    from torch_mlir import ir, passmanager, rewrite
+    from torch_mlir.dialects import (
+        affine,
+        arith,
+        bufferization,
+        builtin,
+        ext,
+        func,
+        irdl,
+        linalg,
+        llvm,
+        memref,
+        scf,
+        tensor,
+        vector,
+    )
+else:
+    ir = _load("ir")
+    passmanager = _load("passmanager")
+    rewrite = _load("rewrite")
+    ext = _load("dialects.ext")
+    irdl = _load("dialects.irdl")
+    affine = _load("dialects.affine")
+    arith = _load("dialects.arith")
+    bufferization = _load("dialects.bufferization")
+    builtin = _load("dialects.builtin")
+    func = _load("dialects.func")
+    linalg = _load("dialects.linalg")
+    llvm = _load("dialects.llvm")
+    memref = _load("dialects.memref")
+    scf = _load("dialects.scf")
+    tensor = _load("dialects.tensor")
+    vector = _load("dialects.vector")
 
 
 def version() -> str:
