@@ -1,5 +1,5 @@
 """Dialects of tinymlir, one file each."""
 
-from .tiny import Tiny, register
+from .tiny import Tiny, irdl_text, register
 
-__all__ = ["Tiny", "register"]
+__all__ = ["Tiny", "irdl_text", "register"]

@@ -1,6 +1,8 @@
 """The ``tiny`` dialect: what quantised microcontroller code needs and upstream lacks."""
 
 # No `from __future__ import annotations` here: the bindings read the annotations as types.
+from typing import TYPE_CHECKING, Any, Union
+
 from tinymlir.bindings import ext, ir
 
 I8 = ir.IntegerType[8]
@@ -9,6 +11,15 @@ I32 = ir.IntegerType[32]
 #: How ``tiny.requantize`` rounds; see `RequantizeOp`.
 ROUNDING_MODES = ("nearest_even", "nearest_up", "double")
 MAX_SHIFT = 62
+_I8_RANGE = range(-128, 128)
+
+if TYPE_CHECKING:
+    I32InI8Range = Any
+    RoundingMode = Any
+else:
+    # IRDL has no ranges and no "attribute of this type": a set of values says both.
+    I32InI8Range = Union[tuple(ir.IntegerAttr[I32, value] for value in _I8_RANGE)]
+    RoundingMode = Union[tuple(ir.StringAttr[mode] for mode in ROUNDING_MODES)]
 
 
 class Tiny(ext.Dialect, name="tiny"):
@@ -37,15 +48,82 @@ class RequantizeOp(Tiny.Operation, name="requantize", traits=[ext.Pure]):
     acc: ext.Operand[I32]
     multiplier: ext.Operand[I32]
     shift: ext.Operand[I32]
-    zero_point: ir.IntegerAttr
-    min: ir.IntegerAttr
-    max: ir.IntegerAttr
-    rounding: ir.StringAttr
+    zero_point: I32InI8Range
+    min: I32InI8Range
+    max: I32InI8Range
+    rounding: RoundingMode
     res: ext.Result[I8] = ext.infer_result()
+
+    @staticmethod
+    def verify_invariants(op: ir.OpView) -> bool:
+        """Check what IRDL cannot, and say in words what it can.
+
+        Runs before the IRDL constraints, so operands and attributes may be
+        missing here; IRDL then says so.
+        """
+        fault = _requantize_fault(op.operation)
+        if fault:
+            op.location.emit_error(f"'tiny.requantize' op {fault}")
+        return fault is None
+
+
+def _requantize_fault(op: ir.Operation) -> str | None:
+    """The first rule that ``op`` breaks, in words."""
+    attributes = op.attributes
+    if "rounding" in attributes:
+        rounding = attributes["rounding"]
+        known = isinstance(rounding, ir.StringAttr) and rounding.value in ROUNDING_MODES
+        if not known:
+            return f"rounding must be one of {', '.join(ROUNDING_MODES)}, not {rounding}"
+    clamp: dict[str, int] = {}
+    for name in ("zero_point", "min", "max"):
+        if name not in attributes:
+            continue
+        value = _i32_value(attributes[name])
+        if value is None:
+            return f"{name} must be an i32 integer, not {attributes[name]}"
+        if value not in _I8_RANGE:
+            return f"{name} must be in [-128, 127], not {value}"
+        clamp[name] = value
+    if "min" in clamp and "max" in clamp and clamp["min"] > clamp["max"]:
+        return f"min must not exceed max, but {clamp['min']} > {clamp['max']}"
+    if len(op.operands) == 3:
+        multiplier, shift = (_constant(op.operands[index]) for index in (1, 2))
+        if multiplier is not None and multiplier < 0:
+            return f"multiplier must be in [0, 2147483647], not {multiplier}"
+        if shift is not None and not 0 <= shift <= MAX_SHIFT:
+            return f"shift must be in [0, {MAX_SHIFT}], not {shift}"
+    return None
+
+
+def _i32_value(attribute: ir.Attribute) -> int | None:
+    """The value of ``attribute`` if that is an i32 integer."""
+    if not isinstance(attribute, ir.IntegerAttr) or str(attribute.type) != "i32":
+        return None
+    return int(attribute.value)
+
+
+def _constant(value: ir.Value) -> int | None:
+    """The value of an ``arith.constant`` i32 scalar, None for anything else."""
+    owner: Any = value.owner
+    if not isinstance(owner, ir.Block) and owner.operation.name == "arith.constant":
+        return _i32_value(owner.operation.attributes["value"])
+    return None
 
 
 def register(context: ir.Context) -> None:
-    """Load the dialect into ``context``; does nothing where it is loaded already."""
+    """Load the dialect into ``context``; does nothing where it is loaded already.
+
+    Turns multithreading off in ``context``: the verifier is Python, and a pass
+    manager that waits for its threads while it holds Python's lock never returns.
+    """
+    context.enable_multithreading(False)
     if not context.is_dialect_loaded(Tiny.DIALECT_NAMESPACE):
         with context, ir.Location.unknown(context):
             Tiny.load()
+
+
+def irdl_text() -> str:
+    """The dialect in IRDL, which a stock ``mlir-opt --irdl-file=`` loads."""
+    register(ir.Context())
+    return str(Tiny._mlir_module)
