@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     RoundingMode = Any
 else:
     # IRDL has no ranges and no "attribute of this type": a set of values says both.
-    I32InI8Range = Union[tuple(ir.IntegerAttr[I32, value] for value in _I8_RANGE)]
-    RoundingMode = Union[tuple(ir.StringAttr[mode] for mode in ROUNDING_MODES)]
+    I32InI8Range = Union[tuple(ir.IntegerAttr[I32, value] for value in _I8_RANGE)]  # noqa: UP007
+    RoundingMode = Union[tuple(ir.StringAttr[mode] for mode in ROUNDING_MODES)]  # noqa: UP007
 
 
 class Tiny(ext.Dialect, name="tiny"):
