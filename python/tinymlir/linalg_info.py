@@ -63,3 +63,10 @@ def constant_scalar(value: ir.Value) -> int | None:
         return None
     attribute = value.owner.operation.attributes["value"]
     return attribute.value if isinstance(attribute, ir.IntegerAttr) else None
+
+
+def dense_ints(attribute: ir.Attribute) -> list[int]:
+    """The elements of a one-dimensional integer elements attribute (strides, dilations)."""
+    if attribute.is_splat:
+        return [attribute.get_splat_value().value] * attribute.type.shape[0]
+    return [int(v) for v in np.array(attribute)]

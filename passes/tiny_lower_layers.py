@@ -1,0 +1,190 @@
+"""``tiny-lower-layers``: layer functions become loops on memrefs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from tinymlir.bindings import bufferization, func, ir, memref
+from tinymlir.kernels.convolution import Convolution, emit_pixels, find_convolution
+from tinymlir.kernels.depthwise import depthwise_kernel, is_depthwise
+from tinymlir.kernels.direct import PIXEL_BLOCK, direct_kernel
+from tinymlir.kernels.emitter import ConstantPool, Emitter
+from tinymlir.kernels.evaluator import Evaluator, emit_by_element, materialize_reused
+from tinymlir.linalg_info import indexing_maps, is_linalg
+
+from ._pass import Pass, PassFailure, register_pass
+
+
+@register_pass
+@dataclass(frozen=True)
+class LowerLayers(Pass):
+    """Replace the body of each layer function by loops on memrefs
+
+    A layer takes its inputs, its output and its scratch buffers as memrefs.
+    Accumulators stay in registers; weights are packed into the order in which the
+    kernel reads them. ``tiny.in_place`` lists the inputs whose buffer the output
+    may take over, ``tiny.executed_macs`` the MACs the loops execute.
+
+    Before::
+
+        func.func @main(%x: tensor<4xi8>) -> tensor<4xi8> {
+          %y = call @layer0(%x) : (tensor<4xi8>) -> tensor<4xi8>
+          return %y : tensor<4xi8>
+        }
+        func.func private @layer0(%x: tensor<4xi8>) -> tensor<4xi8> {
+          %e = tensor.empty() : tensor<4xi8>
+          %y = linalg.max ins(%x, %x : tensor<4xi8>, tensor<4xi8>)
+                          outs(%e : tensor<4xi8>) -> tensor<4xi8>
+          return %y : tensor<4xi8>
+        }
+
+    After::
+
+        func.func @main(%x: tensor<4xi8>) -> tensor<4xi8> {
+          %0 = bufferization.to_buffer %x : tensor<4xi8> to memref<4xi8>
+          %1 = memref.alloc() : memref<4xi8>
+          call @layer0(%0, %1) : (memref<4xi8>, memref<4xi8>) -> ()
+          %y = bufferization.to_tensor %1 restrict : memref<4xi8> to tensor<4xi8>
+          return %y : tensor<4xi8>
+        }
+        func.func private @layer0(%x: memref<4xi8>, %y: memref<4xi8>) {
+          scf.for %i = %c0 to %c4 step %c1 { ... }
+          return
+        }
+    """
+
+    name: ClassVar[str] = "tiny-lower-layers"
+
+    def run(self, op: ir.Operation) -> None:
+        pool = ConstantPool(op)
+        for child in list(op.regions[0].blocks[0].operations):
+            if isinstance(child, func.FuncOp) and "tiny.layer" in child.operation.attributes:
+                _lower_layer(op, child, pool)
+
+
+def _memref_of(tensor: ir.Type) -> ir.Type:
+    return ir.MemRefType.get(tensor.shape, tensor.element_type)
+
+
+def _lower_layer(module: ir.Operation, layer: func.FuncOp, pool: ConstantPool) -> None:
+    arguments = list(layer.arguments)
+    body = layer.body.blocks[0]
+    root = list(body.operations)[-1].operation.operands[0]
+    if isinstance(root, ir.BlockArgument):
+        raise PassFailure(layer.location, "expects a layer to compute its result")
+
+    emitter = Emitter()
+    pool.begin_layer()
+    inputs = [_memref_of(a.type) for a in arguments]
+    output = _memref_of(root.type)
+    scratch: list[ir.Type] = []
+    symbol = layer.name.value
+    lowered = _new_function(layer, symbol, [*inputs, output])
+    attributes = lowered.operation.attributes
+    convolution = find_convolution(root)
+    with layer.location:
+        if convolution is not None:
+            _emit_convolution(convolution, root, arguments, lowered, emitter, pool)
+            executed = convolution.executed_macs()
+        else:
+            with ir.InsertionPoint(lowered.body.blocks[0]):
+                buffers = dict(zip(arguments, lowered.arguments, strict=False))
+                evaluator = Evaluator(emitter, pool, buffers)
+
+                def allocate(buffer_type: ir.Type) -> ir.Value:
+                    scratch.append(buffer_type)
+                    return lowered.body.blocks[0].add_argument(buffer_type, layer.location)
+
+                materialize_reused(evaluator, root, allocate)
+                emit_by_element(evaluator, root, lowered.arguments[len(inputs)])
+            executed = attributes["tiny.macs"].value
+        with ir.InsertionPoint(lowered.body.blocks[0]):
+            func.ReturnOp([])
+    signature = ir.FunctionType.get([*inputs, output, *scratch], [])
+    attributes["function_type"] = ir.TypeAttr.get(signature)
+    i64 = ir.IntegerType.get_signless(64)
+    attributes["tiny.executed_macs"] = ir.IntegerAttr.get(i64, executed)
+    attributes["tiny.constant_bytes"] = ir.IntegerAttr.get(i64, pool.layer_bytes)
+    attributes["tiny.inputs"] = ir.IntegerAttr.get(i64, len(inputs))
+    attributes["tiny.in_place"] = ir.DenseI64ArrayAttr.get(
+        [i for i, a in enumerate(arguments) if _may_overwrite(a, root)]
+    )
+    _rewrite_calls(module, lowered, len(inputs), scratch)
+    layer.operation.erase()
+
+
+def _new_function(layer: func.FuncOp, symbol: str, types: list[ir.Type]) -> func.FuncOp:
+    """An empty function beside ``layer``, with its name and attributes."""
+    with ir.InsertionPoint(layer.operation), layer.location:
+        lowered = func.FuncOp(symbol, (types, []), visibility="private")
+        lowered.add_entry_block()
+    for name in ("tiny.layer", "tiny.op", "tiny.macs"):
+        lowered.operation.attributes[name] = layer.operation.attributes[name]
+    return lowered
+
+
+def _emit_convolution(
+    convolution: Convolution,
+    root: ir.Value,
+    arguments: list[ir.Value],
+    lowered: func.FuncOp,
+    emitter: Emitter,
+    pool: ConstantPool,
+) -> None:
+    source_index = arguments.index(convolution.source)
+
+    def bind(function: func.FuncOp) -> tuple[Evaluator, ir.Value, ir.Value]:
+        buffers = dict(zip(arguments, function.arguments, strict=False))
+        evaluator = Evaluator(emitter, pool, buffers)
+        source = emitter.flat(function.arguments[source_index])
+        return evaluator, source, emitter.flat(function.arguments[len(arguments)])
+
+    if is_depthwise(convolution):
+        kernel, pixels = depthwise_kernel(convolution, root, emitter, pool), 1
+    else:
+        kernel, pixels = direct_kernel(convolution, root, emitter, pool), PIXEL_BLOCK
+    with ir.InsertionPoint(lowered.body.blocks[0]):
+        emit_pixels(convolution, lowered, bind, emitter, kernel, pixels)
+
+
+def _may_overwrite(argument: ir.Value, root: ir.Value) -> bool:
+    """Whether every element of the result reads ``argument`` only at its own place."""
+    op = root.owner.operation
+    if not is_linalg(op) or argument.type != root.type:
+        return False
+    maps = indexing_maps(op)
+    if not maps[-1].is_permutation:
+        return False
+    return all(
+        use.owner.operation == op and maps[use.operand_number] == maps[-1]
+        for use in argument.uses
+    )
+
+
+def _rewrite_calls(
+    module: ir.Operation, lowered: func.FuncOp, inputs: int, scratch: list[ir.Type]
+) -> None:
+    symbol = lowered.name.value
+    calls: list[ir.Operation] = []
+
+    def collect(op: ir.Operation) -> ir.WalkResult:
+        if op.name == "func.call" and op.attributes["callee"].value == symbol:
+            calls.append(op)
+        return ir.WalkResult.ADVANCE
+
+    module.walk(collect)
+    for call in calls:
+        if len(call.results) != 1:
+            continue
+        with ir.InsertionPoint(call), call.location:
+            operands = [
+                bufferization.to_buffer(_memref_of(v.type), v, read_only=True)
+                for v in call.operands
+            ]
+            result = memref.alloc(_memref_of(call.results[0].type), [], [])
+            work = [memref.alloc(t, [], []) for t in scratch]
+            func.call([], symbol, [*operands, result, *work])
+            value = bufferization.to_tensor(call.results[0].type, result, restrict=True)
+        call.results[0].replace_all_uses_with(value)
+        call.erase()

@@ -1,0 +1,197 @@
+"""``tiny-plan-arena``: every buffer of the network becomes a view into one arena."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import ClassVar
+
+from tinymlir.arena import Buffer, plan
+from tinymlir.bindings import arith, func, ir, memref
+
+from ._pass import Pass, PassFailure, register_pass
+from .tiny_outline_layers import find_main
+
+_VIEWS = ("memref.expand_shape", "memref.collapse_shape")
+
+
+@register_pass
+@dataclass(frozen=True)
+class PlanArena(Pass):
+    """Place all buffers of @main in one arena that the caller gives
+
+    Results become arguments: the last layer writes straight into the caller's
+    output. The other buffers are packed by liveness; a layer that may work in
+    place (``tiny.in_place``) takes over the buffer of an input that dies there.
+    ``@main`` gains ``tiny.arena_bytes`` and ``tiny.arena_lower_bound``, the most
+    bytes alive at once, which no plan can beat.
+
+    Before::
+
+        func.func @main(%x: memref<8xi8>) -> memref<8xi8> {
+          %t = memref.alloc() : memref<8xi8>
+          call @layer0(%x, %t) : (memref<8xi8>, memref<8xi8>) -> ()
+          %y = memref.alloc() : memref<8xi8>
+          call @layer1(%t, %y) : (memref<8xi8>, memref<8xi8>) -> ()
+          return %y : memref<8xi8>
+        }
+
+    After::
+
+        func.func @main(%x: memref<8xi8>, %y: memref<8xi8>, %arena: memref<8xi8>)
+            attributes {tiny.arena_bytes = 8 : i64, tiny.arena_lower_bound = 8 : i64} {
+          %c0 = arith.constant 0 : index
+          %t = memref.view %arena[%c0][] : memref<8xi8> to memref<8xi8>
+          call @layer0(%x, %t) : (memref<8xi8>, memref<8xi8>) -> ()
+          call @layer1(%t, %y) : (memref<8xi8>, memref<8xi8>) -> ()
+          return
+        }
+    """
+
+    name: ClassVar[str] = "tiny-plan-arena"
+
+    def run(self, op: ir.Operation) -> None:
+        main = find_main(op)
+        _results_to_arguments(main)
+        _share_in_place(op, main)
+        _place_allocations(main)
+
+
+def _root(value: ir.Value) -> ir.Value:
+    """The buffer that a chain of views looks at."""
+    while not isinstance(value, ir.BlockArgument) and value.owner.operation.name in _VIEWS:
+        value = value.owner.operation.operands[0]
+    return value
+
+
+def _is_alloc(value: ir.Value) -> bool:
+    return not isinstance(value, ir.BlockArgument) and value.owner.operation.name == "memref.alloc"
+
+
+def _results_to_arguments(main: func.FuncOp) -> None:
+    entry = main.body.blocks[0]
+    terminator = list(entry.operations)[-1].operation
+    for result in list(terminator.operands):
+        argument = entry.add_argument(result.type, terminator.location)
+        source = _root(result)
+        if _is_alloc(source):
+            with ir.InsertionPoint.at_block_begin(entry), terminator.location:
+                buffer = _view_back(argument, result)
+            alloc = source.owner.operation
+            source.replace_all_uses_with(buffer)
+            alloc.erase()
+        else:
+            # An input, or a buffer that is another result as well.
+            with ir.InsertionPoint(terminator), terminator.location:
+                memref.copy(result, argument)
+    with ir.InsertionPoint(terminator), terminator.location:
+        func.ReturnOp([])
+    terminator.erase()
+    attributes = main.operation.attributes
+    # What the results were called and how they were scaled now describes arguments.
+    if "res_attrs" in attributes:
+        given = list(attributes["arg_attrs"]) if "arg_attrs" in attributes else []
+        missing = len(main.type.inputs) - len(given)
+        given += [ir.DictAttr.get({})] * missing
+        attributes["arg_attrs"] = ir.ArrayAttr.get([*given, *attributes["res_attrs"]])
+        del attributes["res_attrs"]
+    _set_signature(main)
+
+
+def _set_signature(main: func.FuncOp) -> None:
+    types = [a.type for a in main.body.blocks[0].arguments]
+    attributes = main.operation.attributes
+    attributes["function_type"] = ir.TypeAttr.get(ir.FunctionType.get(types, []))
+    if "arg_attrs" in attributes:
+        given = list(attributes["arg_attrs"])
+        given += [ir.DictAttr.get({})] * (len(types) - len(given))
+        attributes["arg_attrs"] = ir.ArrayAttr.get(given)
+
+
+def _view_back(argument: ir.Value, result: ir.Value) -> ir.Value:
+    """``argument``, of the type of ``result``, seen as the buffer that ``result`` views."""
+    if _is_alloc(result):
+        return argument
+    op = result.owner.operation
+    wanted = op.operands[0].type
+    groups = [[i.value for i in g] for g in op.attributes["reassociation"]]
+    if op.name == "memref.collapse_shape":
+        view = memref.ExpandShapeOp(
+            wanted, argument, _reassociation(groups), [], ir.DenseI64ArrayAttr.get(wanted.shape)
+        ).result
+    else:
+        view = memref.CollapseShapeOp(wanted, argument, _reassociation(groups)).result
+    return _view_back(view, op.operands[0])
+
+
+def _reassociation(groups: list[list[int]]) -> ir.ArrayAttr:
+    i64 = ir.IntegerType.get_signless(64)
+    return ir.ArrayAttr.get(
+        [ir.ArrayAttr.get([ir.IntegerAttr.get(i64, i) for i in group]) for group in groups]
+    )
+
+
+def _last_user(main: func.FuncOp, buffer: ir.Value) -> int:
+    return max(_users(main, buffer), default=-1)
+
+
+def _users(main: func.FuncOp, buffer: ir.Value) -> list[int]:
+    """Positions in @main of the ops that touch ``buffer``, through views as well."""
+    return [
+        i
+        for i, child in enumerate(main.body.blocks[0].operations)
+        if child.operation.name not in _VIEWS
+        and any(_root(v) == buffer for v in child.operation.operands)
+    ]
+
+
+def _share_in_place(module: ir.Operation, main: func.FuncOp) -> None:
+    """Let the output of a layer take over an input's buffer where both agree."""
+    layers = {
+        f.name.value: f
+        for f in module.regions[0].blocks[0].operations
+        if isinstance(f, func.FuncOp) and "tiny.in_place" in f.operation.attributes
+    }
+    for position, child in enumerate(list(main.body.blocks[0].operations)):
+        op = child.operation
+        if op.name != "func.call" or op.attributes["callee"].value not in layers:
+            continue
+        layer = layers[op.attributes["callee"].value]
+        output = op.operands[layer.operation.attributes["tiny.inputs"].value]
+        for index in layer.operation.attributes["tiny.in_place"]:
+            value = op.operands[index]
+            source = _root(value)
+            if not _is_alloc(source) or not _is_alloc(output):
+                continue
+            if _last_user(main, source) == position:
+                output.replace_all_uses_with(value)
+                output.owner.operation.erase()
+                layer.operation.attributes["tiny.aliased"] = ir.UnitAttr.get()
+                break
+
+
+def _place_allocations(main: func.FuncOp) -> None:
+    entry = main.body.blocks[0]
+    allocs = [c.operation for c in entry.operations if c.operation.name == "memref.alloc"]
+    buffers = []
+    for alloc in allocs:
+        positions = _users(main, alloc.results[0])
+        if not positions:
+            raise PassFailure(alloc.location, "allocates a buffer that nothing uses")
+        kind = alloc.results[0].type
+        size = prod(kind.shape) * max(1, ir.IntegerType(kind.element_type).width // 8)
+        buffers.append(Buffer(size, min(positions), max(positions)))
+    placed = plan(buffers)
+    i8 = ir.IntegerType.get_signless(8)
+    arena = entry.add_argument(ir.MemRefType.get([placed.size], i8), main.location)
+    for alloc, offset in zip(allocs, placed.offsets, strict=True):
+        with ir.InsertionPoint(alloc), alloc.location:
+            shift = arith.constant(ir.IndexType.get(), offset)
+            view = memref.view(alloc.results[0].type, arena, shift, [])
+        alloc.results[0].replace_all_uses_with(view)
+        alloc.erase()
+    i64 = ir.IntegerType.get_signless(64)
+    attributes = main.operation.attributes
+    attributes["tiny.arena_bytes"] = ir.IntegerAttr.get(i64, placed.size)
+    attributes["tiny.arena_lower_bound"] = ir.IntegerAttr.get(i64, placed.lower_bound)
+    _set_signature(main)

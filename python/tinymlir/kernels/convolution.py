@@ -1,0 +1,374 @@
+"""The convolution at the heart of a layer, and its direct kernels.
+
+Convolutions, grouped and depthwise ones, and dense layers are all one
+`Convolution`. The interior of the output runs without a bounds check; pixels
+whose window hangs over the border run in a function of their own, over the taps
+that exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from tinymlir.bindings import arith, func, ir
+from tinymlir.kernels.emitter import Emitter, Index
+from tinymlir.kernels.evaluator import VIEW_OPS, Evaluator, pad_value
+from tinymlir.linalg_info import constant_array, constant_scalar, dense_ints, is_linalg
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A 2-D convolution, NHWC with batch 1, as the kernels want it.
+
+    ``weights`` is ``(groups, out per group, KH, KW, in per group)`` i8 and ``bias``
+    ``(groups · out per group)`` i32. ``pad`` is (top, left); ``pad_value`` the i8
+    value there. ``result`` is the i32 tensor, ``source`` the i8 tensor before padding.
+    """
+
+    result: ir.Value
+    source: ir.Value
+    weights: np.ndarray
+    bias: np.ndarray
+    in_hw: tuple[int, int]
+    out_hw: tuple[int, int]
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    pad: tuple[int, int]
+    pad_value: int
+
+    @property
+    def groups(self) -> int:
+        return self.weights.shape[0]
+
+    @property
+    def out_per_group(self) -> int:
+        return self.weights.shape[1]
+
+    @property
+    def kernel(self) -> tuple[int, int]:
+        return self.weights.shape[2], self.weights.shape[3]
+
+    @property
+    def in_per_group(self) -> int:
+        return self.weights.shape[4]
+
+    def taps(self, axis: int, position: int) -> range:
+        """Kernel taps along ``axis`` that fall on the input at an output position."""
+        start = position * self.stride[axis] - self.pad[axis]
+        inside = [
+            k
+            for k in range(self.kernel[axis])
+            if 0 <= start + k * self.dilation[axis] < self.in_hw[axis]
+        ]
+        return range(inside[0], inside[-1] + 1) if inside else range(0)
+
+    def interior(self, axis: int) -> range:
+        """Output positions along ``axis`` where every tap falls on the input."""
+        full = [p for p in range(self.out_hw[axis]) if len(self.taps(axis, p)) == self.kernel[axis]]
+        return range(full[0], full[-1] + 1) if full else range(0)
+
+    def executed_macs(self) -> int:
+        """MACs over taps that exist: what the generated code executes."""
+        rows = sum(len(self.taps(0, p)) for p in range(self.out_hw[0]))
+        columns = sum(len(self.taps(1, p)) for p in range(self.out_hw[1]))
+        return rows * columns * self.groups * self.out_per_group * self.in_per_group
+
+
+def find_convolution(root: ir.Value) -> Convolution | None:
+    """The one convolution or matmul that the elementwise layer result ``root`` scales.
+
+    Returns None where the layer has another shape; it then runs element by element.
+    """
+    op = root.owner.operation
+    if not is_linalg(op):
+        return None
+    candidates = []
+    for operand in list(op.operands)[:-1]:
+        value = operand
+        while not isinstance(value, ir.BlockArgument) and value.owner.operation.name in VIEW_OPS:
+            value = value.owner.operation.operands[0]
+        if not isinstance(value, ir.BlockArgument) and value.owner.operation.name in _READERS:
+            candidates.append(value)
+    if len(candidates) != 1 or np.prod(candidates[0].type.shape) != np.prod(root.type.shape):
+        return None
+    value = candidates[0]
+    return _READERS[value.owner.operation.name](value)
+
+
+def _pair(op: ir.Operation, name: str) -> tuple[int, int]:
+    if name not in op.attributes:
+        return 1, 1
+    first, second = dense_ints(op.attributes[name])
+    return first, second
+
+
+def _bias(value: ir.Value, channels: int) -> np.ndarray | None:
+    """The per-channel start of the accumulators, from the ``outs`` of the convolution."""
+    op = value.owner.operation
+    if op.name == "linalg.broadcast":
+        bias = constant_array(op.operands[0])
+    elif op.name == "linalg.fill":
+        scalar = constant_scalar(op.operands[0])
+        bias = None if scalar is None else np.full(channels, scalar, np.int32)
+    else:
+        return None
+    return bias.reshape(-1) if bias is not None and bias.size == channels else None
+
+
+def _unpadded(value: ir.Value) -> tuple[ir.Value, tuple[int, int], int] | None:
+    """Source, (top, left) padding and padding value of a convolution's input."""
+    if isinstance(value, ir.BlockArgument) or value.owner.operation.name != "tensor.pad":
+        return (value, (0, 0), 0) if isinstance(value, ir.BlockArgument) else None
+    op = value.owner.operation
+    low, high = list(op.attributes["static_low"]), list(op.attributes["static_high"])
+    scalar = constant_scalar(pad_value(op))
+    source = op.operands[0]
+    if scalar is None or low[0] or low[3] or high[0] or high[3]:
+        return None
+    if min(low) < 0 or min(high) < 0 or not isinstance(source, ir.BlockArgument):
+        return None
+    return source, (low[1], low[2]), scalar
+
+
+def _read_conv(value: ir.Value) -> Convolution | None:
+    op = value.owner.operation
+    weights = constant_array(op.operands[1])
+    if weights is None:
+        return None
+    if op.name == "linalg.conv_2d_nhwc_fhwc":
+        weights = weights[None]
+        data: ir.Value = op.operands[0]
+    elif op.name == "linalg.conv_2d_nhwgc_gfhwc":
+        expanded = op.operands[0]
+        if isinstance(expanded, ir.BlockArgument) or expanded.owner.operation.name not in VIEW_OPS:
+            return None
+        data = expanded.owner.operation.operands[0]
+    elif op.name == "linalg.depthwise_conv_2d_nhwc_hwc":
+        weights = weights.transpose(2, 0, 1)[:, None, :, :, None]
+        data = op.operands[0]
+    else:  # linalg.depthwise_conv_2d_nhwc_hwcm
+        weights = weights.transpose(2, 3, 0, 1)[:, :, :, :, None]
+        data = op.operands[0]
+    bias = _bias(op.operands[2], weights.shape[0] * weights.shape[1])
+    unpadded = _unpadded(data)
+    if bias is None or unpadded is None or value.type.shape[0] != 1:
+        return None
+    source, pad, filler = unpadded
+    return Convolution(
+        result=value,
+        source=source,
+        weights=weights,
+        bias=bias,
+        in_hw=tuple(source.type.shape[1:3]),
+        out_hw=tuple(value.type.shape[1:3]),
+        stride=_pair(op, "strides"),
+        dilation=_pair(op, "dilations"),
+        pad=pad,
+        pad_value=filler,
+    )
+
+
+def _read_matmul(value: ir.Value) -> Convolution | None:
+    """M×K by K×N as a 1×1 convolution over M columns."""
+    op = value.owner.operation
+    weights, source = constant_array(op.operands[1]), op.operands[0]
+    bias = _bias(op.operands[2], value.type.shape[1])
+    if weights is None or bias is None or not isinstance(source, ir.BlockArgument):
+        return None
+    rows = value.type.shape[0]
+    return Convolution(
+        result=value,
+        source=source,
+        weights=weights.T[None, :, None, None, :],
+        bias=bias,
+        in_hw=(1, rows),
+        out_hw=(1, rows),
+        stride=(1, 1),
+        dilation=(1, 1),
+        pad=(0, 0),
+        pad_value=0,
+    )
+
+
+_READERS: dict[str, Callable[[ir.Value], Convolution | None]] = {
+    "linalg.conv_2d_nhwc_fhwc": _read_conv,
+    "linalg.conv_2d_nhwgc_gfhwc": _read_conv,
+    "linalg.depthwise_conv_2d_nhwc_hwc": _read_conv,
+    "linalg.depthwise_conv_2d_nhwc_hwcm": _read_conv,
+    "linalg.matmul": _read_matmul,
+}
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a kernel computes: the taps to visit, and the way to the operands."""
+
+    #: buffers of the layer's tensors, flattened input and output
+    evaluator: Evaluator
+    source: ir.Value
+    out: ir.Value
+    #: output row, and first of the output columns computed together
+    row: Index
+    column: Index
+    #: first and past-the-last kernel tap per axis
+    row_taps: tuple[Index, Index]
+    column_taps: tuple[Index, Index]
+    #: whether padding may lie under the window: subtract its value, use the full bias
+    border: bool
+
+
+#: Emits one pixel, or ``pixels`` neighbours of a row.
+PixelKernel = Callable[[Site, int], None]
+
+
+def emit_pixels(
+    conv: Convolution,
+    function: func.FuncOp,
+    make_evaluator: Callable[[func.FuncOp], tuple[Evaluator, ir.Value, ir.Value]],
+    emitter: Emitter,
+    kernel: PixelKernel,
+    pixels: int,
+) -> None:
+    """Visit every output pixel: interior in blocks of ``pixels``, the border one by one.
+
+    ``make_evaluator(function)`` binds the layer's buffers inside a function and
+    returns the evaluator, the flat input and the flat output.
+    """
+    rows, columns = conv.interior(0), conv.interior(1)
+    if not rows or not columns:
+        rows = columns = range(0)
+    evaluator, source, out = make_evaluator(function)
+    helper = None
+    if len(rows) * len(columns) < conv.out_hw[0] * conv.out_hw[1]:
+        helper = _border_function(conv, function, make_evaluator, emitter, kernel)
+
+    def border(row: Index, first: int, last: int) -> None:
+        def one(column: Index) -> None:
+            operands = [*function.arguments, emitter.index(row), emitter.index(column)]
+            func.call([], helper.name.value, operands)
+
+        emitter.loop(first, last, 1, one)
+
+    def interior(row: Index, first: int, last: int, count: int) -> None:
+        def block(column: Index) -> None:
+            kernel(
+                Site(
+                    evaluator, source, out, row, column,
+                    (0, conv.kernel[0]), (0, conv.kernel[1]), border=False,
+                ),
+                count,
+            )
+
+        emitter.loop(first, last, count, block)
+
+    def row_of_pixels(row: Index) -> None:
+        border(row, 0, columns.start)
+        blocked = columns.start + len(columns) // pixels * pixels
+        interior(row, columns.start, blocked, pixels)
+        interior(row, blocked, columns.stop, 1)
+        border(row, columns.stop, conv.out_hw[1])
+
+    emitter.loop(0, rows.start, 1, lambda row: border(row, 0, conv.out_hw[1]))
+    emitter.loop(rows.start, rows.stop, 1, row_of_pixels)
+    emitter.loop(rows.stop, conv.out_hw[0], 1, lambda row: border(row, 0, conv.out_hw[1]))
+
+
+def _border_function(
+    conv: Convolution,
+    function: func.FuncOp,
+    make_evaluator: Callable[[func.FuncOp], tuple[Evaluator, ir.Value, ir.Value]],
+    emitter: Emitter,
+    kernel: PixelKernel,
+) -> func.FuncOp:
+    """``@layer<i>_border(buffers…, row, column)``: one pixel over the taps that exist."""
+    index = ir.IndexType.get()
+    with ir.InsertionPoint.after(function.operation):
+        helper = func.FuncOp(
+            f"{function.name.value}_border",
+            ([*function.type.inputs, index, index], []),
+            visibility="private",
+        )
+    with ir.InsertionPoint(helper.add_entry_block()):
+        evaluator, source, out = make_evaluator(helper)
+        row, column = list(helper.arguments)[-2:]
+
+        def taps(axis: int, position: ir.Value) -> tuple[Index, Index]:
+            start = emitter.mul(position, conv.stride[axis])
+            dilation = conv.dilation[axis]
+            before = emitter.maximum(emitter.sub(conv.pad[axis], start), 0)
+            room = emitter.sub(conv.in_hw[axis] + conv.pad[axis], start)
+            first = emitter.ceildiv(before, dilation)
+            last = emitter.minimum(
+                emitter.ceildiv(emitter.maximum(room, 0), dilation), conv.kernel[axis]
+            )
+            return first, last
+
+        site = Site(evaluator, source, out, row, column, taps(0, row), taps(1, column), border=True)
+        kernel(site, 1)
+        func.ReturnOp([])
+    return helper
+
+
+def multiply_accumulate(
+    emitter: Emitter, sums: list[ir.Value], lhs: list[ir.Value], rhs: list[ir.Value]
+) -> list[ir.Value]:
+    """``sums[p·len(rhs) + b] + lhs[p]·rhs[b]`` for every p and b."""
+    products = [arith.muli(x, w) for x in lhs for w in rhs]
+    return [arith.addi(s, p) for s, p in zip(sums, products, strict=True)]
+
+
+def full_bias(conv: Convolution) -> np.ndarray:
+    """Bias of a kernel that subtracts the padding value from every activation."""
+    sums = conv.weights.astype(np.int64).sum(axis=(2, 3, 4)).reshape(-1)
+    return (conv.bias + conv.pad_value * sums).astype(np.int32)
+
+
+def load_activation(emitter: Emitter, conv: Convolution, site: Site, where: Index) -> ir.Value:
+    """The i32 activation at a flat position, less the padding value at a border."""
+    value = emitter.widen(emitter.load(site.source, [where]))
+    if site.border and conv.pad_value:
+        value = arith.subi(value, emitter.integer(conv.pad_value))
+    return value
+
+
+def finish(
+    conv: Convolution,
+    site: Site,
+    root: ir.Value,
+    pixel: int,
+    channel: Index,
+    accumulator: ir.Value,
+) -> None:
+    """Run the rest of the layer on one accumulator and store its element."""
+    evaluator, emitter = site.evaluator, site.evaluator.emitter
+    channels = conv.groups * conv.out_per_group
+    column = emitter.add(site.column, pixel)
+    evaluator.registers = {value: accumulator for value in _views_of(conv.result)}
+    indices = _root_indices(root.type.shape, conv, site.row, column, channel)
+    result = evaluator.at(root, indices)
+    evaluator.registers = {}
+    where = emitter.linear([site.row, column, channel], [*conv.out_hw, channels])
+    emitter.store(result, site.out, [where])
+
+
+def _views_of(value: ir.Value) -> list[ir.Value]:
+    """``value`` and every reshape of it: all name the same element in the same place."""
+    views = [value]
+    for use in value.uses:
+        user = use.owner.operation
+        if user.name in VIEW_OPS:
+            views += _views_of(user.results[0])
+    return views
+
+
+def _root_indices(
+    shape: list[int], conv: Convolution, row: Index, column: Index, channel: Index
+) -> list[Index]:
+    """The layer result's indices of an output pixel and channel: rank 4, or 2 (dense)."""
+    if len(shape) == 4:
+        return [0, row, column, channel]
+    return [column, channel]
+

@@ -1,0 +1,130 @@
+"""Direct convolution: a block of pixels × output channels in registers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinymlir.bindings import ir
+from tinymlir.kernels.convolution import (
+    Convolution,
+    PixelKernel,
+    Site,
+    finish,
+    full_bias,
+    load_activation,
+    multiply_accumulate,
+)
+from tinymlir.kernels.emitter import ConstantPool, Emitter, Index
+
+#: Output channels computed together: each activation loaded serves so many MACs.
+CHANNEL_BLOCK = 4
+#: Neighbouring output pixels computed together: each weight loaded serves so many MACs.
+PIXEL_BLOCK = 2
+
+
+def pack_weights(weights: np.ndarray, block: int) -> np.ndarray:
+    """``(G, O, KH, KW, I)`` to the order in which the kernel reads them, flat.
+
+    Output channels go in blocks; within a block, the channels of one operand lie
+    side by side: ``[group][block][kh][kw][in][channel of block]``, the last block
+    as narrow as it is.
+    """
+    parts = []
+    for group in weights:
+        for first in range(0, group.shape[0], block):
+            parts.append(np.moveaxis(group[first : first + block], 0, -1).reshape(-1))
+    return np.concatenate(parts)
+
+
+def direct_kernel(
+    conv: Convolution, root: ir.Value, emitter: Emitter, pool: ConstantPool
+) -> PixelKernel:
+    """A kernel for any convolution: loops over groups and channel blocks inside a pixel."""
+    kernel_h, kernel_w = conv.kernel
+    depth, per_group = conv.in_per_group, conv.out_per_group
+    taps = kernel_h * kernel_w * depth
+    in_channels = conv.groups * depth
+    packed = pack_weights(conv.weights, CHANNEL_BLOCK)
+    # A run of taps is contiguous in memory where neighbouring columns are neighbouring taps.
+    contiguous = conv.groups == 1 and conv.dilation[1] == 1
+
+    def kernel(site: Site, pixels: int) -> None:
+        weights = pool.get(packed, "weights")
+        bias = pool.get(full_bias(conv) if site.border else conv.bias, "bias")
+
+        def channel_block(group: Index, first: Index, width: int) -> None:
+            channel = emitter.add(emitter.mul(group, per_group), first)
+            start = emitter.mul(channel, taps)
+            sums = [emitter.load(bias, [emitter.add(channel, b)]) for b in range(width)] * pixels
+
+            def tap(position: Index, weight: Index, *carried: ir.Value) -> list[ir.Value]:
+                activations = [
+                    load_activation(
+                        emitter,
+                        conv,
+                        site,
+                        emitter.add(position, p * conv.stride[1] * in_channels),
+                    )
+                    for p in range(pixels)
+                ]
+                row = [
+                    emitter.widen(emitter.load(weights, [emitter.add(weight, b)]))
+                    for b in range(width)
+                ]
+                return multiply_accumulate(emitter, list(carried), activations, row)
+
+            def kernel_row(kh: Index, *carried: ir.Value) -> list[ir.Value]:
+                in_row = emitter.sub(
+                    emitter.add(
+                        emitter.mul(site.row, conv.stride[0]), emitter.mul(kh, conv.dilation[0])
+                    ),
+                    conv.pad[0],
+                )
+                in_column = emitter.sub(emitter.mul(site.column, conv.stride[1]), conv.pad[1])
+                origin = emitter.add(
+                    emitter.mul(
+                        emitter.add(emitter.mul(in_row, conv.in_hw[1]), in_column), in_channels
+                    ),
+                    emitter.mul(group, depth),
+                )
+                weight = emitter.add(start, emitter.mul(kh, kernel_w * depth * width))
+                low, high = site.column_taps
+
+                def run(r: Index, *values: ir.Value) -> list[ir.Value]:
+                    where = emitter.add(weight, emitter.mul(r, width))
+                    return tap(emitter.add(origin, r), where, *values)
+
+                if contiguous:
+                    return emitter.loop(
+                        emitter.mul(low, depth), emitter.mul(high, depth), 1, run, carried
+                    )
+
+                def kernel_column(kw: Index, *values: ir.Value) -> list[ir.Value]:
+                    step = emitter.mul(kw, conv.dilation[1] * in_channels)
+                    base = emitter.add(origin, step)
+                    at = emitter.add(weight, emitter.mul(kw, depth * width))
+
+                    def operand(c: Index, *inner: ir.Value) -> list[ir.Value]:
+                        where = emitter.add(at, emitter.mul(c, width))
+                        return tap(emitter.add(base, c), where, *inner)
+
+                    return emitter.loop(0, depth, 1, operand, values)
+
+                return emitter.loop(low, high, 1, kernel_column, carried)
+
+            sums = emitter.loop(*site.row_taps, 1, kernel_row, sums)
+            for p in range(pixels):
+                for b in range(width):
+                    finish(conv, site, root, p, emitter.add(channel, b), sums[p * width + b])
+
+        def one_group(group: Index) -> None:
+            whole = per_group // CHANNEL_BLOCK * CHANNEL_BLOCK
+            emitter.loop(
+                0, whole, CHANNEL_BLOCK, lambda first: channel_block(group, first, CHANNEL_BLOCK)
+            )
+            if whole < per_group:
+                channel_block(group, whole, per_group - whole)
+
+        emitter.loop(0, conv.groups, 1, one_group)
+
+    return kernel

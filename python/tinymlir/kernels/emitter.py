@@ -1,0 +1,162 @@
+"""A thin builder over scf, arith and memref that folds index arithmetic in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from tinymlir.bindings import arith, ir, memref, scf
+
+#: A position: known now, or an SSA value of type index.
+Index = int | ir.Value
+
+
+class Emitter:
+    """Emits at the current insertion point of the bindings."""
+
+    def index(self, value: Index) -> ir.Value:
+        """``value`` as an SSA index."""
+        if isinstance(value, int):
+            return arith.constant(ir.IndexType.get(), value)
+        return value
+
+    def integer(self, value: int, width: int = 32) -> ir.Value:
+        return arith.constant(ir.IntegerType.get_signless(width), value)
+
+    def add(self, a: Index, b: Index) -> Index:
+        if isinstance(a, int) and isinstance(b, int):
+            return a + b
+        if a == 0:
+            return b
+        if b == 0:
+            return a
+        return arith.addi(self.index(a), self.index(b))
+
+    def sub(self, a: Index, b: Index) -> Index:
+        if isinstance(a, int) and isinstance(b, int):
+            return a - b
+        return a if b == 0 else arith.subi(self.index(a), self.index(b))
+
+    def mul(self, a: Index, b: Index) -> Index:
+        if isinstance(a, int) and isinstance(b, int):
+            return a * b
+        if a == 0 or b == 0:
+            return 0
+        if a == 1:
+            return b
+        if b == 1:
+            return a
+        return arith.muli(self.index(a), self.index(b))
+
+    def minimum(self, a: Index, b: Index) -> Index:
+        if isinstance(a, int) and isinstance(b, int):
+            return min(a, b)
+        return arith.minsi(self.index(a), self.index(b))
+
+    def maximum(self, a: Index, b: Index) -> Index:
+        if isinstance(a, int) and isinstance(b, int):
+            return max(a, b)
+        return arith.maxsi(self.index(a), self.index(b))
+
+    def ceildiv(self, a: Index, divisor: int) -> Index:
+        """``ceil(a / divisor)`` of a non-negative ``a``."""
+        if isinstance(a, int):
+            return -(-a // divisor)
+        if divisor == 1:
+            return a
+        return arith.divui(self.index(self.add(a, divisor - 1)), self.index(divisor))
+
+    def linear(self, indices: Sequence[Index], shape: Sequence[int]) -> Index:
+        """Row-major position of ``indices`` within ``shape``."""
+        position: Index = 0
+        for index, size in zip(indices, shape, strict=True):
+            position = self.add(self.mul(position, size), index)
+        return position
+
+    def load(self, buffer: ir.Value, indices: Sequence[Index]) -> ir.Value:
+        return memref.load(buffer, [self.index(i) for i in indices])
+
+    def store(self, value: ir.Value, buffer: ir.Value, indices: Sequence[Index]) -> None:
+        memref.store(value, buffer, [self.index(i) for i in indices])
+
+    def widen(self, value: ir.Value) -> ir.Value:
+        """Sign-extend to i32."""
+        return arith.extsi(ir.IntegerType.get_signless(32), value)
+
+    def flat(self, buffer: ir.Value) -> ir.Value:
+        """A one-dimensional view of a contiguous memref."""
+        rank = buffer.type.rank
+        if rank == 1:
+            return buffer
+        size = int(np.prod(buffer.type.shape))
+        flat_type = ir.MemRefType.get([size], buffer.type.element_type)
+        return memref.collapse_shape(flat_type, buffer, [list(range(rank))])
+
+    def loop(
+        self,
+        lower: Index,
+        upper: Index,
+        step: int,
+        body: Callable[..., Sequence[ir.Value] | None],
+        inits: Sequence[ir.Value] = (),
+    ) -> list[ir.Value]:
+        """``for`` with loop-carried values.
+
+        ``body(iv, *carried)`` returns the next carried values. Loops known to run
+        once or never leave no trace in the IR.
+        """
+        if isinstance(lower, int) and isinstance(upper, int):
+            trips = max(0, -(-(upper - lower) // step))
+            if trips == 0:
+                return list(inits)
+            if trips == 1:
+                return list(body(lower, *inits) or ())
+        loop = scf.ForOp(self.index(lower), self.index(upper), self.index(step), list(inits))
+        with ir.InsertionPoint(loop.body):
+            results = body(loop.induction_variable, *loop.inner_iter_args)
+            scf.yield_(list(results or ()))
+        return list(loop.results)
+
+
+class ConstantPool:
+    """Constant globals of a module; equal contents are one constant."""
+
+    def __init__(self, module: ir.Operation) -> None:
+        self._block = module.regions[0].blocks[0]
+        self._symbols: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+        self._anchor: ir.Operation | None = None
+        #: bytes of the constants made since the layer began
+        self.layer_bytes = 0
+
+    def begin_layer(self) -> None:
+        self.layer_bytes = 0
+
+    def get(self, array: np.ndarray, name: str) -> ir.Value:
+        """The memref of a constant that holds ``array``, made where it is new."""
+        array = np.ascontiguousarray(array)
+        key = (array.dtype.str, array.shape, array.tobytes())
+        width = array.dtype.itemsize * 8
+        element = ir.IntegerType.get_signless(width)
+        buffer_type = ir.MemRefType.get(array.shape, element)
+        if key not in self._symbols:
+            self._symbols[key] = symbol = f"{name}_{len(self._symbols)}"
+            self.layer_bytes += array.nbytes
+            where = (
+                ir.InsertionPoint.at_block_begin(self._block)
+                if self._anchor is None
+                else ir.InsertionPoint.after(self._anchor)
+            )
+            # A splat prints and parses alike whether or not it is stored as one.
+            tensor_type = ir.RankedTensorType.get(array.shape, element)
+            with where:
+                made = memref.GlobalOp(
+                    sym_name=ir.StringAttr.get(symbol),
+                    type_=ir.TypeAttr.get(buffer_type),
+                    sym_visibility=ir.StringAttr.get("private"),
+                    initial_value=ir.DenseElementsAttr.get(array, type=tensor_type),
+                    constant=True,
+                    alignment=4,
+                )
+            self._anchor = made.operation
+        return memref.get_global(buffer_type, self._symbols[key])

@@ -1,0 +1,338 @@
+"""Demand-driven evaluation of a layer: one element of a tensor as scalar code.
+
+Any DAG of linalg ops, pads and views can be asked for the element at an index;
+what it needs is computed on the spot, reductions in registers. Kernels call this
+for everything but their hot loop, and layers without a kernel of their own are
+nothing but this inside a loop nest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from tinymlir.bindings import arith, ir, scf
+from tinymlir.kernels.emitter import ConstantPool, Emitter, Index
+from tinymlir.linalg_info import constant_array, indexing_maps, is_linalg, iteration_space
+from tinymlir.passes import PassFailure
+
+VIEW_OPS = ("tensor.expand_shape", "tensor.collapse_shape")
+
+
+class Evaluator:
+    """Evaluates values of one layer function at the current insertion point.
+
+    Args:
+        emitter: where code goes.
+        pool: where tensor constants go.
+        buffers: memrefs that hold tensor values already.
+    """
+
+    def __init__(
+        self, emitter: Emitter, pool: ConstantPool, buffers: dict[ir.Value, ir.Value]
+    ) -> None:
+        self.emitter, self.pool, self.buffers = emitter, pool, buffers
+        #: tensor values whose wanted element is in a register
+        self.registers: dict[ir.Value, ir.Value] = {}
+
+    def at(self, value: ir.Value, indices: Sequence[Index]) -> ir.Value:
+        """The element of the tensor ``value`` at ``indices``."""
+        if value in self.registers:
+            return self.registers[value]
+        if value in self.buffers:
+            return self.emitter.load(self.buffers[value], indices)
+        op = value.owner.operation
+        if op.name == "arith.constant":
+            return self._constant(value, indices)
+        if op.name == "tensor.empty":
+            return self.emitter.integer(0, ir.IntegerType(value.type.element_type).width)
+        if op.name == "linalg.fill":
+            return self.scalar(op.operands[0])
+        if op.name == "tensor.pad":
+            return self._pad(op, indices)
+        if op.name in VIEW_OPS:
+            return self.at(op.operands[0], self.through_view(op, indices))
+        if op.name == "tensor.concat":
+            return self._concat(op, indices)
+        if is_linalg(op):
+            return self._linalg(op, indices)
+        raise PassFailure(op.location, f"has no lowering for '{op.name}' within a layer")
+
+    def scalar(self, value: ir.Value) -> ir.Value:
+        """A scalar that the layer's function defines: only constants are taken."""
+        op = value.owner.operation if not isinstance(value, ir.BlockArgument) else None
+        if op is None or op.name != "arith.constant":
+            raise PassFailure(value.location, "expects scalars used by a layer to be constants")
+        return arith.constant(value.type, op.attributes["value"])
+
+    def through_view(self, op: ir.Operation, indices: Sequence[Index]) -> list[Index]:
+        """Indices into the source of an expand_shape or collapse_shape."""
+        groups = [[i.value for i in group] for group in op.attributes["reassociation"]]
+        wide = op.results[0].type if op.name == "tensor.expand_shape" else op.operands[0].type
+        if op.name == "tensor.expand_shape":
+            return [
+                self.emitter.linear([indices[i] for i in g], [wide.shape[i] for i in g])
+                for g in groups
+            ]
+        source: list[Index] = []
+        for index, group in zip(indices, groups, strict=True):
+            source += self._delinearize(index, [wide.shape[i] for i in group])
+        return source
+
+    def _delinearize(self, index: Index, shape: list[int]) -> list[Index]:
+        parts: list[Index] = []
+        for axis, size in enumerate(shape):
+            inner = prod(shape[axis + 1 :])
+            if size == 1:
+                parts.append(0)
+            elif isinstance(index, int):
+                parts.append(index // inner % size)
+            else:
+                quotient = (
+                    arith.divui(index, self.emitter.index(inner)) if inner != 1 else index
+                )
+                outermost = prod(shape[:axis]) == 1
+                parts.append(
+                    quotient if outermost else arith.remui(quotient, self.emitter.index(size))
+                )
+        return parts
+
+    def _constant(self, value: ir.Value, indices: Sequence[Index]) -> ir.Value:
+        attribute = value.owner.operation.attributes["value"]
+        if attribute.is_splat:
+            return arith.constant(value.type.element_type, attribute.get_splat_value())
+        array = constant_array(value)
+        assert array is not None
+        return self.emitter.load(self.pool.get(array, "constant"), indices)
+
+    def _pad(self, op: ir.Operation, indices: Sequence[Index]) -> ir.Value:
+        low = list(op.attributes["static_low"])
+        high = list(op.attributes["static_high"])
+        source = op.operands[0]
+        inside: ir.Value | None = None
+        shifted: list[Index] = []
+        for axis, index in enumerate(indices):
+            moved = self.emitter.sub(index, low[axis])
+            shifted.append(moved)
+            if low[axis] == 0 and high[axis] == 0:
+                continue
+            # One unsigned comparison covers both ends.
+            size = self.emitter.index(source.type.shape[axis])
+            test = arith.cmpi(arith.CmpIPredicate.ult, self.emitter.index(moved), size)
+            inside = test if inside is None else arith.andi(inside, test)
+        if inside is None:
+            return self.at(source, shifted)
+        choice = scf.IfOp(inside, [source.type.element_type], has_else=True)
+        with ir.InsertionPoint(choice.then_block):
+            scf.yield_([self.at(source, shifted)])
+        with ir.InsertionPoint(choice.else_block):
+            scf.yield_([self.scalar(pad_value(op))])
+        return choice.results[0]
+
+    def _concat(self, op: ir.Operation, indices: Sequence[Index]) -> ir.Value:
+        axis = op.attributes["dim"].value
+
+        def pick(parts: list[ir.Value], start: int) -> ir.Value:
+            local = list(indices)
+            local[axis] = self.emitter.sub(indices[axis], start)
+            if len(parts) == 1:
+                return self.at(parts[0], local)
+            end = start + parts[0].type.shape[axis]
+            below = arith.cmpi(
+                arith.CmpIPredicate.ult,
+                self.emitter.index(indices[axis]),
+                self.emitter.index(end),
+            )
+            choice = scf.IfOp(below, [op.results[0].type.element_type], has_else=True)
+            with ir.InsertionPoint(choice.then_block):
+                scf.yield_([self.at(parts[0], local)])
+            with ir.InsertionPoint(choice.else_block):
+                scf.yield_([pick(parts[1:], end)])
+            return choice.results[0]
+
+        return pick(list(op.operands), 0)
+
+    def _linalg(self, op: ir.Operation, indices: Sequence[Index]) -> ir.Value:
+        maps = indexing_maps(op)
+        output_map = maps[-1]
+        dims: list[Index | None] = [None] * output_map.n_dims
+        for expr, index in zip(output_map.results, indices, strict=True):
+            if isinstance(expr, ir.AffineDimExpr):
+                dims[expr.position] = index
+            elif not isinstance(expr, ir.AffineConstantExpr):
+                raise PassFailure(op.location, "expects outputs indexed by plain dimensions")
+        reductions = [d for d, index in enumerate(dims) if index is None]
+        extents = iteration_space(op)
+        body = op.regions[0].blocks[0]
+        outs = op.operands[len(op.operands) - 1]
+        initial = self.at(outs, indices) if _reads(body.arguments[len(maps) - 1]) else None
+
+        def point(carried: ir.Value | None) -> ir.Value:
+            scalars = {}
+            for argument, operand, affine_map in zip(
+                list(body.arguments)[:-1], list(op.operands)[:-1], maps[:-1], strict=True
+            ):
+                if not _reads(argument):
+                    continue
+                if isinstance(operand.type, ir.RankedTensorType):
+                    where = [self._affine(e, dims) for e in affine_map.results]
+                    scalars[argument] = self.at(operand, where)
+                else:
+                    scalars[argument] = self.scalar(operand)
+            if carried is not None:
+                scalars[body.arguments[len(maps) - 1]] = carried
+            return self._inline(body, scalars, dims)
+
+        def nest(remaining: list[int], carried: ir.Value | None) -> ir.Value:
+            if not remaining:
+                return point(carried)
+
+            def iterate(iv: Index, value: ir.Value) -> list[ir.Value]:
+                dims[remaining[0]] = iv
+                return [nest(remaining[1:], value)]
+
+            return self.emitter.loop(0, extents[remaining[0]], 1, iterate, [carried])[0]
+
+        return nest(reductions, initial)
+
+    def _affine(self, expr: ir.AffineExpr, dims: list[Index | None]) -> Index:
+        if isinstance(expr, ir.AffineDimExpr):
+            index = dims[expr.position]
+            assert index is not None
+            return index
+        if isinstance(expr, ir.AffineConstantExpr):
+            return expr.value
+        if isinstance(expr, ir.AffineAddExpr):
+            return self.emitter.add(self._affine(expr.lhs, dims), self._affine(expr.rhs, dims))
+        if isinstance(expr, ir.AffineMulExpr):
+            return self.emitter.mul(self._affine(expr.lhs, dims), self._affine(expr.rhs, dims))
+        raise PassFailure(ir.Location.unknown(), f"has no lowering for the index '{expr}'")
+
+    def _inline(
+        self, body: ir.Block, scalars: dict[ir.Value, ir.Value], dims: list[Index | None]
+    ) -> ir.Value:
+        """Clone a linalg body with its block arguments bound to ``scalars``."""
+
+        def resolve(value: ir.Value) -> ir.Value:
+            if value not in scalars:
+                scalars[value] = self.scalar(value)
+            return scalars[value]
+
+        for nested in body.operations:
+            op = nested.operation
+            if op.name == "linalg.yield":
+                return resolve(op.operands[0])
+            if op.name == "linalg.index":
+                made = self.emitter.index(dims[op.attributes["dim"].value] or 0)
+            elif op.name == "tensor.extract":
+                made = self.at(op.operands[0], [resolve(v) for v in list(op.operands)[1:]])
+            elif len(op.regions) or len(op.results) != 1:
+                raise PassFailure(op.location, f"has no lowering for '{op.name}' in a layer's body")
+            else:
+                made = ir.Operation.create(
+                    op.name,
+                    results=[op.results[0].type],
+                    operands=[resolve(v) for v in op.operands],
+                    attributes={a: op.attributes[a] for a in op.attributes},
+                    loc=op.location,
+                ).result
+            scalars[op.results[0]] = made
+        raise PassFailure(body.owner.location, "expects the body to end in linalg.yield")
+
+
+def pad_value(op: ir.Operation) -> ir.Value:
+    """What a tensor.pad yields."""
+    return list(op.regions[0].blocks[0].operations)[-1].operation.operands[0]
+
+
+def _reads(argument: ir.Value) -> bool:
+    return any(True for _ in argument.uses)
+
+
+def emit_by_element(
+    evaluator: Evaluator, root: ir.Value, out: ir.Value
+) -> None:
+    """Fill ``out`` with ``root``, element by element in row-major order."""
+    emitter = evaluator.emitter
+    op = root.owner.operation
+    if op.name == "tensor.concat" and root not in evaluator.buffers:
+        _emit_concat(evaluator, op, out)
+        return
+    _nest(emitter, root.type.shape, lambda idx: emitter.store(evaluator.at(root, idx), out, idx))
+
+
+def _nest(emitter: Emitter, shape, body) -> None:
+    def level(indices: list[Index]) -> None:
+        if len(indices) == len(shape):
+            body(indices)
+        else:
+            emitter.loop(0, shape[len(indices)], 1, lambda iv: level([*indices, iv]))
+
+    level([])
+
+
+def _emit_concat(evaluator: Evaluator, op: ir.Operation, out: ir.Value) -> None:
+    """One loop nest per part, so that no element asks which part it is in."""
+    axis, start = op.attributes["dim"].value, 0
+    emitter = evaluator.emitter
+    for part in op.operands:
+
+        def copy(indices: list[Index], part: ir.Value = part, start: int = start) -> None:
+            target = list(indices)
+            target[axis] = emitter.add(indices[axis], start)
+            emitter.store(evaluator.at(part, indices), out, target)
+
+        _nest(emitter, part.type.shape, copy)
+        start += part.type.shape[axis]
+
+
+def materialize_reused(
+    evaluator: Evaluator, root: ir.Value, allocate
+) -> None:
+    """Store reductions that ``root`` would otherwise compute again and again.
+
+    A reduction is reused where its consumer visits it more often than it has
+    elements (softmax: the row's maximum and sum). ``allocate(type)`` gives the
+    buffer for one.
+    """
+    order: list[tuple[ir.Operation, int]] = []
+
+    def visit(value: ir.Value, visits: int) -> None:
+        if isinstance(value, ir.BlockArgument) or value in evaluator.buffers:
+            return
+        op = value.owner.operation
+        if op.name == "arith.constant":
+            return
+        if is_linalg(op):
+            space = iteration_space(op)
+            size = prod(value.type.shape)
+            reused = prod(space) > size and visits > size
+            inner_visits = (size if reused else visits) * (prod(space) // size)
+            for operand in [*op.operands, *_extracted_tensors(op)]:
+                if isinstance(operand.type, ir.RankedTensorType):
+                    visit(operand, inner_visits)
+            if reused and all(op != seen for seen, _ in order):
+                order.append((op, size))
+        else:
+            for operand in op.operands:
+                if isinstance(operand.type, ir.RankedTensorType):
+                    visit(operand, visits)
+
+    visit(root, prod(root.type.shape))
+    for op, _ in order:
+        result = op.results[0]
+        if result == root:
+            continue
+        buffer = allocate(ir.MemRefType.get(result.type.shape, result.type.element_type))
+        emit_by_element(evaluator, result, buffer)
+        evaluator.buffers[result] = buffer
+
+
+def _extracted_tensors(op: ir.Operation) -> list[ir.Value]:
+    return [
+        nested.operation.operands[0]
+        for nested in op.regions[0].blocks[0].operations
+        if nested.operation.name == "tensor.extract"
+    ]
+
+
