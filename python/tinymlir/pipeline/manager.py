@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from tinymlir.bindings import ir, passmanager
+from tinymlir.errors import TinymlirError
 from tinymlir.passes import REGISTRY, Pass, PassFailure
 
 from .diagnostics import Diagnostic, PassRunError, position_of
@@ -36,7 +37,7 @@ class Instrumentation(Protocol):
 
     def before_pass(self, info: PassInfo, op: ir.Operation) -> None: ...
 
-    def after_pass(self, info: PassInfo, op: ir.Operation) -> None: ...
+    def after_pass(self, info: PassInfo, op: ir.Operation, failed: bool) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -171,15 +172,23 @@ class _Runner:
                 for child in children(op, step.anchor):
                     self.run(step.steps, child)
                 continue
-            if self.instrumentation:
-                self.instrumentation.before_pass(step.info, op)
-            if isinstance(step, _Ours):
-                run_pass(step.instance, op, verify=self.verify)
-            else:
-                with _mlir_errors(f"in {step.info.name}"):
-                    step.manager.run(op)
-            if self.instrumentation:
-                self.instrumentation.after_pass(step.info, op)
+            if self.instrumentation is None:
+                self.execute(step, op)
+                continue
+            self.instrumentation.before_pass(step.info, op)
+            try:
+                self.execute(step, op)
+            except TinymlirError:
+                self.instrumentation.after_pass(step.info, op, failed=True)
+                raise
+            self.instrumentation.after_pass(step.info, op, failed=False)
+
+    def execute(self, step: _Ours | _Native, op: ir.Operation) -> None:
+        if isinstance(step, _Ours):
+            run_pass(step.instance, op, verify=self.verify)
+        else:
+            with _mlir_errors(f"in {step.info.name}"):
+                step.manager.run(op)
 
 
 def children(op: ir.Operation, anchor: str) -> list[ir.Operation]:

@@ -17,11 +17,16 @@ _NO_OPTION = re.compile(r"no such option (\S+)")
 _TYPED = {"true": "true or false", "false": "true or false"}
 
 
+@functools.cache
+def _scratch_context() -> ir.Context:
+    """Where pipelines are parsed to see what MLIR says of them; no IR is ever in it."""
+    return ir.Context()
+
+
 def _parse_failure(pipeline: str) -> str | None:
     """Why MLIR does not take ``pipeline``, or None if it does."""
     try:
-        with ir.Context():
-            passmanager.PassManager.parse(pipeline)
+        passmanager.PassManager.parse(pipeline, _scratch_context())
     except ValueError as error:
         return str(error)
     return None
@@ -48,8 +53,7 @@ def native_anchor(name: str) -> str | None:
 def native_options(name: str) -> dict[str, str]:
     """The options of the native pass ``name`` and their defaults; {} where MLIR does not tell."""
     try:
-        with ir.Context():
-            printed = str(passmanager.PassManager.parse(f"any({name})"))
+        printed = str(passmanager.PassManager.parse(f"any({name})", _scratch_context()))
     except ValueError:
         return {}
     body = re.search(r"\{(.*)\}", printed)
