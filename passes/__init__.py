@@ -1,5 +1,24 @@
 """Passes of tinymlir, one file each, named as on the command line."""
 
 from ._pass import REGISTRY, Pass, PassFailure, register_pass
+from .tiny_emit_entry import EmitEntry
+from .tiny_expand_division import ExpandDivision
+from .tiny_finalize_functions import FinalizeFunctions
+from .tiny_lower_layers import LowerLayers
+from .tiny_lower_requantize import LowerRequantize
+from .tiny_outline_layers import OutlineLayers
+from .tiny_plan_arena import PlanArena
 
-__all__ = ["REGISTRY", "Pass", "PassFailure", "register_pass"]
+__all__ = [
+    "REGISTRY",
+    "EmitEntry",
+    "ExpandDivision",
+    "FinalizeFunctions",
+    "LowerLayers",
+    "LowerRequantize",
+    "OutlineLayers",
+    "Pass",
+    "PassFailure",
+    "PlanArena",
+    "register_pass",
+]

@@ -6,14 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from tinymlir.bindings import ir
+from tinymlir.errors import PassFailure
 
-
-class PassFailure(Exception):
-    """A pass cannot go on; ``location`` is where the diagnostic points."""
-
-    def __init__(self, location: ir.Location, message: str) -> None:
-        super().__init__(message)
-        self.location, self.message = location, message
+__all__ = ["REGISTRY", "Pass", "PassFailure", "register_pass"]
 
 
 @dataclass(frozen=True)

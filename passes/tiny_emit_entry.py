@@ -49,7 +49,9 @@ class EmitEntry(Pass):
             raise PassFailure(op.location, f"'{self.symbol}' is not a C identifier")
         main = find_main(op)
         functions = [
-            f for f in op.regions[0].blocks[0].operations if isinstance(f, func.FuncOp) and f != main
+            f
+            for f in op.regions[0].blocks[0].operations
+            if isinstance(f, func.FuncOp) and f != main
         ]
         renamed = {f.name.value: f"{self.symbol}_{f.name.value}" for f in functions}
         _rename_calls(op, renamed)

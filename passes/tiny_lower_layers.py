@@ -157,8 +157,7 @@ def _may_overwrite(argument: ir.Value, root: ir.Value) -> bool:
     if not maps[-1].is_permutation:
         return False
     return all(
-        use.owner.operation == op and maps[use.operand_number] == maps[-1]
-        for use in argument.uses
+        use.owner.operation == op and maps[use.operand_number] == maps[-1] for use in argument.uses
     )
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-
 from tinymlir.bindings import arith, ir
 from tinymlir.linalg_info import constant_scalar
 
@@ -115,9 +114,7 @@ class LowerRequantize(Pass):
         tie = arith.andi(arith.andi(exact, whole), odd)
         return _sub(rounded, arith.extui(_i32(), tie))
 
-    def _double(
-        self, accumulator: ir.Value, multiplier: ir.Value, shift: ir.Value
-    ) -> ir.Value:
+    def _double(self, accumulator: ir.Value, multiplier: ir.Value, shift: ir.Value) -> ir.Value:
         """gemmlowp's SaturatingRoundingDoublingHighMul, then RoundingDivideByPOT."""
         c0, c1, c31 = _constant(0), _constant(1), _constant(31)
         up = arith.maxsi(_sub(c31, shift), c0)
@@ -177,9 +174,7 @@ def _normalized(multiplier: ir.Value, shift: ir.Value) -> tuple[ir.Value, ir.Val
     return _constant(m << spare), _constant(s + spare)
 
 
-def _scale_up(
-    accumulator: ir.Value, shift: ir.Value, uniform: bool
-) -> tuple[ir.Value, ir.Value]:
+def _scale_up(accumulator: ir.Value, shift: ir.Value, uniform: bool) -> tuple[ir.Value, ir.Value]:
     """Move a shift below 33 into the accumulator, saturating it where the result would."""
     c1 = _constant(1)
     up = _sub(_constant(_FAST_SHIFT), shift)
@@ -194,9 +189,7 @@ def _scale_up(
         least = arith.subi(_constant(0), limit)
     clamped = arith.maxsi(arith.minsi(accumulator, limit), least)
     known_shift = constant_scalar(shift)
-    total = (
-        _constant(_FAST_SHIFT) if known_shift is not None else arith.addi(shift, up)
-    )
+    total = _constant(_FAST_SHIFT) if known_shift is not None else arith.addi(shift, up)
     return arith.shli(clamped, up), total
 
 

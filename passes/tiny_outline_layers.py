@@ -200,5 +200,7 @@ def _replace_uses_within(op: ir.Operation, old: ir.Value, new: ir.Value) -> None
 def _erase_dead(main: func.FuncOp) -> None:
     for child in reversed(list(main.body.blocks[0].operations)):
         op = child.operation
-        if op.name not in ("func.return", "func.call") and not any(True for r in op.results for _ in r.uses):
+        if op.name not in ("func.return", "func.call") and not any(
+            True for r in op.results for _ in r.uses
+        ):
             op.erase()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import ClassVar
 
-from tinymlir.arena import Buffer, plan
+from tinymlir.arena import Buffer, live_bytes, plan
 from tinymlir.bindings import arith, func, ir, memref
 
 from ._pass import Pass, PassFailure, register_pass
@@ -23,8 +23,8 @@ class PlanArena(Pass):
     Results become arguments: the last layer writes straight into the caller's
     output. The other buffers are packed by liveness; a layer that may work in
     place (``tiny.in_place``) takes over the buffer of an input that dies there.
-    ``@main`` gains ``tiny.arena_bytes`` and ``tiny.arena_lower_bound``, the most
-    bytes alive at once, which no plan can beat.
+    ``@main`` gains ``tiny.arena_bytes``, ``tiny.live_bytes`` (bytes alive during each
+    call) and ``tiny.arena_lower_bound``, their maximum, which no plan can beat.
 
     Before::
 
@@ -39,7 +39,8 @@ class PlanArena(Pass):
     After::
 
         func.func @main(%x: memref<8xi8>, %y: memref<8xi8>, %arena: memref<8xi8>)
-            attributes {tiny.arena_bytes = 8 : i64, tiny.arena_lower_bound = 8 : i64} {
+            attributes {tiny.arena_bytes = 8 : i64, tiny.arena_lower_bound = 8 : i64,
+                        tiny.live_bytes = array<i64: 8, 8>} {
           %c0 = arith.constant 0 : index
           %t = memref.view %arena[%c0][] : memref<8xi8> to memref<8xi8>
           call @layer0(%x, %t) : (memref<8xi8>, memref<8xi8>) -> ()
@@ -182,6 +183,12 @@ def _place_allocations(main: func.FuncOp) -> None:
         size = prod(kind.shape) * max(1, ir.IntegerType(kind.element_type).width // 8)
         buffers.append(Buffer(size, min(positions), max(positions)))
     placed = plan(buffers)
+    live = live_bytes(buffers)
+    alive = [
+        live[i] if i < len(live) else 0
+        for i, child in enumerate(entry.operations)
+        if child.operation.name == "func.call"
+    ]
     i8 = ir.IntegerType.get_signless(8)
     arena = entry.add_argument(ir.MemRefType.get([placed.size], i8), main.location)
     for alloc, offset in zip(allocs, placed.offsets, strict=True):
@@ -194,4 +201,5 @@ def _place_allocations(main: func.FuncOp) -> None:
     attributes = main.operation.attributes
     attributes["tiny.arena_bytes"] = ir.IntegerAttr.get(i64, placed.size)
     attributes["tiny.arena_lower_bound"] = ir.IntegerAttr.get(i64, placed.lower_bound)
+    attributes["tiny.live_bytes"] = ir.DenseI64ArrayAttr.get(alive)
     _set_signature(main)

@@ -1,6 +1,11 @@
-"""The one exception that users see, and how it prints."""
+"""The exceptions of tinymlir: what users see, and what a pass reports."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tinymlir.bindings import ir
 
 
 class TinymlirError(Exception):
@@ -29,3 +34,11 @@ class TinymlirError(Exception):
         node = f"node '{self.node}': " if self.node else ""
         hint = f"; {self.hint}" if self.hint else ""
         return f"{where}{node}{self.message}{hint}"
+
+
+class PassFailure(Exception):
+    """A pass cannot go on; ``location`` is where the diagnostic points."""
+
+    def __init__(self, location: ir.Location, message: str) -> None:
+        super().__init__(message)
+        self.location, self.message = location, message

@@ -19,12 +19,13 @@ class Costs:
     """Cycles per instruction class (docs/cycle-models.md has the sources).
 
     ``load`` is a single load by itself, ``load_after_load`` a load or store
-    right after a load that it does not depend on, ``load_use_stall`` what is
-    added when the next instruction reads what was loaded. A load or store of n
-    registers takes ``load`` + (n - 1) · ``load_multiple_extra``. ``branch_taken``
-    includes the pipeline refill. ``vector`` is a Helium instruction, and
-    ``vector_overlapped`` one that follows a Helium instruction of the other kind
-    (memory or arithmetic).
+    right after a load that it does not depend on. ``load_use_stall`` is added
+    when the next instruction reads what was loaded, ``address_stall`` when a
+    load's address was computed by the instruction before it. A load or store of
+    n registers takes ``load`` + (n - 1) · ``load_multiple_extra``.
+    ``branch_taken`` includes the pipeline refill; ``jump`` is an unconditional
+    branch or a return. ``vector`` is a Helium instruction, ``vector_overlapped``
+    one that follows a Helium instruction of the other kind (memory or arithmetic).
     """
 
     alu: int = 1
@@ -36,11 +37,13 @@ class Costs:
     load: int = 2
     load_after_load: int | None = None
     load_use_stall: int = 0
+    address_stall: int = 0
     store: int = 1
     load_multiple_extra: int = 1
     branch_taken: int = 2
     branch_not_taken: int = 1
-    call: int = 3
+    jump: int = 2
+    call: int = 2
     vector: int | None = None
     vector_overlapped: int | None = None
 
@@ -121,7 +124,7 @@ TARGETS: dict[str, Target] = {
             features="",
             extensions=(),
             # Cortex-M0 TRM (DDI 0432C), table 3-1; single-cycle multiplier option.
-            costs=Costs(mul_long=None, mac=None, load=2, store=2, branch_taken=3, call=4),
+            costs=Costs(mul_long=None, mac=None, load=2, store=2, branch_taken=3, jump=3, call=4),
             notes="Thumb-1: no long multiply, no divide, aligned loads only",
             unicorn="cortex-m0",
             qemu="mps2-an385",
@@ -134,7 +137,16 @@ TARGETS: dict[str, Target] = {
             features="",
             extensions=_ARMV7M,
             # Cortex-M3 TRM (DDI 0337I), table 3-1; UMULL/SMLAL take 3 to 7 cycles.
-            costs=Costs(mul_long=5, mac=2, divide=7, load_after_load=1, branch_taken=3, call=3),
+            costs=Costs(
+                mul_long=5,
+                mac=2,
+                divide=7,
+                load_after_load=1,
+                address_stall=1,
+                branch_taken=3,
+                jump=3,
+                call=3,
+            ),
             notes="MLA, no DSP extension",
             unicorn="cortex-m3",
             qemu="mps2-an385",
@@ -147,7 +159,15 @@ TARGETS: dict[str, Target] = {
             features="+dsp",
             extensions=(*_ARMV7M, "dsp"),
             # Cortex-M4 TRM (DDI 0439B), tables 3-1 and 3-2.
-            costs=Costs(dual_mac=1, divide=7, load_after_load=1, branch_taken=3, call=3),
+            costs=Costs(
+                dual_mac=1,
+                divide=7,
+                load_after_load=1,
+                address_stall=1,
+                branch_taken=3,
+                jump=3,
+                call=3,
+            ),
             notes="SMLAD: two 16-bit MACs in a cycle",
             unicorn="cortex-m4",
             qemu="mps2-an386",
@@ -160,7 +180,9 @@ TARGETS: dict[str, Target] = {
             features="+dsp",
             extensions=(*_ARMV7M, "dsp"),
             # Dual issue is not in the table: these are latencies per instruction.
-            costs=Costs(dual_mac=1, divide=8, load=1, load_use_stall=1, branch_taken=1, call=2),
+            costs=Costs(
+                dual_mac=1, divide=8, load=1, load_use_stall=1, branch_taken=1, jump=1, call=1
+            ),
             notes="dual issue, branch predictor; the cost table prices one instruction at a time",
             unicorn="cortex-m7",
             qemu="mps2-an500",
@@ -172,7 +194,7 @@ TARGETS: dict[str, Target] = {
             "cortex_m33",
             features="+dsp",
             extensions=(*_ARMV7M, "dsp"),
-            costs=Costs(dual_mac=1, divide=6, load=1, load_use_stall=1, branch_taken=2, call=2),
+            costs=Costs(dual_mac=1, divide=6, load=1, load_use_stall=1, branch_taken=2),
             notes="SMLAD, some dual issue",
             unicorn="cortex-m33",
             qemu="mps2-an505",
@@ -190,7 +212,6 @@ TARGETS: dict[str, Target] = {
                 load=1,
                 load_use_stall=1,
                 branch_taken=2,
-                call=2,
                 vector=2,
                 vector_overlapped=1,
             ),
@@ -208,9 +229,7 @@ TARGETS: dict[str, Target] = {
             extensions=("mul-long", "divide"),
             # CV32E40P user manual, "Pipeline details": loads 1 (2 when used at once),
             # mulh 5, taken branch 3, jump 2.
-            costs=Costs(
-                mul_long=5, mac=None, divide=35, load=1, load_use_stall=1, branch_taken=3, call=2
-            ),
+            costs=Costs(mul_long=5, mac=None, divide=35, load=1, load_use_stall=1, branch_taken=3),
             notes="mul/mulh; costs of a CV32E40P",
             unicorn="riscv32",
             qemu="virt",

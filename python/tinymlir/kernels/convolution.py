@@ -256,8 +256,14 @@ def emit_pixels(
         def block(column: Index) -> None:
             kernel(
                 Site(
-                    evaluator, source, out, row, column,
-                    (0, conv.kernel[0]), (0, conv.kernel[1]), border=False,
+                    evaluator,
+                    source,
+                    out,
+                    row,
+                    column,
+                    (0, conv.kernel[0]),
+                    (0, conv.kernel[1]),
+                    border=False,
                 ),
                 count,
             )
@@ -371,4 +377,3 @@ def _root_indices(
     if len(shape) == 4:
         return [0, row, column, channel]
     return [column, channel]
-

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from math import prod
 
 from tinymlir.bindings import arith, ir, scf
+from tinymlir.errors import PassFailure
 from tinymlir.kernels.emitter import ConstantPool, Emitter, Index
 from tinymlir.linalg_info import constant_array, indexing_maps, is_linalg, iteration_space
-from tinymlir.passes import PassFailure
 
 VIEW_OPS = ("tensor.expand_shape", "tensor.collapse_shape")
 
@@ -88,9 +88,7 @@ class Evaluator:
             elif isinstance(index, int):
                 parts.append(index // inner % size)
             else:
-                quotient = (
-                    arith.divui(index, self.emitter.index(inner)) if inner != 1 else index
-                )
+                quotient = arith.divui(index, self.emitter.index(inner)) if inner != 1 else index
                 outermost = prod(shape[:axis]) == 1
                 parts.append(
                     quotient if outermost else arith.remui(quotient, self.emitter.index(size))
@@ -249,9 +247,7 @@ def _reads(argument: ir.Value) -> bool:
     return any(True for _ in argument.uses)
 
 
-def emit_by_element(
-    evaluator: Evaluator, root: ir.Value, out: ir.Value
-) -> None:
+def emit_by_element(evaluator: Evaluator, root: ir.Value, out: ir.Value) -> None:
     """Fill ``out`` with ``root``, element by element in row-major order."""
     emitter = evaluator.emitter
     op = root.owner.operation
@@ -286,9 +282,7 @@ def _emit_concat(evaluator: Evaluator, op: ir.Operation, out: ir.Value) -> None:
         start += part.type.shape[axis]
 
 
-def materialize_reused(
-    evaluator: Evaluator, root: ir.Value, allocate
-) -> None:
+def materialize_reused(evaluator: Evaluator, root: ir.Value, allocate) -> None:
     """Store reductions that ``root`` would otherwise compute again and again.
 
     A reduction is reused where its consumer visits it more often than it has
@@ -334,5 +328,3 @@ def _extracted_tensors(op: ir.Operation) -> list[ir.Value]:
         for nested in op.regions[0].blocks[0].operations
         if nested.operation.name == "tensor.extract"
     ]
-
-

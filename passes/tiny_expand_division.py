@@ -1,0 +1,90 @@
+"""``tiny-expand-division``: unsigned division for cores that have none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from tinymlir.bindings import arith, func, ir, scf
+
+from ._pass import Pass, register_pass
+
+_HELPER = "divide"
+
+
+@register_pass
+@dataclass(frozen=True)
+class ExpandDivision(Pass):
+    """Replace arith.divui and arith.remui by calls to a shift-and-subtract routine
+
+    On a core without a divide instruction LLVM would call a run-time library that
+    the object must not need. Works on i32 and index.
+
+    Before::
+
+        func.func @f(%a: i32, %b: i32) -> i32 {
+          %q = arith.divui %a, %b : i32
+          return %q : i32
+        }
+
+    After::
+
+        func.func private @divide(%a: i32, %b: i32) -> i32 { ... }
+        func.func @f(%a: i32, %b: i32) -> i32 {
+          %q = call @divide(%a, %b) : (i32, i32) -> i32
+          return %q : i32
+        }
+    """
+
+    name: ClassVar[str] = "tiny-expand-division"
+
+    def run(self, op: ir.Operation) -> None:
+        found: list[ir.Operation] = []
+
+        def collect(nested: ir.Operation) -> ir.WalkResult:
+            if nested.name in ("arith.divui", "arith.remui"):
+                found.append(nested)
+            return ir.WalkResult.ADVANCE
+
+        op.walk(collect)
+        if not found:
+            return
+        with ir.InsertionPoint.at_block_begin(op.regions[0].blocks[0]), op.location:
+            _emit_divide()
+        for division in found:
+            with ir.InsertionPoint(division), division.location:
+                result = _call_divide(division)
+            division.results[0].replace_all_uses_with(result)
+            division.erase()
+
+
+def _call_divide(division: ir.Operation) -> ir.Value:
+    i32 = ir.IntegerType.get_signless(32)
+    kind = division.results[0].type
+    is_index = isinstance(kind, ir.IndexType)
+    operands = [arith.index_cast(i32, v) if is_index else v for v in division.operands]
+    value = func.call([i32], _HELPER, operands)
+    if division.name == "arith.remui":
+        value = arith.subi(operands[0], arith.muli(value, operands[1]))
+    return arith.index_cast(kind, value) if is_index else value
+
+
+def _emit_divide() -> None:
+    """One quotient bit per step, from the top; a divisor of zero gives all ones."""
+    i32 = ir.IntegerType.get_signless(32)
+    function = func.FuncOp(_HELPER, ([i32, i32], [i32]), visibility="private")
+    with ir.InsertionPoint(function.add_entry_block()):
+        dividend, divisor = function.arguments
+        zero, one = arith.constant(i32, 0), arith.constant(i32, 1)
+        top = arith.constant(i32, 31)
+        index = ir.IndexType.get()
+        bounds = [arith.constant(index, v) for v in (0, 32, 1)]
+        loop = scf.ForOp(*bounds, [zero, zero, dividend])
+        with ir.InsertionPoint(loop.body):
+            quotient, remainder, rest = loop.inner_iter_args
+            shifted = arith.ori(arith.shli(remainder, one), arith.shrui(rest, top))
+            fits = arith.cmpi(arith.CmpIPredicate.uge, shifted, divisor)
+            left = arith.select(fits, arith.subi(shifted, divisor), shifted)
+            doubled = arith.shli(quotient, one)
+            scf.yield_([arith.ori(doubled, arith.extui(i32, fits)), left, arith.shli(rest, one)])
+        func.ReturnOp([loop.results[0]])

@@ -1,0 +1,88 @@
+"""LLVM dialect to object code, in process, through llvmlite."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import llvmlite
+import llvmlite.binding as llvm_binding
+
+from tinymlir.bindings import ir, llvm
+from tinymlir.errors import TinymlirError
+from tinymlir.targets import Target
+
+_OPTIMIZATION = 2
+
+
+@dataclass(frozen=True)
+class Code:
+    """What LLVM made of a module: IR text after optimization, assembly and ELF object."""
+
+    llvm_ir: str
+    assembly: str
+    object: bytes
+
+
+def versions() -> dict[str, str]:
+    """Versions of the code generator, for reports."""
+    number = ".".join(str(part) for part in llvm_binding.llvm_version_info)
+    return {"llvmlite": llvmlite.__version__, "llvm": number}
+
+
+@functools.cache
+def _initialize() -> None:
+    llvm_binding.initialize_all_targets()
+    llvm_binding.initialize_all_asmprinters()
+
+
+def target_machine(target: Target) -> llvm_binding.TargetMachine:
+    """LLVM's code generator for ``target``; the host's for a target without a triple."""
+    _initialize()
+    if not target.triple:
+        features = llvm_binding.get_host_cpu_features().flatten()
+        return llvm_binding.Target.from_default_triple().create_target_machine(
+            cpu=llvm_binding.get_host_cpu_name(),
+            features=features,
+            opt=_OPTIMIZATION,
+            reloc="pic",
+            jit=True,
+        )
+    return llvm_binding.Target.from_triple(target.triple).create_target_machine(
+        cpu=target.cpu,
+        features=target.features,
+        opt=_OPTIMIZATION,
+        reloc="static",
+        codemodel="small",
+        abiname=target.abi,
+    )
+
+
+def optimize(
+    module: ir.Module, target: Target
+) -> tuple[llvm_binding.ModuleRef, llvm_binding.TargetMachine]:
+    """The optimized LLVM module of an LLVM-dialect module."""
+    machine = target_machine(target)
+    text = llvm.translate_module_to_llvmir(module.operation)
+    try:
+        parsed = llvm_binding.parse_assembly(text, llvm_binding.create_context())
+    except RuntimeError as error:
+        raise TinymlirError(
+            f"LLVM {versions()['llvm']} rejects the generated IR: {error}"
+        ) from error
+    parsed.triple = machine.triple
+    parsed.data_layout = str(machine.target_data)
+    parsed.verify()
+    # Unrolling is decided by the kernels: LLVM's would multiply the code of every layer.
+    tuning = llvm_binding.create_pipeline_tuning_options(speed_level=_OPTIMIZATION)
+    tuning.loop_unrolling = False
+    tuning.loop_vectorization = False
+    builder = llvm_binding.create_pass_builder(machine, tuning)
+    builder.getModulePassManager().run(parsed, builder)
+    return parsed, machine
+
+
+def generate(module: ir.Module, target: Target) -> Code:
+    """Compile an LLVM-dialect module for a microcontroller."""
+    optimized, machine = optimize(module, target)
+    return Code(str(optimized), machine.emit_assembly(optimized), machine.emit_object(optimized))

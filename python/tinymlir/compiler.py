@@ -1,0 +1,215 @@
+"""The compiler: a model in, code and what is known about it out."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tinymlir import __version__, bindings
+from tinymlir.bindings import func, ir
+from tinymlir.codegen import versions as codegen_versions
+from tinymlir.dialects import register
+from tinymlir.errors import TinymlirError
+from tinymlir.frontends import import_model
+from tinymlir.network import TensorInfo, read_interface
+from tinymlir.passes.tiny_outline_layers import find_main
+from tinymlir.pipeline import run_pipeline
+from tinymlir.targets import Target
+
+_BUFFERIZE = (
+    "one-shot-bufferize{bufferize-function-boundaries=1"
+    " function-boundary-type-conversion=identity-layout-map}"
+)
+
+
+def pipeline_to_arena(target: Target) -> str:
+    """Canonical form to loops on memrefs in one arena."""
+    del target
+    return (
+        "builtin.module(tiny-outline-layers,tiny-lower-layers,"
+        f"canonicalize,cse,{_BUFFERIZE},canonicalize,tiny-plan-arena)"
+    )
+
+
+def pipeline_to_llvm(target: Target, symbol: str) -> str:
+    """Loops on memrefs to the LLVM dialect, with C names that begin with ``symbol``."""
+    long_multiply = str(target.has("mul-long")).lower()
+    passes = [f"tiny-lower-requantize{{long-multiply={long_multiply}}}"]
+    if not target.has("divide"):
+        passes.append("tiny-expand-division")
+    passes += [
+        f"tiny-emit-entry{{symbol={symbol}}}",
+        "canonicalize",
+        "cse",
+        "convert-scf-to-cf",
+        "expand-strided-metadata",
+        "lower-affine",
+        "finalize-memref-to-llvm{index-bitwidth=32}",
+        "convert-vector-to-llvm",
+        "convert-arith-to-llvm{index-bitwidth=32}",
+        "convert-func-to-llvm{use-bare-ptr-memref-call-conv index-bitwidth=32}",
+        "convert-cf-to-llvm{index-bitwidth=32}",
+        "reconcile-unrealized-casts",
+        "tiny-finalize-functions",
+    ]
+    return f"builtin.module({','.join(passes)})"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer of the network, as compiled."""
+
+    name: str
+    op: str
+    symbol: str
+    macs: int
+    executed_macs: int
+    constant_bytes: int
+    arena_bytes: int
+
+
+@dataclass
+class Compilation:
+    """A network in the LLVM dialect and the facts that passes found.
+
+    ``stages`` holds the printed IR by level where it was asked for.
+    """
+
+    name: str
+    target: Target
+    module: ir.Module
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    layers: tuple[Layer, ...]
+    arena_bytes: int
+    arena_lower_bound: int
+    model_sha256: str
+    stages: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def io_bytes(self) -> int:
+        return sum(t.bytes for t in (*self.inputs, *self.outputs))
+
+    @property
+    def ram_bytes(self) -> int:
+        return self.arena_bytes + self.io_bytes
+
+
+def compile_model(model: str | Path, target: Target, name: str | None = None) -> Compilation:
+    """Compile a model file down to the LLVM dialect for ``target``.
+
+    Args:
+        model: path of an ONNX file.
+        target: what to compile for.
+        name: C prefix; the file's stem, made an identifier, where not given.
+
+    Raises:
+        TinymlirError: the model cannot be compiled; names file and node.
+    """
+    path = Path(model)
+    context = ir.Context()
+    register(context)
+    with context, ir.Location.unknown():
+        module = import_model(path, context)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        return lower_module(module, target, name or identifier(path.stem), digest)
+
+
+def identifier(text: str) -> str:
+    """``text`` as a C identifier."""
+    name = "".join(c if c.isascii() and (c.isalnum() or c == "_") else "_" for c in text)
+    return name if name and not name[0].isdigit() else f"n{name}"
+
+
+def lower_module(
+    module: ir.Module, target: Target, name: str, model_sha256: str = ""
+) -> Compilation:
+    """Run the pipelines on a module in canonical form, in place.
+
+    The module's context must be active.
+    """
+    stages = {"linalg": str(module)}
+    inputs, outputs = read_interface(find_main(module.operation))
+    run_pipeline(module, pipeline_to_arena(target))
+    stages["memref"] = str(module)
+    main = find_main(module.operation)
+    facts = main.operation.attributes
+    compilation = Compilation(
+        name=name,
+        target=target,
+        module=module,
+        inputs=inputs,
+        outputs=outputs,
+        layers=tuple(_read_layers(module, main, name)),
+        arena_bytes=facts["tiny.arena_bytes"].value,
+        arena_lower_bound=facts["tiny.arena_lower_bound"].value,
+        model_sha256=model_sha256,
+        stages=stages,
+    )
+    run_pipeline(module, pipeline_to_llvm(target, name))
+    stages["llvm"] = str(module)
+    return compilation
+
+
+def _read_layers(module: ir.Module, main: func.FuncOp, name: str) -> list[Layer]:
+    functions = {
+        f.name.value: f.operation.attributes
+        for f in module.body.operations
+        if isinstance(f, func.FuncOp)
+    }
+    live = list(main.operation.attributes["tiny.live_bytes"])
+    layers = []
+    calls = [c for c in main.body.blocks[0].operations if c.operation.name == "func.call"]
+    for call, live_bytes in zip(calls, live, strict=True):
+        symbol = call.operation.attributes["callee"].value
+        facts = functions[symbol]
+        layers.append(
+            Layer(
+                name=facts["tiny.layer"].value,
+                op=facts["tiny.op"].value,
+                symbol=f"{name}_{symbol}",
+                macs=facts["tiny.macs"].value,
+                executed_macs=facts["tiny.executed_macs"].value,
+                constant_bytes=facts["tiny.constant_bytes"].value,
+                arena_bytes=live_bytes,
+            )
+        )
+    return layers
+
+
+def versions() -> dict[str, str]:
+    """Everything that the bytes of an object depend on, besides model and options."""
+    return {"tinymlir": __version__, "bindings": bindings.version(), **codegen_versions()}
+
+
+def check_budget(what: str, option: str, needed: int, budget: int | None) -> None:
+    """Raise a TinymlirError that says the least where ``needed`` exceeds ``budget``."""
+    if budget is not None and needed > budget:
+        raise TinymlirError(
+            f"the network needs {needed} bytes of {what}, more than {option} allows ({budget})",
+            hint=f"the least that this version reaches is {option} {needed}",
+        )
+
+
+def facts(compilation: Compilation) -> dict[str, Any]:
+    """The part of the JSON report that does not depend on code generation."""
+    macs = sum(layer.macs for layer in compilation.layers)
+    executed = sum(layer.executed_macs for layer in compilation.layers)
+    return {
+        "name": compilation.name,
+        "target": compilation.target.name,
+        "versions": versions(),
+        "input_sha256": compilation.model_sha256,
+        "inputs": [t.to_json() for t in compilation.inputs],
+        "outputs": [t.to_json() for t in compilation.outputs],
+        "macs": macs,
+        "executed_macs": executed,
+        "overhead": 1.0,
+        "arena_bytes": compilation.arena_bytes,
+        "arena_alignment": 4,
+        "arena_lower_bound": compilation.arena_lower_bound,
+        "io_bytes": compilation.io_bytes,
+        "ram_bytes": compilation.ram_bytes,
+    }
