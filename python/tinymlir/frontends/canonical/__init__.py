@@ -1,0 +1,1 @@
+"""Layers of the canonical form, for any frontend: integer arithmetic in, IR out."""

@@ -1,0 +1,313 @@
+"""Builds the canonical form, op by op (docs/design.md)."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tinymlir import numerics
+from tinymlir.bindings import arith, ir, linalg, tensor
+from tinymlir.dialects import tiny
+
+
+@dataclass(frozen=True)
+class Clamp:
+    """The range of an i8 result, from an activation function."""
+
+    low: int = numerics.I8_MIN
+    high: int = numerics.I8_MAX
+
+    @property
+    def trivial(self) -> bool:
+        return (self.low, self.high) == (numerics.I8_MIN, numerics.I8_MAX)
+
+
+class Builder:
+    """IR at the current insertion point; knows which layer it is in.
+
+    Shapes are tuples of ints; values are ``ir.Value`` of ranked tensor type.
+    """
+
+    def __init__(self, context: ir.Context) -> None:
+        self.context = context
+        self.i8 = ir.IntegerType.get_signless(8, context)
+        self.i32 = ir.IntegerType.get_signless(32, context)
+        self._names: dict[str, int] = {}
+        self._layer: tuple[str, str] = ("", "")
+        self._parallel = ir.Attribute.parse("#linalg.iterator_type<parallel>", context)
+        self._reduction = ir.Attribute.parse("#linalg.iterator_type<reduction>", context)
+
+    @contextlib.contextmanager
+    def layer(self, name: str, op: str) -> Iterator[None]:
+        """Everything built inside belongs to one layer; see `finish`."""
+        count = self._names[name] = self._names.get(name, -1) + 1
+        unique = f"{name}_{count}" if count else name
+        if count:
+            self._names.setdefault(unique, 0)
+        outer, self._layer = self._layer, (unique, op)
+        with ir.Location.name(unique, context=self.context):
+            yield
+        self._layer = outer
+
+    def finish(self, value: ir.Value) -> ir.Value:
+        """Mark the op that yields the layer's i8 tensor."""
+        attributes = value.owner.attributes
+        name, op = self._layer
+        attributes["tiny.layer"] = ir.StringAttr.get(name, self.context)
+        attributes["tiny.op"] = ir.StringAttr.get(op, self.context)
+        return value
+
+    def tensor_type(self, shape: Sequence[int], element: ir.Type) -> ir.Type:
+        return ir.RankedTensorType.get(list(shape), element)
+
+    def scalar(self, value: int, element: ir.Type) -> ir.Value:
+        return arith.ConstantOp(element, ir.IntegerAttr.get(element, int(value))).result
+
+    def constant(self, array: npt.NDArray[np.signedinteger]) -> ir.Value:
+        """A dense constant; the element type is the array's."""
+        element = ir.IntegerType.get_signless(array.dtype.itemsize * 8, self.context)
+        type_ = self.tensor_type(array.shape, element)
+        data = np.ascontiguousarray(array)
+        attribute = ir.DenseElementsAttr.get(data, type=element, shape=list(array.shape))
+        return arith.ConstantOp(type_, attribute).result
+
+    def empty(self, shape: Sequence[int], element: ir.Type) -> ir.Value:
+        return tensor.EmptyOp(list(shape), element).result
+
+    def fill(self, shape: Sequence[int], value: int, element: ir.Type) -> ir.Value:
+        init = self.empty(shape, element)
+        op = linalg.FillOp([init.type], [self.scalar(value, element)], [init])
+        linalg.fill_builtin_region(op.operation)
+        return op.results[0]
+
+    def broadcast(self, value: ir.Value, shape: Sequence[int], dims: Sequence[int]) -> ir.Value:
+        """``value`` repeated along the new dimensions ``dims`` of ``shape``."""
+        init = self.empty(shape, value.type.element_type)
+        return linalg.broadcast(value, outs=[init], dimensions=list(dims)).results[0]
+
+    def reshape(self, value: ir.Value, shape: Sequence[int]) -> ir.Value:
+        """A view: at most one collapse and one expand."""
+        shape = tuple(shape)
+        old = tuple(value.type.shape)
+        if old == shape:
+            return value
+        groups = _reassociation(old, shape)
+        coarse = [int(np.prod([old[i] for i in left], dtype=np.int64)) for left, _ in groups]
+        element = value.type.element_type
+        if len(old) > len(coarse):
+            op = tensor.CollapseShapeOp(
+                self.tensor_type(coarse, element), value, [list(left) for left, _ in groups]
+            )
+            value = op.result
+        if len(shape) > len(coarse):
+            op = tensor.ExpandShapeOp(
+                self.tensor_type(shape, element),
+                value,
+                [list(right) for _, right in groups],
+                [],
+                list(shape),
+            )
+            value = op.result
+        return value
+
+    def pad(self, value: ir.Value, low: Sequence[int], high: Sequence[int], fill: int) -> ir.Value:
+        """``tensor.pad`` with a constant; the value itself if there is nothing to pad."""
+        if not any(low) and not any(high):
+            return value
+        shape = [a + n + b for a, n, b in zip(low, value.type.shape, high, strict=True)]
+        element = value.type.element_type
+        constant = self.scalar(fill, element)
+        op = tensor.PadOp(self.tensor_type(shape, element), value, [], [], list(low), list(high))
+        index = ir.IndexType.get(self.context)
+        location = ir.Location.current
+        block = op.regions[0].blocks.append(*[index] * len(shape), arg_locs=[location] * len(shape))
+        with ir.InsertionPoint(block):
+            tensor.YieldOp(constant)
+        return op.result
+
+    def generic(
+        self,
+        inputs: Sequence[tuple[ir.Value, Sequence[int]]],
+        init: ir.Value,
+        body: Callable[..., ir.Value],
+        *,
+        reduced: Sequence[int] = (),
+        rank: int | None = None,
+    ) -> ir.Value:
+        """``linalg.generic`` over ``rank`` loops (the rank of ``init`` plus the reduced ones).
+
+        Args:
+            inputs: each with the loops that index its dimensions.
+            init: the ``outs`` operand, indexed by the loops that are not reduced.
+            body: takes one scalar for each input and the output, gives the new one.
+            reduced: the loops that are reductions.
+        """
+        rank = len(init.type.shape) + len(reduced) if rank is None else rank
+        kept = [loop for loop in range(rank) if loop not in reduced]
+        with self.context:
+            maps = [
+                ir.AffineMapAttr.get(
+                    ir.AffineMap.get(rank, 0, [ir.AffineExpr.get_dim(d) for d in loops])
+                )
+                for loops in [*(loops for _, loops in inputs), kept]
+            ]
+        iterators = [self._reduction if d in reduced else self._parallel for d in range(rank)]
+        values = [value for value, _ in inputs]
+        op = linalg.GenericOp(
+            [init.type],
+            values,
+            [init],
+            ir.ArrayAttr.get(maps, self.context),
+            ir.ArrayAttr.get(iterators, self.context),
+        )
+        scalars = [value.type.element_type for value in [*values, init]]
+        location = ir.Location.current
+        block = op.regions[0].blocks.append(*scalars, arg_locs=[location] * len(scalars))
+        with ir.InsertionPoint(block):
+            linalg.YieldOp([body(*block.arguments)])
+        return op.results[0]
+
+    def structured(
+        self,
+        op_class: type,
+        inputs: Sequence[ir.Value],
+        init: ir.Value,
+        strides: Sequence[int],
+        dilations: Sequence[int],
+    ) -> ir.Value:
+        """A named convolution or pooling op of linalg."""
+        op = op_class(
+            result_tensors=[init.type],
+            inputs=list(inputs),
+            outputs=[init],
+            strides=self._vector(strides),
+            dilations=self._vector(dilations),
+        )
+        linalg.fill_builtin_region(op.operation)
+        return op.result
+
+    def _vector(self, values: Sequence[int]) -> ir.Attribute:
+        return ir.DenseElementsAttr.get(np.array(values, np.int64), context=self.context)
+
+    def requantize(self, acc: ir.Value, scaling: Scaling, channels: Sequence[int]) -> ir.Value:
+        """The layer's result: ``acc`` scaled to i8.
+
+        Args:
+            acc: i32 accumulators.
+            scaling: one scale, or an array of them.
+            channels: the dimensions of ``acc`` that the array's dimensions run along.
+        """
+        shape = tuple(acc.type.shape)
+        init = self.empty(shape, self.i8)
+        loops = list(range(len(shape)))
+        inputs: list[tuple[ir.Value, Sequence[int]]] = [(acc, loops)]
+        if scaling.uniform:
+            multiplier = self.scalar(scaling.multipliers.flat[0], self.i32)
+            shift = self.scalar(scaling.shifts.flat[0], self.i32)
+            result = self.generic(
+                inputs, init, lambda a, _: self.requantize_op(a, multiplier, shift, scaling)
+            )
+        else:
+            inputs.append((self.constant(scaling.multipliers), channels))
+            inputs.append((self.constant(scaling.shifts), channels))
+            result = self.generic(
+                inputs, init, lambda a, m, s, _: self.requantize_op(a, m, s, scaling)
+            )
+        return self.finish(result)
+
+    def requantize_op(
+        self, acc: ir.Value, multiplier: ir.Value, shift: ir.Value, scaling: Scaling
+    ) -> ir.Value:
+        """One ``tiny.requantize``."""
+
+        def integer(value: int) -> ir.Attribute:
+            return ir.IntegerAttr.get(self.i32, value)
+
+        return tiny.RequantizeOp(
+            acc,
+            multiplier,
+            shift,
+            zero_point=integer(scaling.zero_point),
+            min=integer(scaling.clamp.low),
+            max=integer(scaling.clamp.high),
+            rounding=ir.StringAttr.get(scaling.rounding, self.context),
+        ).res
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Everything a requantisation needs; `scaling` makes one from real scales."""
+
+    multipliers: npt.NDArray[np.int32]
+    shifts: npt.NDArray[np.int32]
+    zero_point: int
+    clamp: Clamp
+    rounding: str
+
+    @property
+    def uniform(self) -> bool:
+        """One scale for all: the arrays hold a single pair."""
+        return self.multipliers.size == 1
+
+    def reshaped(self, shape: Sequence[int]) -> Scaling:
+        """The same scales along more dimensions."""
+        if self.uniform:
+            return self
+        return dataclasses.replace(
+            self, multipliers=self.multipliers.reshape(shape), shifts=self.shifts.reshape(shape)
+        )
+
+    @staticmethod
+    def of(
+        scales: npt.ArrayLike,
+        zero_point: int,
+        clamp: Clamp,
+        bounds: npt.ArrayLike,
+    ) -> Scaling:
+        """From real scales, by the nearest modes.
+
+        Args:
+            scales: real factors from accumulator to result, any shape.
+            bounds: greatest magnitude of the accumulator, for each scale or for all.
+        """
+        real = np.asarray(scales, dtype=object)
+        pairs = [numerics.quantize_multiplier(s) for s in real.reshape(-1)]
+        limits = np.broadcast_to(np.asarray(bounds), real.shape).reshape(-1)
+        rounding = numerics.choose_rounding(*zip(*pairs, strict=True), limits)
+        shape = real.shape
+        if len(set(pairs)) == 1:
+            pairs, shape = pairs[:1], ()
+        multipliers, shifts = (
+            np.array(c, np.int32).reshape(shape) for c in zip(*pairs, strict=True)
+        )
+        return Scaling(multipliers, shifts, zero_point, clamp, rounding)
+
+
+def _reassociation(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[list[int], list[int]]]:
+    """Groups of neighbouring dimensions of equal size on both sides, as many as can be."""
+    groups: list[tuple[list[int], list[int]]] = []
+    i = j = 0
+    while i < len(old) and j < len(new):
+        left, right = [i], [j]
+        a, b = old[i], new[j]
+        i, j = i + 1, j + 1
+        while a != b:
+            if a < b:
+                a *= old[i]
+                left.append(i)
+                i += 1
+            else:
+                b *= new[j]
+                right.append(j)
+                j += 1
+        groups.append((left, right))
+    for k in range(i, len(old)):  # trailing ones
+        groups[-1][0].append(k)
+    for k in range(j, len(new)):
+        groups[-1][1].append(k)
+    return groups

@@ -1,0 +1,155 @@
+"""Convolutions: plain, grouped and depthwise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tinymlir import numerics
+from tinymlir.bindings import ir, linalg
+
+from .builder import Builder, Clamp, Scaling
+from .tensors import Activation, Quantization, atoms, channels_last, channels_last_layout
+
+
+@dataclass(frozen=True)
+class Window:
+    """A sliding window; every pair is (rows, columns)."""
+
+    kernel: tuple[int, int]
+    strides: tuple[int, int]
+    dilations: tuple[int, int]
+    pad_low: tuple[int, int]
+    pad_high: tuple[int, int]
+
+    def reach(self, axis: int) -> int:
+        """Extent of the dilated kernel."""
+        return self.dilations[axis] * (self.kernel[axis] - 1) + 1
+
+    def output(self, axis: int, size: int) -> int:
+        """Positions of the window along an axis of ``size``; below one if it does not fit."""
+        padded = size + self.pad_low[axis] + self.pad_high[axis]
+        return (padded - self.reach(axis)) // self.strides[axis] + 1
+
+    def pad(self, b: Builder, value: ir.Value, fill: int) -> ir.Value:
+        """``value`` (N×H×W×C) padded as far as the window reaches, not further."""
+        high = []
+        for axis in (0, 1):
+            size = value.type.shape[1 + axis]
+            end = (self.output(axis, size) - 1) * self.strides[axis] + self.reach(axis)
+            needed = max(end - size - self.pad_low[axis], 0)
+            high.append(min(needed, self.pad_high[axis]))
+        return b.pad(value, (0, *self.pad_low, 0), (0, *high, 0), fill)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """The constants of a convolution or a dense layer.
+
+    Attributes:
+        weights: int8, output channels first.
+        bias: one integer for each output channel, at the accumulator's scale.
+        scales: real factors from the accumulator to the result, one for each channel.
+        zero_point: of the result.
+        clamp: of the result.
+    """
+
+    weights: npt.NDArray[np.int8]
+    bias: npt.NDArray[np.int64]
+    scales: npt.NDArray[np.float32]
+    zero_point: int
+    clamp: Clamp
+
+    def folded_bias(self, input_zero_point: int) -> npt.NDArray[np.int32]:
+        """``b - zp * sum(w)``, which makes the products ``x * w`` of raw int8 values exact.
+
+        Raises:
+            OverflowError: some int8 input would overflow the i32 accumulator.
+        """
+        sums = self.weights.reshape(len(self.weights), -1).sum(axis=1, dtype=np.int64)
+        folded = self.bias - input_zero_point * sums
+        low, high = numerics.accumulator_range(self.weights, folded)
+        if low.min() < numerics.I32_MIN or high.max() > numerics.I32_MAX:
+            raise OverflowError("the 32-bit accumulator can overflow")
+        return folded.astype(np.int32)
+
+    def scaling(self, folded_bias: npt.NDArray[np.int32]) -> Scaling:
+        low, high = numerics.accumulator_range(self.weights, folded_bias)
+        bounds = np.maximum(abs(low), abs(high))
+        return Scaling.of(self.scales, self.zero_point, self.clamp, bounds)
+
+    def permuted(self, index: npt.NDArray[np.intp]) -> Linear:
+        """Output channels in another order."""
+        return Linear(
+            self.weights[index], self.bias[index], self.scales[index], self.zero_point, self.clamp
+        )
+
+
+def conv2d(
+    b: Builder,
+    name: str,
+    x: Activation,
+    quantization: Quantization,
+    linear: Linear,
+    window: Window,
+    groups: int,
+) -> Activation:
+    """A quantised convolution of logical shape N×C×H×W.
+
+    Args:
+        quantization: of ``x``; padding has its zero point.
+        linear: weights are O×(C/groups)×KH×KW.
+
+    Raises:
+        OverflowError: see `Linear.folded_bias`.
+    """
+    x = channels_last(b, name, x)
+    _, height, width, channels = x.value.type.shape
+    outputs = len(linear.weights)
+    rows, columns = window.output(0, height), window.output(1, width)
+    out_channels = atoms(outputs)
+    out_inner = out_channels
+    depthwise = groups == channels and groups > 1
+    index = x.layout.logical_index(1)
+    if groups == 1:
+        linear = Linear(
+            linear.weights[:, index], linear.bias, linear.scales, linear.zero_point, linear.clamp
+        )
+    elif depthwise and outputs == groups:
+        linear = linear.permuted(index)
+        out_channels, out_inner = x.layout.dims[1], x.layout.within([1])
+    elif not np.array_equal(index, np.arange(channels)):
+        raise NotImplementedError("a grouped convolution of shuffled channels")
+    bias = linear.folded_bias(quantization.zero_point)
+    scaling = linear.scaling(bias)
+    with b.layer(name, "depthwise_conv2d" if depthwise else "conv2d"):
+        source = window.pad(b, x.value, quantization.zero_point)
+        weights = linear.weights
+        shape: tuple[int, ...] = (1, rows, columns, outputs)
+        if depthwise and outputs == groups:
+            op_class = linalg.DepthwiseConv2DNhwcHwcOp
+            weights = weights[:, 0].transpose(1, 2, 0)
+        elif depthwise:
+            op_class = linalg.DepthwiseConv2DNhwcHwcmOp
+            multiplier = outputs // groups
+            weights = weights.reshape(groups, multiplier, *window.kernel).transpose(2, 3, 0, 1)
+            shape = (1, rows, columns, groups, multiplier)
+        elif groups > 1:
+            op_class = linalg.Conv2DNhwgcGfhwcOp
+            weights = weights.transpose(0, 2, 3, 1)
+            weights = weights.reshape(groups, outputs // groups, *weights.shape[1:])
+            source = b.reshape(source, (*source.type.shape[:3], groups, channels // groups))
+            shape = (1, rows, columns, groups, outputs // groups)
+        else:
+            op_class = linalg.Conv2DNhwcFhwcOp
+            weights = weights.transpose(0, 2, 3, 1)
+        init = b.broadcast(b.constant(bias.reshape(shape[3:])), shape, (0, 1, 2))
+        acc = b.structured(
+            op_class, [source, b.constant(weights)], init, window.strides, window.dilations
+        )
+        dims = list(range(3, len(shape)))
+        value = b.requantize(acc, scaling.reshaped(shape[3:]), dims)
+    layout = channels_last_layout(out_channels, out_inner, rows, columns)
+    return Activation(b.reshape(value, (1, rows, columns, outputs)), layout)

@@ -1,0 +1,254 @@
+"""Layers that work element by element: rescaling, clamping, sums and products."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+
+from tinymlir import numerics
+from tinymlir.bindings import arith, ir
+
+from .builder import Builder, Clamp, Scaling
+from .layout import Layout, refine
+from .tensors import (
+    Activation,
+    Quantization,
+    arrange,
+    element_count,
+    natural_shape,
+    row_major,
+)
+
+
+def _widened(b: Builder, value: ir.Value, zero_point: int) -> ir.Value:
+    """``value - zero_point`` in i32."""
+    wide = arith.ExtSIOp(b.i32, value).result
+    return arith.SubIOp(wide, b.scalar(zero_point, b.i32)).result if zero_point else wide
+
+
+def _weighted(b: Builder, value: ir.Value, weight: int) -> ir.Value:
+    return arith.MulIOp(value, b.scalar(weight, b.i32)).result if weight != 1 else value
+
+
+def rescale(
+    b: Builder,
+    name: str,
+    x: Activation,
+    source: Quantization,
+    target: Quantization,
+    clamp: Clamp,
+) -> Activation:
+    """``x`` at another scale and zero point."""
+    ratio = Fraction(float(source.scale)) / Fraction(float(target.scale))
+    scaling = Scaling.of(ratio, target.zero_point, clamp, 255)
+    with b.layer(name, "requantize"):
+        multiplier, shift = _scalars(b, scaling)
+
+        def body(value: ir.Value, _: ir.Value) -> ir.Value:
+            acc = _widened(b, value, source.zero_point)
+            return b.requantize_op(acc, multiplier, shift, scaling)
+
+        shape = x.value.type.shape
+        init = b.empty(shape, b.i8)
+        value = b.finish(b.generic([(x.value, range(len(shape)))], init, body))
+    return Activation(value, x.layout)
+
+
+def clamp(b: Builder, name: str, x: Activation, limits: Clamp) -> Activation:
+    """``x`` limited to a range of int8 values."""
+    with b.layer(name, "clamp"):
+        low, high = b.scalar(limits.low, b.i8), b.scalar(limits.high, b.i8)
+
+        def body(value: ir.Value, _: ir.Value) -> ir.Value:
+            return arith.MinSIOp(arith.MaxSIOp(value, low).result, high).result
+
+        shape = x.value.type.shape
+        init = b.empty(shape, b.i8)
+        value = b.finish(b.generic([(x.value, range(len(shape)))], init, body))
+    return Activation(value, x.layout)
+
+
+def add(
+    b: Builder,
+    name: str,
+    x: tuple[Activation, Quantization],
+    y: tuple[Activation, Quantization],
+    target: Quantization,
+    clamp: Clamp,
+    *,
+    subtract: bool = False,
+) -> Activation:
+    """``x + y`` (or ``x - y``); ``y`` may be broadcast.
+
+    Raises:
+        ValueError: the shapes do not fit.
+    """
+    (left, xq), (right, yq) = x, y
+    mx, my, unit = numerics.add_weights(float(xq.scale), float(yq.scale))
+    scale = unit / Fraction(float(target.scale))
+    scaling = Scaling.of(scale, target.zero_point, clamp, 255 * (mx + my))
+    sign = arith.SubIOp if subtract else arith.AddIOp
+
+    def combine(p: ir.Value, q: ir.Value) -> ir.Value:
+        return sign(_weighted(b, p, mx), _weighted(b, q, my)).result
+
+    op = "sub" if subtract else "add"
+    return _binary(b, name, op, (left, xq), (right, yq), scaling, combine)
+
+
+def multiply(
+    b: Builder,
+    name: str,
+    x: tuple[Activation, Quantization],
+    y: tuple[Activation, Quantization],
+    target: Quantization,
+    clamp: Clamp,
+) -> Activation:
+    """``x * y``; ``y`` may be broadcast. Raises `ValueError` as `add` does."""
+    factors = [Fraction(float(q.scale)) for q in (x[1], y[1], target)]
+    scale = factors[0] * factors[1] / factors[2]
+    scaling = Scaling.of(scale, target.zero_point, clamp, 255 * 255)
+    return _binary(b, name, "mul", x, y, scaling, lambda p, q: arith.MulIOp(p, q).result)
+
+
+def add_constant(
+    b: Builder,
+    name: str,
+    x: tuple[Activation, Quantization],
+    addend: npt.NDArray[np.float64],
+    target: Quantization,
+    clamp: Clamp,
+    *,
+    negate: bool = False,
+) -> Activation:
+    """``x + addend`` (``addend - x`` if ``negate``) for a real constant that broadcasts to ``x``.
+
+    The accumulator is ``m * (x - zero_point) + k``; ``m`` is the greatest power
+    of two at which it fits i32, so ``k`` is exact to a small part of a step.
+
+    Raises:
+        ValueError: the shapes do not fit.
+    """
+    left, xq = x
+    steps = addend / np.float64(xq.scale)
+    bound = 256 + float(np.abs(steps).max(initial=0))
+    exponent = 30 - int(np.ceil(np.log2(bound)))
+    if exponent < 0:
+        raise ValueError("the constant is too large for the scale of the other operand")
+    weight = 1 << exponent
+    k = np.rint(steps * weight).astype(np.int64)
+    sign = -1 if negate else 1
+    k -= sign * weight * xq.zero_point
+    scale = Fraction(float(xq.scale)) / Fraction(float(target.scale)) / weight
+    scaling = Scaling.of(scale, target.zero_point, clamp, 2**31)
+    with b.layer(name, "add"):
+        multiplier, shift = _scalars(b, scaling)
+        constant, shape, loops = _constant_operand(b, left.layout, k.astype(np.int32))
+
+        def body(value: ir.Value, offset: ir.Value, _: ir.Value) -> ir.Value:
+            wide = _weighted(b, arith.ExtSIOp(b.i32, value).result, sign * weight)
+            return b.requantize_op(arith.AddIOp(wide, offset).result, multiplier, shift, scaling)
+
+        source = b.reshape(left.value, shape)
+        init = b.empty(shape, b.i8)
+        value = b.generic([(source, range(len(shape))), (constant, loops)], init, body)
+        b.finish(value)
+    return Activation(b.reshape(value, left.value.type.shape), left.layout)
+
+
+def _scalars(b: Builder, scaling: Scaling) -> tuple[ir.Value, ir.Value]:
+    return (
+        b.scalar(scaling.multipliers.flat[0], b.i32),
+        b.scalar(scaling.shifts.flat[0], b.i32),
+    )
+
+
+def _binary(
+    b: Builder,
+    name: str,
+    op: str,
+    x: tuple[Activation, Quantization],
+    y: tuple[Activation, Quantization],
+    scaling: Scaling,
+    combine: Callable[[ir.Value, ir.Value], ir.Value],
+) -> Activation:
+    """One i8 result from two i8 operands, of which one may be broadcast."""
+    (left, xq), (right, yq) = x, y
+    rank = max(left.layout.rank, right.layout.rank)
+    left, right = _with_rank(left, rank), _with_rank(right, rank)
+    swapped = element_count(left.layout) < element_count(right.layout)
+    whole, part = (right, left) if swapped else (left, right)
+    _check_broadcast(whole.layout.shape, part.layout.shape)
+    refined = refine(whole.layout, part.layout)
+    if refined is None:
+        whole, part = row_major(b, name, whole), row_major(b, name, part)
+        refined = refine(whole.layout, part.layout)
+        assert refined is not None
+    whole, part = Activation(whole.value, refined[0]), Activation(part.value, refined[1])
+    present = set(part.layout.order)
+    part = arrange(b, name, part, tuple(a for a in whole.layout.order if a in present))
+    shape, loops = _iteration(whole.layout, part.layout.shape)
+    with b.layer(name, op):
+        multiplier, shift = _scalars(b, scaling)
+
+        def body(p: ir.Value, q: ir.Value, _: ir.Value) -> ir.Value:
+            first, second = (q, p) if swapped else (p, q)
+            acc = combine(_widened(b, first, xq.zero_point), _widened(b, second, yq.zero_point))
+            return b.requantize_op(acc, multiplier, shift, scaling)
+
+        sources = (
+            (b.reshape(whole.value, shape), range(len(shape))),
+            (b.reshape(part.value, [shape[i] for i in loops]), loops),
+        )
+        value = b.finish(b.generic(sources, b.empty(shape, b.i8), body))
+    return Activation(value, whole.layout)
+
+
+def _with_rank(x: Activation, rank: int) -> Activation:
+    """Leading dimensions of size one added, as broadcasting does."""
+    missing = rank - x.layout.rank
+    return Activation(x.value, Layout(((),) * missing + x.layout.dims, x.layout.order))
+
+
+def _check_broadcast(whole: tuple[int, ...], part: tuple[int, ...]) -> None:
+    if any(n not in (1, m) for m, n in zip(whole, part, strict=True)):
+        raise ValueError(
+            f"shapes {list(whole)} and {list(part)} do not fit: one operand must have the result's shape"
+        )
+
+
+def _iteration(whole: Layout, part: tuple[int, ...]) -> tuple[tuple[int, ...], list[int]]:
+    """The physical shape to iterate over, and which of its dimensions ``part`` has."""
+    if part == whole.shape:
+        shape = natural_shape(whole)
+        return shape, list(range(len(shape)))
+    order = whole.dim_order()
+    if order is not None:
+        shape = natural_shape(whole)
+        return shape, [i for i, d in enumerate(order) if part[d] > 1]
+    present = {atom for atoms, n in zip(whole.dims, part, strict=True) if n > 1 for atom in atoms}
+    loops = [i for i, atom in enumerate(whole.order) if atom in present]
+    return whole.atom_shape, loops
+
+
+def _constant_operand(
+    b: Builder, whole: Layout, array: npt.NDArray[np.int32]
+) -> tuple[ir.Value, tuple[int, ...], list[int]]:
+    """A constant that broadcasts to ``whole``, arranged as its buffer is.
+
+    Returns:
+        The value, the shape to iterate over and the loops that index the value.
+    """
+    if array.ndim > whole.rank:
+        raise ValueError("the constant has more dimensions than the other operand")
+    array = array.reshape((1,) * (whole.rank - array.ndim) + array.shape)
+    _check_broadcast(whole.shape, array.shape)
+    shape, loops = _iteration(whole, array.shape)
+    logical = [a for atoms, n in zip(whole.dims, array.shape, strict=True) if n > 1 for a in atoms]
+    present = set(logical)
+    physical = [logical.index(atom) for atom in whole.order if atom in present]
+    arranged = array.reshape([atom.size for atom in logical]).transpose(physical)
+    return b.constant(arranged.reshape([shape[i] for i in loops])), shape, loops

@@ -1,0 +1,91 @@
+"""Maximum and average pooling."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from tinymlir import numerics
+from tinymlir.bindings import linalg
+
+from .builder import Builder, Clamp, Scaling
+from .convolution import Window
+from .tensors import Activation, Quantization, channels_last, channels_last_layout
+
+
+def max_pool2d(b: Builder, name: str, x: Activation, window: Window) -> Activation:
+    """The greatest int8 value under the window; padding never wins."""
+    x = channels_last(b, name, x)
+    _, height, width, channels = x.value.type.shape
+    rows, columns = window.output(0, height), window.output(1, width)
+    with b.layer(name, "max_pool2d"):
+        source = window.pad(b, x.value, numerics.I8_MIN)
+        init = b.fill((1, rows, columns, channels), numerics.I8_MIN, b.i8)
+        shape = b.empty(window.kernel, b.i8)
+        pool = b.structured(
+            linalg.PoolingNhwcMaxOp, [source, shape], init, window.strides, window.dilations
+        )
+        value = b.finish(pool)
+    layout = channels_last_layout(x.layout.dims[1], x.layout.within([1]), rows, columns)
+    return Activation(value, layout)
+
+
+def average_pool2d(
+    b: Builder,
+    name: str,
+    x: Activation,
+    source: Quantization,
+    target: Quantization,
+    clamp: Clamp,
+    window: Window,
+    *,
+    counted_padding: tuple[tuple[int, int], tuple[int, int]] | None = None,
+) -> Activation:
+    """The mean under the window, as a sum and one scale.
+
+    Args:
+        counted_padding: how much of the padding counts as zeros in the mean
+            ((top, left), (bottom, right)); none of it if absent. What does not
+            count makes the divisor differ from position to position.
+    """
+    x = channels_last(b, name, x)
+    _, height, width, channels = x.value.type.shape
+    rows, columns = window.output(0, height), window.output(1, width)
+    low, high = counted_padding or ((0, 0), (0, 0))
+    valid = np.multiply.outer(
+        _covered(window, 0, height, 0, 0, rows), _covered(window, 1, width, 0, 0, columns)
+    )
+    counts = np.multiply.outer(
+        _covered(window, 0, height, low[0], high[0], rows),
+        _covered(window, 1, width, low[1], high[1], columns),
+    )
+    if (counts == counts.flat[0]).all():
+        counts = counts[:1, :1].reshape(())
+    ratio = np.float64(source.scale) / np.float64(target.scale)
+    bound = 255 * int(valid.max())
+    scaling = Scaling.of(ratio / counts, target.zero_point, clamp, bound)
+    shape = (1, rows, columns, channels)
+    with b.layer(name, "average_pool2d"):
+        # Raw zeros pad the sum, so only what the window covers carries a zero point.
+        padded = window.pad(b, x.value, 0)
+        offsets = (-valid * source.zero_point).astype(np.int32)
+        if (offsets == offsets.flat[0]).all():
+            init = b.fill(shape, int(offsets.flat[0]), b.i32)
+        else:
+            init = b.broadcast(b.constant(offsets), shape, (0, 3))
+        kernel = b.empty(window.kernel, b.i8)
+        acc = b.structured(
+            linalg.PoolingNhwcSumOp, [padded, kernel], init, window.strides, window.dilations
+        )
+        value = b.requantize(acc, scaling, (1, 2))
+    layout = channels_last_layout(x.layout.dims[1], x.layout.within([1]), rows, columns)
+    return Activation(value, layout)
+
+
+def _covered(
+    window: Window, axis: int, size: int, low: int, high: int, positions: int
+) -> npt.NDArray[np.int64]:
+    """For each position, how many taps fall on ``[-low, size + high)``."""
+    starts = np.arange(positions) * window.strides[axis] - window.pad_low[axis]
+    taps = starts[:, None] + np.arange(window.kernel[axis]) * window.dilations[axis]
+    return ((taps >= -low) & (taps < size + high)).sum(axis=1)

@@ -1,0 +1,84 @@
+"""Activations: IR values with their layouts, and how layers want to see them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from tinymlir.bindings import ir, linalg
+
+from .builder import Builder
+from .layout import Atom, Atoms, Layout
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """``real = scale * (q - zero_point)``; both ``q`` and the zero point are int8."""
+
+    scale: np.float32
+    zero_point: int
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An i8 tensor: a value whose row-major elements lie as ``layout`` says."""
+
+    value: ir.Value
+    layout: Layout
+
+
+def arrange(b: Builder, name: str, x: Activation, order: Atoms) -> Activation:
+    """``x`` with its atoms nested in another order: a transposing layer unless it is that already."""
+    if x.layout.order == order:
+        return x
+    source = b.reshape(x.value, x.layout.atom_shape)
+    permutation = [x.layout.order.index(atom) for atom in order]
+    with b.layer(f"{name}_transpose", "transpose"):
+        init = b.empty([atom.size for atom in order], b.i8)
+        op = linalg.transpose(source, outs=[init], permutation=permutation)
+        value = b.finish(op.results[0])
+    return Activation(value, Layout(x.layout.dims, order))
+
+
+def row_major(b: Builder, name: str, x: Activation) -> Activation:
+    """``x`` with its logical shape as its physical one."""
+    x = arrange(b, name, x, tuple(atom for atoms in x.layout.dims for atom in atoms))
+    return Activation(x.value, Layout.of(x.layout.shape))
+
+
+def channels_last(b: Builder, name: str, x: Activation) -> Activation:
+    """``x``, of logical shape N×C×H×W, as a value of shape N×H×W×C.
+
+    The channels may stay in another order than the logical one: constants follow it.
+    """
+    _, channels, rows, columns = x.layout.dims
+    inner = x.layout.within([1])
+    if x.layout.order != rows + columns + inner:
+        x = arrange(b, name, x, rows + columns + channels)
+    n, c, h, w = x.layout.shape
+    return Activation(b.reshape(x.value, (n, h, w, c)), x.layout)
+
+
+def channels_last_layout(channels: Atoms, inner: Atoms, height: int, width: int) -> Layout:
+    """Logical 1×C×H×W over physical 1×H×W×C, the channels nested as ``inner``."""
+    rows, columns = atoms(height), atoms(width)
+    return Layout(((), channels, rows, columns), rows + columns + inner)
+
+
+def atoms(size: int) -> Atoms:
+    """A new dimension in one piece."""
+    return (Atom(size),) if size != 1 else ()
+
+
+def natural_shape(layout: Layout) -> tuple[int, ...]:
+    """The physical shape by which a tensor is best known: permuted dimensions, else atoms."""
+    order = layout.dim_order()
+    if order is not None:
+        return tuple(layout.shape[d] for d in order) or (1,)
+    return layout.atom_shape
+
+
+def element_count(layout: Layout) -> int:
+    return math.prod(layout.shape)

@@ -1,0 +1,164 @@
+"""The ONNX graph in a form that is easy to walk, with constants evaluated."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
+import onnx
+from onnx import numpy_helper
+
+from tinymlir.errors import TinymlirError
+
+#: Tensors above this are no microcontroller's; it also bounds what a bad file can make us allocate.
+MAX_TENSOR_BYTES = 2**31
+
+_TYPE_NAMES = {v: k.lower() for k, v in onnx.TensorProto.DataType.items()}
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operator; absent optional inputs are empty strings."""
+
+    op: str
+    domain: str
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: dict[str, Any]
+
+    def input(self, index: int) -> str:
+        return self.inputs[index] if index < len(self.inputs) else ""
+
+    def attribute(self, name: str, default: Any) -> Any:
+        return self.attributes.get(name, default)
+
+    @property
+    def qualified_op(self) -> str:
+        return f"{self.domain}.{self.op}" if self.domain else self.op
+
+
+@dataclass(frozen=True)
+class Port:
+    """A graph input or output."""
+
+    name: str
+    element: str
+    shape: tuple[int, ...]
+
+
+class Graph:
+    """Nodes in topological order, constants by name, ports.
+
+    Raises:
+        TinymlirError: on what cannot be compiled whatever the operators are.
+    """
+
+    def __init__(self, model: onnx.ModelProto, file: str) -> None:
+        self.file = file
+        graph = model.graph
+        self.opset = max(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
+        self.constants: dict[str, npt.NDArray[Any]] = {}
+        for initializer in graph.initializer:
+            self.constants[initializer.name] = self._array(initializer)
+        if graph.sparse_initializer:
+            raise self.error("sparse initializers are not supported", hint="store them densely")
+        self.nodes = [self._node(i, proto) for i, proto in enumerate(graph.node)]
+        self.inputs = [
+            self._port(info, "input") for info in graph.input if info.name not in self.constants
+        ]
+        self.outputs = [info.name for info in graph.output]
+        self._check_order()
+
+    def error(
+        self, message: str, *, node: Node | None = None, hint: str | None = None
+    ) -> TinymlirError:
+        """An error that names the file and the node."""
+        return TinymlirError(message, file=self.file, node=node.name if node else None, hint=hint)
+
+    def _array(self, proto: onnx.TensorProto) -> npt.NDArray[Any]:
+        self._check_size(proto.name, tuple(proto.dims), "initializer")
+        try:
+            return numpy_helper.to_array(proto)
+        except Exception as error:  # malformed protos raise many types
+            raise self.error(
+                f"initializer '{proto.name}' is malformed: {error}", hint="export the model again"
+            ) from error
+
+    def _check_size(self, name: str, shape: tuple[int, ...], what: str) -> None:
+        if any(n < 0 for n in shape) or math.prod(shape) * 4 > MAX_TENSOR_BYTES:
+            raise self.error(
+                f"{what} '{name}' has the absurd shape {list(shape)}",
+                hint=f"tensors must stay under {MAX_TENSOR_BYTES >> 20} MiB",
+            )
+
+    def _node(self, index: int, proto: onnx.NodeProto) -> Node:
+        first = next((name for name in proto.output if name), "")
+        name = proto.name or first or f"{proto.op_type}_{index}"
+        attributes = {}
+        for attribute in proto.attribute:
+            value = onnx.helper.get_attribute_value(attribute)
+            attributes[attribute.name] = (
+                value.decode(errors="replace") if isinstance(value, bytes) else value
+            )
+        domain = "" if proto.domain == "ai.onnx" else proto.domain
+        return Node(
+            proto.op_type, domain, name, tuple(proto.input), tuple(proto.output), attributes
+        )
+
+    def _port(self, info: onnx.ValueInfoProto, what: str) -> Port:
+        if not info.type.HasField("tensor_type"):
+            raise self.error(f"{what} '{info.name}' is not a tensor", hint="use tensor inputs")
+        tensor = info.type.tensor_type
+        element = _TYPE_NAMES.get(tensor.elem_type, "undefined")
+        if not tensor.HasField("shape"):
+            raise self._dynamic(f"{what} '{info.name}' has no shape", info.name, None)
+        shape = []
+        for i, dim in enumerate(tensor.shape.dim):
+            if not dim.HasField("dim_value"):
+                label = f" ('{dim.dim_param}')" if dim.dim_param else ""
+                message = f"{what} '{info.name}' has a dynamic dimension {i}{label}"
+                raise self._dynamic(message, info.name, dim.dim_param or None)
+            shape.append(dim.dim_value)
+        if 0 in shape:
+            raise self.error(
+                f"{what} '{info.name}' has the empty shape {shape}",
+                hint="give every dimension a size",
+            )
+        self._check_size(info.name, tuple(shape), what)
+        return Port(info.name, element, tuple(shape))
+
+    def _dynamic(self, message: str, name: str, param: str | None) -> TinymlirError:
+        how = (
+            f"--dim_param {param} --dim_value 1"
+            if param
+            else f"--input_name {name} --input_shape 1,..."
+        )
+        return self.error(
+            f"{message}; tinymlir needs static shapes",
+            hint=f"fix it: python -m onnxruntime.tools.make_dynamic_shape_fixed {how} IN OUT",
+        )
+
+    def _check_order(self) -> None:
+        """Every input is defined before it is used; ONNX demands that order."""
+        known = {port.name for port in self.inputs} | set(self.constants) | {""}
+        for node in self.nodes:
+            for name in node.inputs:
+                if name not in known:
+                    raise self.error(
+                        f"input '{name}' is not defined before it is used",
+                        node=node,
+                        hint="the graph has a cycle or a missing tensor; export it again",
+                    )
+            known.update(node.outputs)
+        for name in self.outputs:
+            if name not in known:
+                raise self.error(
+                    f"output '{name}' is not computed by the graph", hint="export the model again"
+                )
+
+    def consumers(self, name: str) -> Iterator[Node]:
+        return (node for node in self.nodes if name in node.inputs)

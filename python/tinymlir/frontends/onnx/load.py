@@ -1,0 +1,80 @@
+"""From a file to a checked ONNX model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+
+from tinymlir.errors import TinymlirError
+
+MIN_OPSET = 13
+
+
+def load_model(path: Path) -> onnx.ModelProto:
+    """The model in ``path`` with its external data.
+
+    Raises:
+        TinymlirError: the file cannot be read or is no model.
+    """
+    file = str(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise TinymlirError(
+            f"cannot be read: {error.strerror or error}", file=file, hint="check the path"
+        ) from error
+    if not data:
+        raise TinymlirError("the file is empty", file=file, hint="export the model again")
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(data)
+    except DecodeError as error:
+        raise TinymlirError(
+            "not an ONNX model, or a truncated one",
+            file=file,
+            hint="give a .onnx file; if it is one, copy or export it again",
+        ) from error
+    try:
+        onnx.external_data_helper.load_external_data_for_model(model, str(path.parent))
+    except Exception as error:  # the helper raises what its checks and the file system raise
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise TinymlirError(
+            f"external weights cannot be loaded: {reason}",
+            file=file,
+            hint="keep the data file next to the model, or save the model in one file",
+        ) from error
+    return model
+
+
+def check_model(model: onnx.ModelProto, file: str) -> None:
+    """Structure and versions, before anything is built.
+
+    Raises:
+        TinymlirError: naming what is wrong.
+    """
+    if not model.HasField("graph") or not model.graph.node:
+        raise TinymlirError(
+            "the file holds no ONNX graph", file=file, hint="give a .onnx file with a network"
+        )
+    if not model.graph.output:
+        raise TinymlirError(
+            "the graph has no outputs", file=file, hint="export the model with its outputs"
+        )
+    opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), None)
+    if opset is None or opset < MIN_OPSET:
+        raise TinymlirError(
+            f"opset {opset} is too old" if opset is not None else "no opset is given",
+            file=file,
+            hint=f"export with opset {MIN_OPSET} or newer, or use onnx.version_converter",
+        )
+    try:
+        onnx.checker.check_model(model)
+    except Exception as error:  # the checker raises more than its own ValidationError
+        reason = str(error).strip().splitlines()
+        raise TinymlirError(
+            f"not a valid ONNX model: {reason[0] if reason else type(error).__name__}",
+            file=file,
+            hint="export the model again; onnx.checker.check_model says the same",
+        ) from error

@@ -1,0 +1,136 @@
+"""What an ONNX tensor can be while the importer walks the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tinymlir import numerics
+from tinymlir.frontends.canonical.builder import Clamp
+from tinymlir.frontends.canonical.tensors import Activation, Quantization
+
+from .graph import Node
+
+Array = npt.NDArray[Any]
+
+
+@dataclass
+class Meaning:
+    """What the integers of a tensor stand for, once some operator has said so."""
+
+    quantization: Quantization | None = None
+
+
+@dataclass(frozen=True)
+class Integer:
+    """An int8 tensor, or a uint8 one carried as int8 (lowered by 128)."""
+
+    activation: Activation
+    unsigned: bool
+    meaning: Meaning
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.activation.layout.shape
+
+
+@dataclass(frozen=True)
+class FloatInput:
+    """A float graph input, which a QuantizeLinear must turn into integers."""
+
+    activation: Activation
+    meaning: Meaning
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.activation.layout.shape
+
+
+@dataclass(frozen=True)
+class Dequantized:
+    """The reals that an integer tensor stands for."""
+
+    activation: Activation
+    quantization: Quantization
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.activation.layout.shape
+
+
+@dataclass(frozen=True)
+class QuantizedConstant:
+    """Constant integers with their scales; ``axis`` is where those run along."""
+
+    array: Array
+    scale: npt.NDArray[np.float32]
+    zero_point: npt.NDArray[np.int64]
+    axis: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.array.shape
+
+    def _along_axis(self, values: Array) -> Array:
+        if values.size == 1:
+            return values.reshape(())
+        shape = [1] * self.array.ndim
+        shape[self.axis] = values.size
+        return values.reshape(shape)
+
+    def centred(self) -> npt.NDArray[np.int64]:
+        """Integers with their zero point taken off."""
+        return self.array.astype(np.int64) - self._along_axis(self.zero_point)
+
+    def real(self) -> npt.NDArray[np.float32]:
+        return self.centred().astype(np.float32) * self._along_axis(self.scale)
+
+
+Build = Callable[[Quantization, Clamp], Activation]
+
+
+@dataclass
+class Deferred:
+    """Reals that an integer layer will compute once its output quantisation is known.
+
+    Attributes:
+        node: the operator, for names and errors.
+        shape: the logical shape.
+        build: emits the layer.
+        low, high: the limits that activation functions have put on the result.
+    """
+
+    node: Node
+    shape: tuple[int, ...]
+    build: Build
+    low: float = -np.inf
+    high: float = np.inf
+    _built: dict[Quantization, Activation] = field(default_factory=dict)
+
+    def clamped(self, low: float, high: float) -> Deferred:
+        """The same, through ``min(max(., low), high)``."""
+        limits = [min(max(limit, low), high) for limit in (self.low, self.high)]
+        return Deferred(self.node, self.shape, self.build, *limits)
+
+    def emit(self, quantization: Quantization) -> Activation:
+        """The integer tensor; built once for each quantisation."""
+        if quantization not in self._built:
+            clamp = Clamp(*(quantize(v, quantization) for v in (self.low, self.high)))
+            self._built[quantization] = self.build(quantization, clamp)
+        return self._built[quantization]
+
+
+def quantize(value: float, quantization: Quantization) -> int:
+    """One real as int8, saturating, ties to even."""
+    if np.isinf(value):
+        return numerics.I8_MAX if value > 0 else numerics.I8_MIN
+    steps = np.rint(np.float32(value) / quantization.scale) + quantization.zero_point
+    return int(np.clip(steps, numerics.I8_MIN, numerics.I8_MAX))
+
+
+#: An importer value; plain arrays are constants.
+Value = Array | Integer | FloatInput | Dequantized | QuantizedConstant | Deferred
