@@ -1,0 +1,140 @@
+"""Where the firmware keeps what: buffers, stack, and the unused gaps that tell of stray writes.
+
+Every buffer ends at the end of a page and is followed by an unused page, so that a simulator that
+protects pages catches the first byte read or written past it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tinymlir.errors import TinymlirError
+from tinymlir.targets import Target
+
+PAGE = 4096
+STACK_BYTES = 64 * 1024
+SYSTEM_STACK_BYTES = PAGE
+# What unused memory holds, to see afterwards what was touched.
+PAINT = 0xA5
+
+
+def _round_up(value: int, step: int) -> int:
+    return -(-value // step) * step
+
+
+@dataclass(frozen=True)
+class Region:
+    """Bytes of RAM with one purpose."""
+
+    name: str
+    address: int
+    size: int
+    writable: bool = True
+
+    @property
+    def end(self) -> int:
+        return self.address + self.size
+
+    @property
+    def pages(self) -> tuple[int, int]:
+        """First address of the pages that hold the region, and their bytes (at least a page)."""
+        first = self.address // PAGE * PAGE
+        return first, max(PAGE, _round_up(self.end - first, PAGE))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The RAM of the firmware."""
+
+    system: Region
+    stack: Region
+    inputs: tuple[Region, ...]
+    outputs: tuple[Region, ...]
+    arena: Region
+    register_arguments: int
+
+    @property
+    def arguments(self) -> list[int]:
+        """What the entry point is called with."""
+        return [region.address for region in (*self.inputs, *self.outputs, self.arena)]
+
+    @property
+    def entry_stack(self) -> int:
+        """Stack pointer at the call: below it are only bytes of the network's own use."""
+        passed_on_stack = max(0, len(self.arguments) - self.register_arguments)
+        return self.stack.end - _round_up(4 * passed_on_stack, 16)
+
+    def regions(self) -> Iterator[Region]:
+        yield from (self.system, self.stack, *self.inputs, *self.outputs, self.arena)
+
+    def gaps(self) -> list[tuple[int, int]]:
+        """Address and bytes of what lies between the regions and after the last."""
+        regions = list(self.regions())
+        starts = [region.address for region in regions[1:]] + [sum(regions[-1].pages) + PAGE]
+        return [
+            (region.end, start - region.end)
+            for region, start in zip(regions, starts, strict=True)
+            if start > region.end
+        ]
+
+    def describe(self, address: int) -> str:
+        """An address in terms of the nearest region, for messages."""
+
+        def distance(region: Region) -> int:
+            return max(region.address - address, address - region.end + 1, 0)
+
+        region = min(self.regions(), key=distance)
+        if address >= region.end:
+            where = f"{address - region.end} bytes after the end of"
+        elif address < region.address:
+            where = f"{region.address - address} bytes before"
+        else:
+            where = f"at byte {address - region.address} of"
+        if distance(region) > 16 * PAGE:
+            return f"{address:#010x}"
+        return f"{address:#010x} ({where} the {region.name})"
+
+
+def plan_layout(
+    target: Target,
+    inputs: list[tuple[str, int]],
+    outputs: list[tuple[str, int]],
+    arena_bytes: int,
+    alignment: int,
+) -> Layout:
+    """Lay out the RAM of ``target``'s machine.
+
+    Args:
+        inputs: name and bytes of each, in the order of the entry point's arguments.
+        outputs: likewise.
+        alignment: of the arena and of each input and output, in bytes.
+
+    Raises:
+        TinymlirError: the machine has too little RAM.
+    """
+    assert target.memory is not None
+    start, ram_bytes = target.memory.ram
+    at = start
+
+    def place(name: str, size: int, writable: bool = True) -> Region:
+        nonlocal at
+        padded = _round_up(size, alignment)
+        end = at + max(PAGE, _round_up(padded, PAGE))
+        at = end + PAGE
+        return Region(name, end - padded, size, writable)
+
+    layout = Layout(
+        system=place("runtime's stack", SYSTEM_STACK_BYTES),
+        stack=place("stack", STACK_BYTES),
+        inputs=tuple(place(f"input '{name}'", size, False) for name, size in inputs),
+        outputs=tuple(place(f"output '{name}'", size) for name, size in outputs),
+        arena=place("arena", arena_bytes),
+        register_arguments=8 if target.triple.startswith("riscv") else 4,
+    )
+    if at > start + ram_bytes:
+        raise TinymlirError(
+            f"the firmware needs {at - start} bytes of RAM; "
+            f"the simulated {target.name} has {ram_bytes}"
+        )
+    return layout

@@ -1,0 +1,96 @@
+"""Which basic blocks ran, how often, on behalf of which layer; and what that amounts to."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tinymlir.simulators.cycles import BlockCost, price_block
+from tinymlir.simulators.decode import decoder
+from tinymlir.simulators.image import Image
+
+# A block is one integer, address · 4096 + bytes: cheap to hash, as there are millions of events.
+_SIZE_BITS = 12
+_OUTSIDE, _INVOKE, _FIRST_LAYER = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Work:
+    """Retired instructions and modelled cycles of one inference, or of a part of it."""
+
+    instructions: int
+    cycles: int
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Of one inference: of each layer, and of the entry point's own code.
+
+    Library functions (``memcpy``) count where they are called.
+    """
+
+    layers: tuple[Work, ...]
+    invoke: Work
+
+    @property
+    def total(self) -> Work:
+        parts = (*self.layers, self.invoke)
+        return Work(sum(p.instructions for p in parts), sum(p.cycles for p in parts))
+
+
+class BlockTrace:
+    """Counts the transitions between the basic blocks of one inference.
+
+    A layer starts to run when its function is entered and stops when code of the entry point runs.
+    """
+
+    def __init__(self, image: Image) -> None:
+        self._image = image
+        self._transitions: list[defaultdict[tuple[int, int], int]] = [
+            defaultdict(int) for _ in range(_FIRST_LAYER + len(image.layers))
+        ]
+
+    def recorder(self) -> Callable[[int, int], None]:
+        """A function to call with address and bytes of each block as it starts to run."""
+        image = self._image
+        invoke, call = image.invoke, image.call
+        switches = {at: _OUTSIDE for at in range(call.address, call.address + call.size, 2)}
+        switches |= {at: _INVOKE for at in range(invoke.address, invoke.address + invoke.size, 2)}
+        switches |= {layer.address: _FIRST_LAYER + i for i, layer in enumerate(image.layers)}
+        transitions = self._transitions
+        running = transitions[_OUTSIDE]
+        previous = 0
+
+        def record(address: int, size: int) -> None:
+            nonlocal running, previous
+            block = address << _SIZE_BITS | size
+            running[previous, block] += 1
+            previous = block
+            if address in switches:
+                running = transitions[switches[address]]
+
+        return record
+
+    def counts(self) -> Counts:
+        """Instructions and cycles of what was recorded."""
+        decode = decoder(self._image.target)
+        costs: dict[int, BlockCost] = {}
+
+        def work(transitions: dict[tuple[int, int], int]) -> Work:
+            instructions = cycles = 0
+            for (block, successor), times in transitions.items():
+                address, size = block >> _SIZE_BITS, block & (1 << _SIZE_BITS) - 1
+                if block not in costs:
+                    code = self._image.elf.read(address, size)
+                    costs[block] = price_block(self._image.target.costs, decode(code, address))
+                cost = costs[block]
+                falls_through = successor >> _SIZE_BITS == address + size
+                instructions += times * cost.instructions
+                cycles += times * (
+                    cost.cycles_if_falling_through if falls_through else cost.cycles_if_branching
+                )
+            return Work(instructions, cycles)
+
+        invoke, *layers = [work(transitions) for transitions in self._transitions[_INVOKE:]]
+        return Counts(tuple(layers), invoke)
