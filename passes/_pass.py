@@ -16,16 +16,19 @@ class Pass:
     """Base of every pass.
 
     Subclasses are frozen dataclasses. Each field is an option: ``max_ram: int``
-    is written ``max-ram=65536`` in a pipeline. The first line of the class
-    docstring is what ``--list-passes`` shows.
+    is written ``max-ram=65536`` in a pipeline. An option's type is bool, int,
+    float, str, ``Literal`` of strings, ``tuple[T, ...]`` or ``T | None``. The
+    first line of the class docstring is what ``--list-passes`` shows.
     """
 
     name: ClassVar[str]
-    #: the operation that the pass runs on: ``builtin.module`` or ``func.func``
+    #: the operation that the pass runs on: ``builtin.module``, ``func.func`` or ``any``
     anchor: ClassVar[str] = "builtin.module"
 
     def run(self, op: ir.Operation) -> None:
         """Transform ``op`` in place.
+
+        The context of ``op`` is current, and its location is the default one.
 
         Raises:
             PassFailure: with the location at fault.
@@ -37,6 +40,12 @@ REGISTRY: dict[str, type[Pass]] = {}
 
 
 def register_pass(cls: type[Pass]) -> type[Pass]:
-    """Class decorator: make the pass known by its ``name``."""
-    REGISTRY[cls.name] = cls
+    """Class decorator: make the pass known by its ``name``.
+
+    Raises:
+        ValueError: another class has that name.
+    """
+    known = REGISTRY.setdefault(cls.name, cls)
+    if known is not cls:
+        raise ValueError(f"pass '{cls.name}' is registered already, by {known.__module__}")
     return cls

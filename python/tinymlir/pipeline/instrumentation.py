@@ -117,8 +117,8 @@ class Timing:
         """The table of ``mlir-opt --mlir-timing``, in seconds and parts of the total."""
         total = time.perf_counter() - self._started
         rest = max(0.0, total - sum(timer.seconds for timer in self._root.inner.values()))
-        bar = f"===-{'-' * 73}-==="
-        lines = [bar, f"{'... Execution time report ...':^81}".rstrip(), bar]
+        bar = f"==={'-' * 73}==="
+        lines = [bar, f"{'... Execution time report ...':^79}".rstrip(), bar]
         lines += [f"  Total Execution Time: {total:.4f} seconds", ""]
         lines.append("  ----Wall Time----  ----Name----")
         lines += [*_rows(self._root, total, 0), _row("Rest", rest, total, 0)]

@@ -17,7 +17,7 @@ from tinymlir.errors import TinymlirError
 from tinymlir.passes import REGISTRY, Pass, PassFailure
 
 from .diagnostics import Diagnostic, PassRunError, position_of
-from .native import check_native, wrong_anchor
+from .native import check_native, native_anchor, wrong_anchor
 from .options import build_pass
 from .parser import Invocation, Nest, parse_pipeline
 
@@ -94,6 +94,20 @@ def run_pipeline(
     builder = _Builder(text, root.context, verify, one_by_one=instrumentation is not None)
     steps = builder.steps(nest.elements, anchors)
     _Runner(instrumentation, verify).run(steps, root)
+
+
+def implicit_nesting(name: str, options: str) -> str:
+    """The pipeline element that runs a pass somewhere below a module.
+
+    Args:
+        name: any pass.
+        options: its options, ``a=1 b=2``, with or without braces.
+    """
+    options = options.strip()
+    braced = options if options[:1] in ("", "{") else f"{{{options}}}"
+    anchor = REGISTRY[name].anchor if name in REGISTRY else native_anchor(name)
+    element = f"{name}{braced}"
+    return element if anchor in (None, "any", "builtin.module") else f"{anchor}({element})"
 
 
 class _Builder:
@@ -187,7 +201,7 @@ class _Runner:
         if isinstance(step, _Ours):
             run_pass(step.instance, op, verify=self.verify)
         else:
-            with _mlir_errors(f"in {step.info.name}"):
+            with _mlir_errors(f"failed in {step.info.name}"):
                 step.manager.run(op)
 
 
@@ -208,13 +222,13 @@ def run_pass(instance: Pass, op: ir.Operation, *, verify: bool = True) -> None:
         PassRunError: the pass failed or left IR that does not verify.
     """
     name = instance.name
-    with op.context, op.location, _mlir_errors(f"in {name}"):
+    with op.context, op.location, _mlir_errors(f"failed in {name}"):
         try:
             instance.run(op)
         except PassFailure as failure:
-            raise _reported(failure, op.context, f"in {name}") from failure
+            raise _reported(failure, op.context, f"failed in {name}") from failure
     if verify:
-        with _mlir_errors(f"IR does not verify after {name}"):
+        with _mlir_errors(f"left IR that does not verify, after {name}"):
             op.verify()
 
 
@@ -255,10 +269,10 @@ def add_pass(manager: Any, instance: Pass) -> None:
         targets = [root] if matches else children(root, instance.anchor)
         for target in targets:
             try:
-                run_pass(instance, target, verify=False)
-            except PassRunError as error:
-                for diagnostic in error.diagnostics:
-                    target.location.emit_error(str(diagnostic))
+                with target.context, target.location:
+                    instance.run(target)
+            except PassFailure as failure:
+                failure.location.emit_error(failure.message)
                 external.signal_pass_failure()
                 return
 

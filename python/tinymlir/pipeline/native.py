@@ -39,6 +39,16 @@ def is_native(name: str) -> bool:
     return failure is None or "does not refer to a registered" not in failure
 
 
+def is_pass(name: str) -> bool:
+    """Whether ``name`` is a pass: one of ours, or MLIR's."""
+    return name in REGISTRY or is_native(name)
+
+
+def pass_names() -> list[str]:
+    """Names to suggest where one is misspelt; MLIR knows more."""
+    return [*REGISTRY, *NATIVE_PASSES]
+
+
 @functools.cache
 def native_anchor(name: str) -> str | None:
     """The operation that the native pass ``name`` is restricted to, if it is."""
@@ -68,7 +78,7 @@ def check_native(invocation: Invocation, anchor: str, text: str) -> None:
     """
     name = invocation.name
     if not is_native(name):
-        hint = nearest(name, [*REGISTRY, *NATIVE_PASSES])
+        hint = nearest(name, pass_names())
         raise PipelineError(f"unknown pass '{name}'", text, invocation.offset, hint=hint)
     known = native_options(name) if invocation.options else {}
     for option in invocation.options:
