@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import struct
 import zlib
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -96,9 +97,9 @@ def _defect(rng: np.random.Generator, label: str) -> Image:
 
 
 def _polyline(points: npt.NDArray[np.float64]) -> Image:
-    """Distance in pixels of every pixel from the line through ``points`` (n × 2, row and column)."""
+    """Distance in pixels of every pixel from the line through ``points`` (n × 2: row, column)."""
     nearest = np.full((SIZE, SIZE), np.inf)
-    for (r0, c0), (r1, c1) in zip(points[:-1], points[1:], strict=True):
+    for (r0, c0), (r1, c1) in pairwise(points):
         dr, dc = r1 - r0, c1 - c0
         along = ((_ROWS - r0) * dr + (_COLUMNS - c0) * dc) / max(dr * dr + dc * dc, 1e-9)
         along = np.clip(along, 0, 1)
@@ -180,7 +181,9 @@ def contact_sheet(columns: int, seed: int) -> bytes:
     rows = grid.reshape(len(CLASSES) * SIZE, columns * SIZE)
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     header = struct.pack(">IIBBBBB", rows.shape[1], rows.shape[0], 8, 0, 0, 0, 0)
     lines = b"".join(b"\0" + row.tobytes() for row in rows)
