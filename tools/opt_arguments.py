@@ -158,10 +158,10 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
                 raise UsageError(f"{flag.spelling} needs a value")
             value = rest.pop(0)
         if name in arguments.values and flag.value and not flag.repeated:
-            raise UsageError(f"--{name} is given twice")
+            raise UsageError(f"{flag.spelling} is given twice")
         arguments.values.setdefault(name, []).append(value)
     if len(arguments.inputs) > 1:
-        raise UsageError(f"one input file, not {len(arguments.inputs)}: {arguments.inputs}")
+        raise UsageError(f"more than one input file: {', '.join(arguments.inputs)}")
     return arguments
 
 

@@ -95,8 +95,7 @@ class Expectations:
         return Expectation(severity, at, text, pattern, position)
 
     def _complain(self, position: Position | None, message: str) -> None:
-        where = str(position) if position else "<unknown>:0"
-        self.complaints.append(Diagnostic("error", position, where, message))
+        self.complaints.append(Diagnostic("error", position, "", message))
 
     def check(self, diagnostic: Diagnostic) -> None:
         """Tick off ``diagnostic`` and its notes, or complain that nothing expects them."""
