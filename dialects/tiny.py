@@ -9,8 +9,9 @@ I8 = ir.IntegerType[8]
 I32 = ir.IntegerType[32]
 
 #: How ``tiny.requantize`` rounds; see `RequantizeOp`.
-ROUNDING_MODES = ("nearest_even", "nearest_up", "double")
+ROUNDING_MODES = ("float32", "nearest_even", "nearest_up", "double")
 MAX_SHIFT = 62
+FLOAT32_BITS = 24
 _I8_RANGE = range(-128, 128)
 
 if TYPE_CHECKING:
@@ -33,7 +34,10 @@ class RequantizeOp(Tiny.Operation, name="requantize", traits=[ext.Pure]):
 
     with ``0 <= multiplier < 2**31`` and ``0 <= shift <= 62``. Rounding modes:
 
-    - ``nearest_even``: the exact quotient, ties to even (ONNX Runtime).
+    - ``float32``: accumulator and product are each rounded to a float32, the product
+      then to the nearest integer, ties to even (ONNX Runtime). The scale must be a
+      float32 itself: at most 24 significant bits in the multiplier.
+    - ``nearest_even``: the exact quotient, ties to even.
     - ``nearest_up``: the exact quotient, ties towards plus infinity.
     - ``double``: saturating rounding doubling high multiply, then a rounding
       shift that sends ties away from zero (TFLite's reference kernels;
@@ -93,6 +97,10 @@ def _requantize_fault(op: ir.Operation) -> str | None:
             return f"multiplier must be in [0, 2147483647], not {multiplier}"
         if shift is not None and not 0 <= shift <= MAX_SHIFT:
             return f"shift must be in [0, {MAX_SHIFT}], not {shift}"
+        if multiplier and "rounding" in attributes and attributes["rounding"].value == "float32":
+            significant = multiplier // (multiplier & -multiplier)
+            if significant >> FLOAT32_BITS:
+                return f"multiplier {multiplier} must have 24 significant bits under 'float32'"
     return None
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from tinymlir.bindings import arith, ir
+from tinymlir.bindings import arith, func, ir, scf
 from tinymlir.linalg_info import constant_scalar
 
 from ._pass import Pass, PassFailure, register_pass
@@ -15,6 +15,9 @@ from ._pass import Pass, PassFailure, register_pass
 _FAST_SHIFT = 33
 #: Multipliers at least this large leave no precision unused.
 _NORMALIZED = 1 << 30
+#: With fewer bits of the fraction in the high word, too many results would seem near a tie.
+_FEW_BITS = 6
+_NEAR_TIE = "round_near_tie"
 
 
 @register_pass
@@ -23,9 +26,10 @@ class LowerRequantize(Pass):
     """Turn tiny.requantize into i32 arithmetic
 
     Only the high word of the product is shifted: with a total shift of at least 33,
-    ``floor((acc·m + 2^(s−1)) / 2^s)`` equals ``((hi >> (s−33)) + 1) >> 1``, since the
+    ``floor((acc·m + 2^(s-1)) / 2^s)`` equals ``((hi >> (s-33)) + 1) >> 1``, since the
     half cannot carry out of the low word. Smaller shifts scale the accumulator up
-    first, after clamping it to where the result saturates anyway. Without
+    first, after clamping it to where the result saturates anyway. ``float32`` takes
+    this path as well, except near a tie, where ``@round_near_tie`` looks closer. Without
     ``long-multiply`` the high word is made of 16-bit halves, so that no library
     call is left.
 
@@ -66,6 +70,9 @@ class LowerRequantize(Pass):
             return ir.WalkResult.ADVANCE
 
         op.walk(collect)
+        if any(r.attributes["rounding"].value == "float32" for r in found):
+            with ir.InsertionPoint.at_block_begin(op.regions[0].blocks[0]), op.location:
+                self._emit_near_tie()
         for requantize in found:
             with ir.InsertionPoint(requantize), requantize.location:
                 result = self._lower(requantize)
@@ -79,7 +86,7 @@ class LowerRequantize(Pass):
         if rounding == "double":
             value = self._double(accumulator, multiplier, shift)
         else:
-            value = self._nearest(op, accumulator, multiplier, shift, rounding == "nearest_even")
+            value = self._nearest(op, accumulator, multiplier, shift, rounding)
         return _saturate(value, *limits)
 
     def _nearest(
@@ -88,7 +95,7 @@ class LowerRequantize(Pass):
         accumulator: ir.Value,
         multiplier: ir.Value,
         shift: ir.Value,
-        ties_to_even: bool,
+        rounding: str,
     ) -> ir.Value:
         multiplier, shift = _normalized(multiplier, shift)
         least_shift, most_shift = _range(op, shift)
@@ -104,8 +111,17 @@ class LowerRequantize(Pass):
         down = _sub(shift, _constant(_FAST_SHIFT))
         truncated = arith.shrsi(high, down)
         rounded = arith.shrsi(arith.addi(truncated, _constant(1)), _constant(1))
-        if not ties_to_even:
+        if rounding == "nearest_up":
             return rounded
+        if rounding == "float32":
+            least_down = max(least_shift - _FAST_SHIFT, 0)
+            near = _near_tie(low, high, down, least_down)
+            choice = scf.IfOp(near, [_i32()], has_else=True)
+            with ir.InsertionPoint(choice.then_block):
+                scf.yield_([func.call([_i32()], _NEAR_TIE, [accumulator, multiplier, shift])])
+            with ir.InsertionPoint(choice.else_block):
+                scf.yield_([rounded])
+            return choice.results[0]
         # A tie: nothing below the half bit, neither in the low word nor in the high one.
         exact = arith.cmpi(arith.CmpIPredicate.eq, low, _constant(0))
         whole = arith.cmpi(arith.CmpIPredicate.eq, arith.shli(truncated, down), high)
@@ -113,6 +129,40 @@ class LowerRequantize(Pass):
         odd = arith.cmpi(arith.CmpIPredicate.ne, arith.andi(half, _constant(1)), _constant(0))
         tie = arith.andi(arith.andi(exact, whole), odd)
         return _sub(rounded, arith.extui(_i32(), tie))
+
+    def _emit_near_tie(self) -> None:
+        """``@round_near_tie(acc, m, s)``: what a float32 product rounds to, in integers.
+
+        Write v for the product of the accumulator, rounded to 24 bits, and the
+        scale; k for floor(v). The float32 next to v is a tie exactly if v is within
+        half a unit in the last place (ulp) of k + 1/2; ties go to the even
+        neighbour. So v goes up if it is more than ulp/2 above k + 1/2 where k is
+        even, and not more than ulp/2 below where k is odd. Near k + 1/2, ulp/2 is
+        the highest power of two in |k + 1/2|, times 2^-24.
+        """
+        function = func.FuncOp(_NEAR_TIE, ([_i32()] * 3, [_i32()]), visibility="private")
+        with ir.InsertionPoint(function.add_entry_block()):
+            accumulator, multiplier, shift = function.arguments
+            c0, c1, c31, top = (_constant(v) for v in (0, 1, 31, -(1 << 31)))
+            low, high = self._multiply(_to_float32(accumulator), multiplier)
+            down = arith.subi(shift, _constant(_FAST_SHIFT))
+            whole = arith.shrsi(arith.shrsi(high, down), c1)
+            below = arith.addi(down, c1)
+            fraction = arith.ori(arith.shli(high, arith.subi(c31, down)), arith.shrui(low, below))
+            beyond = arith.andi(low, arith.subi(arith.shli(c1, below), c1))
+            distance = arith.subi(fraction, top)
+            magnitude = arith.xori(whole, arith.shrsi(whole, c31))
+            for step in (1, 2, 4):
+                magnitude = arith.ori(magnitude, arith.shrui(magnitude, _constant(step)))
+            half_ulp = arith.shli(arith.addi(magnitude, c1), _constant(7))
+            more = arith.cmpi(arith.CmpIPredicate.sgt, distance, half_ulp)
+            equal = arith.cmpi(arith.CmpIPredicate.eq, distance, half_ulp)
+            inexact = arith.cmpi(arith.CmpIPredicate.ne, beyond, c0)
+            even_up = arith.ori(more, arith.andi(equal, inexact))
+            odd_up = arith.cmpi(arith.CmpIPredicate.sge, distance, arith.subi(c0, half_ulp))
+            odd = arith.cmpi(arith.CmpIPredicate.ne, arith.andi(whole, c1), c0)
+            up = arith.select(odd, odd_up, even_up)
+            func.ReturnOp([arith.addi(whole, arith.extui(_i32(), up))])
 
     def _double(self, accumulator: ir.Value, multiplier: ir.Value, shift: ir.Value) -> ir.Value:
         """gemmlowp's SaturatingRoundingDoublingHighMul, then RoundingDivideByPOT."""
@@ -148,6 +198,53 @@ class LowerRequantize(Pass):
             arith.shrsi(carry, sixteen),
         )
         return arith.muli(a, b), high
+
+
+def _near_tie(low: ir.Value, high: ir.Value, down: ir.Value, least_down: int) -> ir.Value:
+    """Whether the product's fraction is so near one half that float32 rounding decides.
+
+    Saturation aside, the product is below 256, where it and a float32 product of a
+    float32 accumulator differ by less than 2^-15. Where the high word holds too few
+    bits of the fraction, bits of the low word are added to it.
+    """
+    c31 = _constant(31)
+    fraction = arith.shli(high, _sub(c31, down))
+    guard = 1 << 17
+    if least_down < _FEW_BITS:
+        fraction = arith.ori(fraction, arith.shrui(low, arith.addi(down, _constant(1))))
+    else:
+        guard = max(guard, 1 << (31 - least_down))
+    shifted = arith.addi(fraction, _constant(_wrap((1 << 31) + guard)))
+    return arith.cmpi(arith.CmpIPredicate.ult, shifted, _constant(_wrap(2 * guard)))
+
+
+def _to_float32(value: ir.Value) -> ir.Value:
+    """``value`` rounded to the 24 significant bits of a float32, ties to even."""
+    c0, c1, c31 = (_constant(v) for v in (0, 1, 31))
+    sign = arith.shrsi(value, c31)
+    magnitude = arith.subi(arith.xori(value, sign), sign)
+    smeared = magnitude
+    for step in (1, 2, 4, 8, 16):
+        smeared = arith.ori(smeared, arith.shrui(smeared, _constant(step)))
+    dropped = arith.shrui(smeared, _constant(24))
+    unit = arith.addi(dropped, c1)
+    half = arith.shrui(unit, c1)
+    rest = arith.andi(magnitude, dropped)
+    kept = arith.subi(magnitude, rest)
+    odd = arith.cmpi(arith.CmpIPredicate.ne, arith.andi(kept, unit), c0)
+    tie = arith.andi(arith.cmpi(arith.CmpIPredicate.eq, rest, half), odd)
+    more = arith.cmpi(arith.CmpIPredicate.ugt, rest, half)
+    some = arith.cmpi(arith.CmpIPredicate.ne, dropped, c0)
+    up = arith.andi(some, arith.ori(more, tie))
+    rounded = arith.select(up, arith.addi(kept, unit), kept)
+    # Rounding 2^31 - 1 up would wrap; it saturates the result either way.
+    bounded = arith.minui(rounded, _constant((1 << 31) - (1 << 7)))
+    return arith.subi(arith.xori(bounded, sign), sign)
+
+
+def _wrap(value: int) -> int:
+    """``value`` modulo 2^32 as an i32."""
+    return (value + (1 << 31)) % (1 << 32) - (1 << 31)
 
 
 def _i32() -> ir.Type:

@@ -7,6 +7,8 @@ docs/quantization.md derives them.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
@@ -77,22 +79,43 @@ def requantize(
     Raises:
         ValueError: the rounding mode is unknown.
     """
+    scaled = _scaled(acc, multiplier, shift, rounding)
+    return np.clip(scaled + zero_point, minimum, maximum).astype(np.int8)
+
+
+def _scaled(
+    acc: npt.ArrayLike, multiplier: npt.ArrayLike, shift: npt.ArrayLike, rounding: str
+) -> IntArray:
+    """``round(acc * multiplier / 2**shift)``, not clamped."""
     acc64, m, s = (np.asarray(a).astype(np.int64) for a in (acc, multiplier, shift))
     if rounding == "double":
-        scaled = _double_rounding(acc64, m, s)
-    elif rounding in ("nearest_even", "nearest_up"):
-        product = acc64 * m
-        half = (np.int64(1) << s) >> 1
-        if rounding == "nearest_up":
-            scaled = (product + half) >> s
-        else:
-            floor = product >> s
-            rest = product - (floor << s)
-            tie = (rest == half) & (s > 0)
-            scaled = floor + ((rest > half) | (tie & (floor % 2 == 1)))
-    else:
+        return _double_rounding(acc64, m, s)
+    if rounding == "float32":
+        scale = np.ldexp(m.astype(np.float64), -s).astype(np.float32)
+        return np.rint(acc64.astype(np.float32) * scale).astype(np.int64)
+    if rounding not in ("nearest_even", "nearest_up"):
         raise ValueError(f"unknown rounding '{rounding}'")
-    return np.clip(scaled + zero_point, minimum, maximum).astype(np.int8)
+    product = acc64 * m
+    half = (np.int64(1) << s) >> 1
+    if rounding == "nearest_up":
+        return (product + half) >> s
+    floor = product >> s
+    rest = product - (floor << s)
+    tie = (rest == half) & (s > 0)
+    return floor + ((rest > half) | (tie & (floor % 2 == 1)))
+
+
+def _nearest(product: IntArray, shift: IntArray, rounding: str) -> IntArray:
+    """``product / 2**shift`` to the nearest integer."""
+    half = (np.int64(1) << shift) >> 1
+    if rounding == "nearest_up":
+        return (product + half) >> shift
+    if rounding != "nearest_even":
+        raise ValueError(f"unknown rounding '{rounding}'")
+    floor = product >> shift
+    rest = product - (floor << shift)
+    tie = (rest == half) & (shift > 0)
+    return floor + ((rest > half) | (tie & (floor % 2 == 1)))
 
 
 def _double_rounding(acc: IntArray, multiplier: IntArray, shift: IntArray) -> IntArray:
@@ -128,69 +151,244 @@ def accumulator_range(weights: npt.ArrayLike, bias: npt.ArrayLike) -> tuple[IntA
     return low, high
 
 
-def ties_matter(multiplier: int, shift: int, bound: int) -> bool:
-    """Whether the two ``nearest`` modes can differ for some ``|acc| <= bound``.
+@dataclass(frozen=True)
+class Fit:
+    """Integer scales that stand in for a float32 computation.
 
-    They differ only on ties, ``acc * multiplier = 2**(shift-1) (mod 2**shift)``.
-    Write ``multiplier = odd * 2**t``. A tie needs ``acc * odd`` to be an odd
-    multiple of ``2**(shift-1-t)``; ``odd`` has no factor two, so ``acc`` itself
-    is one, ``acc = k * 2**(shift-1-t)`` with ``k`` odd. Hence
-
-    - there is no tie if ``bound < 2**(shift-1-t)``, or if ``shift <= t``, where
-      every quotient is whole;
-    - at a tie the quotient is ``k * odd / 2``. If ``odd >= 511`` its magnitude
-      is at least 255.5, both neighbours are at least 255 away from zero, and
-      with an 8-bit zero point and clamp both saturate to the same value.
-
-    Multipliers that come from measured scales have large odd parts, so ties
-    matter in practice only for scales with a few significant bits, such as
-    powers of two.
+    Attributes:
+        multipliers, shifts: one for each channel.
+        rounding: a mode of ``tiny.requantize`` for all of them.
+        exact: per channel, whether every reachable accumulator gives the
+            reference's result.
     """
-    if multiplier == 0:
-        return False
-    trailing = (multiplier & -multiplier).bit_length() - 1
-    if multiplier >> trailing >= 511 or shift <= trailing:
-        return False
-    return bound >= 1 << (shift - 1 - trailing)
+
+    multipliers: npt.NDArray[np.int32]
+    shifts: npt.NDArray[np.int32]
+    rounding: str
+    exact: npt.NDArray[np.bool_]
 
 
-def choose_rounding(
-    multipliers: npt.ArrayLike, shifts: npt.ArrayLike, bounds: npt.ArrayLike
-) -> str:
-    """``nearest_even``, or the far cheaper ``nearest_up`` where no result can tell them apart.
+Reference = Callable[[IntArray], npt.NDArray[np.floating]]
+
+
+def float32_product(scales: npt.NDArray[np.float32]) -> Reference:
+    """``round_half_even(float32(acc) * scale)`` in float32: ONNX Runtime's requantisation.
 
     Args:
-        multipliers, shifts, bounds: scalars or one per channel, see `ties_matter`.
+        scales: one for each channel; accumulators are channels x anything.
     """
-    triples = np.broadcast(*(np.atleast_1d(np.asarray(a)) for a in (multipliers, shifts, bounds)))
-    if any(ties_matter(int(m), int(s), int(b)) for m, s, b in triples):
-        return "nearest_even"
-    return "nearest_up"
+    return lambda acc: np.rint(acc.astype(np.float32) * scales[:, None])
+
+
+def fit(
+    scales: npt.ArrayLike,
+    reference: Reference,
+    low: npt.ArrayLike,
+    high: npt.ArrayLike,
+    first: int,
+    last: int,
+) -> Fit:
+    """Multipliers for which exact integer arithmetic gives what float32 rounds to.
+
+    A float32 product is off by up to half a unit in its last place, so it can
+    fall on the other side of a rounding boundary than the exact product. The
+    reference is a monotone staircase: for each boundary between the results
+    ``k`` and ``k + 1`` there is one least accumulator ``T`` that reaches
+    ``k + 1``. The integer form agrees everywhere if and only if it agrees at
+    each ``T`` and each ``T - 1``, and these are linear inequalities on the
+    multiplier: for ``nearest_up`` and ``T > 1``
+
+        ``(k + 1/2) / T <= multiplier / 2**shift < (k + 1/2) / (T - 1)``.
+
+    The multiplier has seven more bits than a float32 mantissa, so where the
+    nearest one fails, another one in the intersection of those intervals
+    nearly always exists. The choice is checked exactly at every boundary.
+
+    ``nearest_up`` costs least and is taken unless ``nearest_even`` fits more
+    channels, as it does where true ties occur (scales such as powers of two).
+
+    Args:
+        scales: real scales, one for each channel.
+        reference: from accumulators (channels x boundaries) to rounded results.
+        low, high: reachable accumulators, for each channel or for all.
+        first, last: the results that the clamp lets through.
+    """
+    real = np.asarray(scales, np.float64).reshape(-1)
+    least, greatest = (
+        np.broadcast_to(np.asarray(a, np.int64), real.shape)[:, None] for a in (low, high)
+    )
+    pairs = [quantize_multiplier(scale) for scale in real]
+    nominal, shifts = (np.array(column, np.int64)[:, None] for column in zip(*pairs, strict=True))
+    steps = np.arange(first, last, dtype=np.int64)[None, :]
+    thresholds = _thresholds(real, reference, least, greatest, steps)
+
+    # Where the result must have reached k + 1, and where it must not yet.
+    reached = (thresholds, thresholds <= greatest)
+    below = (thresholds - 1, thresholds > least)
+    candidates = _candidates(nominal, shifts, steps, reached, below)
+    best: Fit | None = None
+    for rounding in ("nearest_up", "nearest_even"):
+        chosen, exact = nominal.copy(), np.zeros(nominal.shape, bool)
+        for candidate in candidates:
+            good = np.ones(nominal.shape, bool)
+            for (points, valid), ahead in ((reached, True), (below, False)):
+                over = _nearest(points * candidate, shifts, rounding) > steps
+                good &= ((over == ahead) | ~valid).all(axis=1, keepdims=True)
+            chosen = np.where(good & ~exact, candidate, chosen)
+            exact |= good
+        if best is None or exact.sum() > best.exact.sum():
+            columns = (chosen.astype(np.int32)[:, 0], shifts.astype(np.int32)[:, 0])
+            best = Fit(*columns, rounding, exact[:, 0])
+        if best.exact.all():
+            break
+    assert best is not None
+    return best
+
+
+def _thresholds(
+    scales: npt.NDArray[np.float64],
+    reference: Reference,
+    low: IntArray,
+    high: IntArray,
+    steps: IntArray,
+) -> IntArray:
+    """The least accumulator in ``low..high`` whose result is above each step; else ``high + 1``."""
+    with np.errstate(divide="ignore", over="ignore"):
+        centre = np.clip((steps + 0.5) / scales[:, None], -(2.0**40), 2.0**40)
+    slack = 2 + np.abs(centre) * 2.0**-20
+    for margin in (slack, np.float64(2.0**41)):
+        left = np.clip(np.floor(centre - margin), low - 1, high).astype(np.int64)
+        right = np.clip(np.ceil(centre + margin), low, high + 1).astype(np.int64)
+        below = (left < low) | (reference(np.maximum(left, low)) <= steps)
+        above = (right > high) | (reference(np.minimum(right, high)) > steps)
+        if below.all() and above.all():
+            break
+    while (right - left > 1).any():
+        middle = (left + right) >> 1
+        over = reference(middle) > steps
+        open_ = right - left > 1
+        right = np.where(open_ & over, middle, right)
+        left = np.where(open_ & ~over, middle, left)
+    return right
+
+
+def _candidates(
+    nominal: IntArray,
+    shifts: IntArray,
+    steps: IntArray,
+    reached: tuple[IntArray, npt.NDArray[np.bool_]],
+    below: tuple[IntArray, npt.NDArray[np.bool_]],
+) -> list[IntArray]:
+    """Multipliers to try: the nearest, then the ends of the interval that the boundaries leave."""
+    lower, upper = np.full(nominal.shape, -np.inf), np.full(nominal.shape, np.inf)
+    for (points, valid), ahead in ((reached, True), (below, False)):
+        with np.errstate(divide="ignore"):
+            bound = (steps + 0.5) / points
+        is_lower = valid & (points != 0) & ((points > 0) == ahead)
+        is_upper = valid & (points != 0) & ((points > 0) != ahead)
+        lower = np.maximum(lower, np.where(is_lower, bound, -np.inf).max(1, keepdims=True))
+        upper = np.minimum(upper, np.where(is_upper, bound, np.inf).min(1, keepdims=True))
+    limits = [np.ldexp(b, shifts) for b in (lower, upper)]
+    ends = [
+        np.clip(np.nan_to_num(limit), 0, 2.0**MULTIPLIER_BITS - 1).astype(np.int64)
+        for limit in (np.ceil(limits[0]), np.floor(limits[1]))
+    ]
+    inside = np.maximum(np.minimum(nominal, ends[1]), ends[0])
+    return [nominal, inside, *(end + d for end in ends for d in (-1, 1))]
 
 
 #: ``255 * (ma + mb) < 2**31``: both 9-bit differences at their extremes.
 ADD_WEIGHT_LIMIT = 2**23
 
 
-def add_weights(scale_a: float, scale_b: float) -> tuple[int, int, Fraction]:
-    """Integer weights for a sum of two tensors of different scales.
+@dataclass(frozen=True)
+class Sum:
+    """Integer arithmetic for ``scale_a * p + scale_b * q`` at the scale of the result.
 
-    ``scale_a * p + scale_b * q`` is close to ``unit * (ma * p + mb * q)`` with
-    ``ma, mb >= 1`` and ``ma + mb < 2**23``, so that the sum of two 9-bit
-    differences fits i32. The ratio is the best rational approximation under
-    that bound (a truncated continued fraction), so its relative error is below
-    ``2**-22`` for any ratio within ``2**22`` of one; beyond that the smaller
-    term is less than ``2**-14`` of a step, or the larger one saturates.
+    ``clamp(round((ma * p + mb * q + offset) * multiplier / 2**shift) + zero_point)``
 
-    Returns:
-        ``(ma, mb, unit)``; scale the accumulator by ``unit / scale_y``.
+    Attributes:
+        weights: ``ma`` and ``mb``, both positive, ``ma + mb < 2**23``.
+        offset: added to the accumulator.
+        zero_point: added to the result.
+        mismatches: of the 65536 pairs of operands, how many round otherwise
+            than the float32 reference.
     """
-    a, b = Fraction(scale_a), Fraction(scale_b)
+
+    weights: tuple[int, int]
+    offset: int
+    zero_point: int
+    multiplier: int
+    shift: int
+    rounding: str
+    mismatches: int
+
+
+def fit_sum(
+    scales: tuple[float, float], scale: float, zero_points: tuple[int, int, int], sign: int = 1
+) -> Sum:
+    """Integer weights for the sum of two int8 tensors of different scales.
+
+    The reference is ``rint(ra * p + rb * q + zp)`` in float32 with
+    ``ra = scale_a / scale_y``: ONNX Runtime's QLinearAdd. The first candidate is
+    the best rational approximation of ``scale_a : scale_b`` under the bound on
+    the weights (a truncated continued fraction). Its result can differ from the
+    reference only for the few pairs that lie close to a rounding boundary;
+    further candidates are tried until those agree too.
+
+    Args:
+        scales: of the operands ``a`` and ``b``.
+        scale: of the result.
+        zero_points: of ``a``, ``b`` and the result.
+        sign: minus one for the difference.
+    """
+    numbers = np.arange(I8_MIN, I8_MAX + 1, dtype=np.int64)
+    p = np.repeat(numbers - zero_points[0], 256)
+    q = np.tile(numbers - zero_points[1], 256) * sign
+    single = [np.float32(s) / np.float32(scale) for s in scales]
+    total = p.astype(np.float32) * single[0] + q.astype(np.float32) * single[1]
+    wanted = np.rint(total + np.float32(zero_points[2]))
+    wanted = np.clip(wanted, I8_MIN, I8_MAX)
+    real = (p * float(scales[0]) + q * float(scales[1])) / float(scale)
+    # No candidate is off by as much as this, so all other pairs are safe.
+    close = np.abs(real - np.floor(real) - 0.5) < 2.0**-9
+    best: Sum | None = None
+    for ma, mb, offset, multiplier, shift in _sum_candidates(*scales, scale, zero_points[2]):
+        zero_point = zero_points[2] - (1 if offset else 0)
+        for rounding in ("nearest_up", "nearest_even"):
+            acc = ma * p[close] + mb * q[close] + offset
+            got = requantize(acc, multiplier, shift, zero_point, rounding=rounding)
+            mismatches = int((got != wanted[close]).sum())
+            if best is None or mismatches < best.mismatches:
+                best = Sum((ma, mb), offset, zero_point, multiplier, shift, rounding, mismatches)
+        if best is not None and best.mismatches == 0:
+            break
+    assert best is not None
+    return best
+
+
+def _sum_candidates(
+    scale_a: float, scale_b: float, scale: float, zero_point: int
+) -> Iterator[tuple[int, int, int, int, int]]:
+    """Weights, offset, multiplier and shift: the best approximation, then others close to it.
+
+    The reference rounds ties to even after adding the zero point. With an odd
+    one that is ``round_half_even(v + 1) + zero_point - 1``, for which an offset
+    of one output step is tried where that is a whole number.
+    """
+    a, b = Fraction(float(scale_a)), Fraction(float(scale_b))
     small, large = min(a, b), max(a, b)
-    ratio = max(small / large, Fraction(1, ADD_WEIGHT_LIMIT // 2))
-    ratio = ratio.limit_denominator(ADD_WEIGHT_LIMIT // 2 - 1)
-    if ratio == 0:
-        ratio = Fraction(1, ADD_WEIGHT_LIMIT // 2 - 1)
-    m_small, m_large = ratio.numerator, ratio.denominator
-    unit = large / m_large
-    return (m_small, m_large, unit) if a <= b else (m_large, m_small, unit)
+    limit = ADD_WEIGHT_LIMIT // 2 - 1
+    # Beyond this ratio the smaller term is lost against the larger, or that one saturates.
+    ratio = max(small / large, Fraction(1, limit))
+    approximation = ratio.limit_denominator(limit)
+    pairs = [(approximation.numerator, approximation.denominator)]
+    pairs += [(max(1, round(ratio * n)), n) for n in range(limit, limit - 200 * 997, -997)]
+    for m_small, m_large in pairs:
+        unit = large / m_large / Fraction(float(scale))
+        multiplier, shift = quantize_multiplier(unit)
+        weights = (m_small, m_large) if a <= b else (m_large, m_small)
+        step = 1 / unit
+        if zero_point % 2 and step.denominator == 1 and step.numerator < ADD_WEIGHT_LIMIT:
+            yield (*weights, step.numerator, multiplier, shift)
+        yield (*weights, 0, multiplier, shift)

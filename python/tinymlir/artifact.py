@@ -1,0 +1,170 @@
+"""What ``tinymlir compile`` leaves in a directory: object, header, report."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import llvmlite.binding as llvm_binding
+
+from tinymlir.codegen import Code
+from tinymlir.compiler import Compilation, facts
+from tinymlir.simulators.elf import read_elf
+from tinymlir.errors import TinymlirError
+from tinymlir.header import render_header
+
+_READ_ONLY = (".rodata", ".data.rel.ro")
+_WRITABLE = (".data", ".bss", ".tdata", ".tbss", ".sdata", ".sbss")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Flash of an object, in bytes."""
+
+    code: int
+    constants: int
+
+
+def measure(object_code: bytes) -> Sizes:
+    """Code and constant bytes of an object.
+
+    Raises:
+        TinymlirError: the object has writable data, which the product never has.
+    """
+    code = constants = 0
+    for section in llvm_binding.ObjectFileRef.from_data(object_code).sections():
+        name = (section.name() or b"").decode()
+        if section.is_text():
+            code += section.size()
+        elif name.startswith(_READ_ONLY):
+            constants += section.size()
+        elif name.startswith(_WRITABLE) and section.size():
+            raise TinymlirError(f"the generated object has writable data in {name}")
+    return Sizes(code, constants)
+
+
+def report(compilation: Compilation, code: Code, options: dict[str, Any]) -> dict[str, Any]:
+    """The contents of ``NAME.json``."""
+    sizes = measure(code.object)
+    layers = []
+    symbols = _function_sizes(code.object) if compilation.target.triple else {}
+    for layer in compilation.layers:
+        code_bytes = sum(
+            size for name, size in symbols.items() if name in (layer.symbol, f"{layer.symbol}_border")
+        )
+        layers.append(
+            {
+                "name": layer.name,
+                "op": layer.op,
+                "symbol": layer.symbol,
+                "macs": layer.macs,
+                "executed_macs": layer.executed_macs,
+                "arena_bytes": layer.arena_bytes,
+                "code_bytes": code_bytes,
+                "constant_bytes": layer.constant_bytes,
+            }
+        )
+    return {
+        **facts(compilation),
+        "options": options,
+        "code_bytes": sizes.code,
+        "constant_bytes": sizes.constants,
+        "flash_bytes": sizes.code + sizes.constants,
+        "stack_bytes": None,
+        "layers": layers,
+    }
+
+
+def _function_sizes(object_code: bytes) -> dict[str, int]:
+    return {s.name: s.size for s in read_elf(object_code).symbols if s.function}
+
+
+def write(
+    directory: Path,
+    compilation: Compilation,
+    code: Code,
+    summary: dict[str, Any],
+    emit: tuple[str, ...],
+) -> list[Path]:
+    """Write the files asked for, all or none.
+
+    ``emit`` picks from ``obj`` (with header and report), ``mlir``, ``llvm`` and ``asm``.
+
+    Raises:
+        TinymlirError: the directory cannot be written; what was in it is untouched.
+    """
+    name = compilation.name
+    contents: dict[str, bytes] = {}
+    if "obj" in emit:
+        contents[f"{name}.o"] = code.object
+    contents[f"{name}.h"] = render_header(compilation, summary).encode()
+    contents[f"{name}.json"] = (json.dumps(summary, indent=2) + "\n").encode()
+    if "mlir" in emit:
+        for stage, text in compilation.stages.items():
+            contents[f"{name}.{stage}.mlir"] = text.encode()
+    if "llvm" in emit:
+        contents[f"{name}.ll"] = code.llvm_ir.encode()
+    if "asm" in emit:
+        contents[f"{name}.s"] = code.assembly.encode()
+    return write_all(directory, contents)
+
+
+def write_all(directory: Path, contents: dict[str, bytes]) -> list[Path]:
+    """Write files into ``directory``: beside first, then renamed, so none is ever half there.
+
+    Raises:
+        TinymlirError: naming the directory, where it cannot be written.
+    """
+    staged: list[tuple[str, Path]] = []
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        try:
+            for file, data in contents.items():
+                handle, temporary = tempfile.mkstemp(dir=directory, prefix=f".{file}.")
+                staged.append((temporary, directory / file))
+                with os.fdopen(handle, "wb") as stream:
+                    stream.write(data)
+                os.chmod(temporary, 0o644)
+                if staged[-1][1].is_dir():
+                    raise IsADirectoryError(f"'{staged[-1][1].name}' is a directory")
+            for temporary, final in staged:
+                os.replace(temporary, final)
+        except OSError:
+            for temporary, _ in staged:
+                Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise TinymlirError(
+            f"cannot be written: {reason}", file=str(directory), hint="choose another -o"
+        ) from error
+    return [final for _, final in staged]
+
+
+def load(directory: Path) -> tuple[dict[str, Any], bytes]:
+    """Report and object of a directory that ``tinymlir compile`` wrote.
+
+    Raises:
+        TinymlirError: there is no report, or it is not one of ours.
+    """
+    reports = sorted(directory.glob("*.json"))
+    if len(reports) != 1:
+        found = "none" if not reports else ", ".join(r.name for r in reports)
+        raise TinymlirError(
+            f"expects one NAME.json, found {found}",
+            file=str(directory),
+            hint="give a directory that 'tinymlir compile' wrote",
+        )
+    try:
+        summary = json.loads(reports[0].read_text())
+        object_code = reports[0].with_suffix(".o").read_bytes()
+        summary["layers"], summary["inputs"], summary["target"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TinymlirError(
+            f"is not a report of 'tinymlir compile': {error}", file=str(reports[0])
+        ) from error
+    return summary, object_code
