@@ -1,1 +1,111 @@
-"""simulators of tinymlir."""
+"""Running a compiled network on a simulated microcontroller."""
+
+from __future__ import annotations
+
+import os
+import queue
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tinymlir.progress import progress
+from tinymlir.simulators.emulator import Emulator
+from tinymlir.simulators.image import Image, build_image
+from tinymlir.simulators.qemu import Qemu
+from tinymlir.simulators.trace import BlockTrace, Counts
+
+Int8Array = npt.NDArray[np.int8]
+
+SIMULATORS = ("unicorn", "qemu")
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """What a run gave.
+
+    ``outputs`` are (N, *shape) each, in the object's layout. ``counts`` are of the first sample;
+    ``stack_bytes`` is the most that any sample used.
+    """
+
+    simulator: str
+    outputs: list[Int8Array]
+    counts: Counts
+    stack_bytes: int
+
+
+def simulate(
+    report: dict[str, Any],
+    object_code: bytes,
+    inputs: list[Int8Array],
+    simulator: str | None = None,
+) -> Simulation:
+    """Run a compiled network on N samples, and count what the first one takes.
+
+    Args:
+        report: the contents of ``NAME.json``.
+        object_code: the contents of ``NAME.o``.
+        inputs: one array per input, (N, *shape), in the object's layout.
+        simulator: ``unicorn`` or ``qemu``; where not given, the first that has the core.
+
+    Raises:
+        TinymlirError: the simulator is missing, or the network fails on it.
+    """
+    image = build_image(report, object_code)
+    flat = [np.ascontiguousarray(array).reshape(len(array), -1) for array in inputs]
+    if simulator is None:
+        simulator = "unicorn" if image.target.unicorn else "qemu"
+    trace = BlockTrace(image)
+    run = _run_on_unicorn if simulator == "unicorn" else _run_on_qemu
+    outputs, stack_bytes = run(image, flat, trace)
+    shaped = [
+        output.reshape(len(output), *tensor["shape"])
+        for output, tensor in zip(outputs, report["outputs"], strict=True)
+    ]
+    return Simulation(simulator, shaped, trace.counts(), stack_bytes)
+
+
+def _run_on_unicorn(
+    image: Image, inputs: list[Int8Array], trace: BlockTrace
+) -> tuple[list[Int8Array], int]:
+    """The first sample is traced, the others run in parallel: Unicorn holds no Python lock."""
+    samples = list(zip(*inputs, strict=True))
+    workers = min(os.cpu_count() or 1, max(1, len(samples) - 1))
+    tracer, others = Emulator(image, trace), [Emulator(image) for _ in range(workers)]
+    idle: queue.SimpleQueue[Emulator] = queue.SimpleQueue()
+    for emulator in others:
+        idle.put(emulator)
+
+    def run(sample: tuple[Int8Array, ...]) -> list[Int8Array]:
+        emulator = idle.get()
+        try:
+            return emulator.run(sample)
+        finally:
+            idle.put(emulator)
+
+    def results() -> Iterator[list[Int8Array]]:
+        yield tracer.run(samples[0])
+        with ThreadPoolExecutor(workers) as pool:
+            try:
+                yield from pool.map(run, samples[1:])
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    outputs = list(progress(results(), len(samples), "simulating"))
+    for emulator in (tracer, *others):
+        emulator.check_gaps()
+    stack_bytes = max(emulator.stack_bytes() for emulator in (tracer, *others))
+    return [np.stack(output) for output in zip(*outputs, strict=True)], stack_bytes
+
+
+def _run_on_qemu(
+    image: Image, inputs: list[Int8Array], trace: BlockTrace
+) -> tuple[list[Int8Array], int]:
+    qemu = Qemu(image)
+    outputs = qemu.run(inputs)
+    qemu.trace([array[:1] for array in inputs], trace)
+    return outputs, qemu.stack_bytes()

@@ -5,6 +5,7 @@ Flash and inputs are read-only; what is outside flash, buffers and stack does no
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +26,11 @@ SAMPLE_SECONDS = 300
 class Emulator:
     """One image, loaded, ready to run samples."""
 
-    def __init__(self, image: Image) -> None:
+    def __init__(self, image: Image, trace: BlockTrace | None = None) -> None:
         """Map and fill the machine's memory.
+
+        Args:
+            trace: records the blocks of the first run; it slows down every run.
 
         Raises:
             TinymlirError: the ``simulation`` extra is missing, or Unicorn lacks the core.
@@ -46,9 +50,14 @@ class Emulator:
         self._machine, self._registers = _start(unicorn, image.target.unicorn)
         self._fault: str | None = None
         self._machine.hook_add(unicorn.UC_HOOK_MEM_INVALID, self._on_fault)
+        if trace is not None:
+            record = trace.recorder()
+            self._machine.hook_add(
+                unicorn.UC_HOOK_BLOCK, lambda _machine, at, size, _data: record(at, size)
+            )
         self._map()
 
-    def run(self, inputs: list[Int8Array], trace: BlockTrace | None = None) -> list[Int8Array]:
+    def run(self, inputs: Sequence[Int8Array]) -> list[Int8Array]:
         """One inference: the object's inputs to its outputs, flat.
 
         Raises:
@@ -58,15 +67,7 @@ class Emulator:
         machine, layout = self._machine, self._image.layout
         for region, values in zip(layout.inputs, inputs, strict=True):
             machine.mem_write(region.address, values.tobytes())
-        if trace is None:
-            self._call()
-        else:
-            record = trace.recorder()
-            hook = machine.hook_add(
-                self._unicorn.UC_HOOK_BLOCK, lambda _machine, at, size, _data: record(at, size)
-            )
-            self._call()
-            machine.hook_del(hook)
+        self._call()
         return [
             np.frombuffer(machine.mem_read(region.address, region.size), np.int8)
             for region in layout.outputs

@@ -65,12 +65,12 @@ class Image:
     layers: tuple[Symbol, ...]
 
 
-def build_image(report: dict[str, Any], object_file: Path) -> Image:
+def build_image(report: dict[str, Any], object_code: bytes) -> Image:
     """Link a compiled network into a firmware.
 
     Args:
         report: the contents of ``NAME.json``.
-        object_file: ``NAME.o``.
+        object_code: the contents of ``NAME.o``.
 
     Raises:
         TinymlirError: the ``simulation`` extra is missing, the target cannot be simulated, or the
@@ -87,28 +87,30 @@ def build_image(report: dict[str, Any], object_file: Path) -> Image:
         report["arena_bytes"],
         max(4, report["arena_alignment"]),
     )
-    elf = read_elf(_link(target, f"{report['name']}_invoke", layout, object_file))
+    name = report["name"]
+    elf = read_elf(_link(target, name, layout, object_code))
     try:
         return Image(
             target,
             elf,
             layout,
-            invoke=elf.symbol(f"{report['name']}_invoke"),
+            invoke=elf.symbol(f"{name}_invoke"),
             call=elf.symbol("tinymlir_call"),
             layers=tuple(elf.symbol(layer["symbol"]) for layer in report["layers"]),
         )
     except KeyError as missing:
-        raise TinymlirError(f"there is no function {missing}", file=str(object_file)) from None
+        raise TinymlirError(f"has no function {missing}", file=f"{name}.o") from None
 
 
-def _link(target: Target, invoke: str, layout: Layout, object_file: Path) -> bytes:
+def _link(target: Target, name: str, layout: Layout, object_code: bytes) -> bytes:
     assert target.memory is not None
     runtime = resources.files("tinymlir.simulators") / "runtime"
     startup = "startup_riscv.S" if target.triple.startswith("riscv") else "startup_arm.S"
     machine = ["-target", target.zig_target or "", f"-mcpu={target.zig_cpu}"]
     with tempfile.TemporaryDirectory() as directory, resources.as_file(runtime) as sources:
         folder = Path(directory)
-        (folder / "layout.h").write_text(_layout_header(invoke, layout))
+        (folder / "layout.h").write_text(_layout_header(f"{name}_invoke", layout))
+        (folder / "network.o").write_bytes(object_code)
         flash, flash_bytes = target.memory.flash
         vectors = target.memory.vectors
         if vectors is None:
@@ -125,7 +127,8 @@ def _link(target: Target, invoke: str, layout: Layout, object_file: Path) -> byt
             _zig([*command, str(sources / source), "-o", objects[-1]], "the simulators' runtime")
         image = folder / "image.elf"
         script = ["-T", str(folder / "image.ld"), "--orphan-handling=error"]
-        _zig(["ld.lld", *script, *objects, str(object_file), "-o", str(image)], str(object_file))
+        objects.append(str(folder / "network.o"))
+        _zig(["ld.lld", *script, *objects, "-o", str(image)], f"{name}.o")
         return image.read_bytes()
 
 

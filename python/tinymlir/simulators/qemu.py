@@ -6,18 +6,21 @@ are counted from QEMU's log of the blocks that it runs, by the same account as w
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import struct
 import subprocess
 import tempfile
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from tinymlir.errors import TinymlirError
+from tinymlir.progress import progress
 from tinymlir.simulators.decode import instruction_bytes
 from tinymlir.simulators.image import Image
 from tinymlir.simulators.trace import BlockTrace
@@ -26,6 +29,7 @@ Int8Array = npt.NDArray[np.int8]
 
 # Ten minutes for a boot: far beyond a few hundred samples of a network that fits such a machine.
 BOOT_SECONDS = 600
+_POLL_SECONDS = 0.1
 _REPORT = struct.Struct("<7I")
 _FINISHED, _FAULTED = 1, 2
 # "Trace 0: host-address [cs_base/program counter/flags/cflags] symbol"
@@ -75,20 +79,8 @@ class Qemu:
         with tempfile.TemporaryDirectory() as directory:
             folder = Path(directory)
             self._prepare(folder, inputs)
-            try:
-                done = subprocess.run(
-                    [*self._command, "-kernel", "image.elf"],
-                    cwd=folder,
-                    stdin=subprocess.DEVNULL,
-                    capture_output=True,
-                    text=True,
-                    timeout=BOOT_SECONDS,
-                )
-            except subprocess.TimeoutExpired:
-                raise TinymlirError(
-                    f"QEMU did not finish {len(inputs[0])} samples in {BOOT_SECONDS} s"
-                ) from None
-            self._check(folder, done.stderr)
+            messages = self._boot(folder, len(inputs[0]))
+            self._check(folder, messages)
             sizes = [region.size for region in self._image.layout.outputs]
             flat = np.fromfile(folder / "output.bin", np.int8).reshape(len(inputs[0]), sum(sizes))
         return np.split(flat, np.cumsum(sizes)[:-1], axis=1)
@@ -128,6 +120,42 @@ class Qemu:
     def _prepare(self, folder: Path, inputs: list[Int8Array]) -> None:
         (folder / "image.elf").write_bytes(self._image.elf.data)
         np.concatenate(inputs, axis=1).tofile(folder / "input.bin")
+
+    def _boot(self, folder: Path, samples: int) -> str:
+        """Run the firmware to its end; returns what QEMU said."""
+        sample_bytes = sum(region.size for region in self._image.layout.outputs)
+        with (folder / "messages").open("w+") as messages:
+            process = subprocess.Popen(
+                [*self._command, "-kernel", "image.elf"],
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=messages,
+                stderr=subprocess.STDOUT,
+            )
+
+            def finished() -> Iterator[int]:
+                """One item per sample, as the output grows."""
+                seen, output = 0, folder / "output.bin"
+                while process.poll() is None:
+                    if time.monotonic() > deadline:
+                        raise TinymlirError(
+                            f"QEMU did not finish {samples} samples in {BOOT_SECONDS} s"
+                        )
+                    done = output.stat().st_size // sample_bytes if output.exists() else 0
+                    yield from range(seen, done)
+                    seen = done
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        process.wait(_POLL_SECONDS)
+
+            deadline = time.monotonic() + BOOT_SECONDS
+            try:
+                for _ in progress(finished(), samples, "simulating"):
+                    pass
+            finally:
+                process.kill()
+                process.wait()
+            messages.seek(0)
+            return messages.read()
 
     def _check(self, folder: Path, messages: str) -> None:
         """Read the report that the firmware leaves (struct report in runtime.c)."""
