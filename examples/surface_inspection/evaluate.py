@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
+
 from generate import CLASSES, as_model_input, generate
 
 HERE = Path(__file__).parent

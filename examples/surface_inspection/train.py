@@ -16,7 +16,6 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import torch
-from generate import CLASSES, SIZE, as_model_input, generate
 from onnxruntime.quantization import (
     CalibrationDataReader,
     QuantFormat,
@@ -26,6 +25,8 @@ from onnxruntime.quantization import (
 )
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from generate import CLASSES, SIZE, as_model_input, generate
 
 HERE = Path(__file__).parent
 TRAINING_SEED, VALIDATION_SEED, CALIBRATION_SEED = 100, 200, 300
@@ -166,7 +167,7 @@ def main() -> None:
             opset_version=17,
             dynamo=False,  # this exporter keeps GlobalAveragePool in one node
         )
-        quant_pre_process(exported, prepared)
+        quant_pre_process(exported, prepared, skip_symbolic_shape=True)
         print(f"float: {accuracy(prepared, validation, labels):.2%}")
         for name, form in (
             ("surface_qdq.onnx", QuantFormat.QDQ),
