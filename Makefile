@@ -44,12 +44,12 @@ clean:
 	rm -rf build $(VENV)
 
 $(VENV)/.installed-demo: $(VENV)/.made
-	@echo "Installing tinymlir and its simulator into $(VENV)/ (once; some 400 MB)"
+	@echo "Installing tinymlir and its simulator into $(VENV)/ (once; 300 MB to download)"
 	@$(PIP_INSTALL) --editable '.[simulation,reference]'
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.made
-	@echo "Installing tinymlir and its test tools into $(VENV)/ (once; some 500 MB)"
+	@echo "Installing tinymlir and its test tools into $(VENV)/ (once; 330 MB to download)"
 	@$(PIP_INSTALL) --editable '.[simulation,reference,test]'
 	@touch $@ $(VENV)/.installed-demo
 

@@ -9,6 +9,7 @@ import llvmlite
 import llvmlite.binding as llvm_binding
 
 from tinymlir.bindings import ir, llvm
+from tinymlir.build_attributes import fit_any_float_abi
 from tinymlir.errors import TinymlirError
 from tinymlir.targets import Target
 
@@ -85,4 +86,5 @@ def optimize(
 def generate(module: ir.Module, target: Target) -> Code:
     """Compile an LLVM-dialect module for a microcontroller."""
     optimized, machine = optimize(module, target)
-    return Code(str(optimized), machine.emit_assembly(optimized), machine.emit_object(optimized))
+    object_code = fit_any_float_abi(machine.emit_object(optimized))
+    return Code(str(optimized), machine.emit_assembly(optimized), object_code)
