@@ -168,6 +168,12 @@ class Fit:
     exact: npt.NDArray[np.bool_]
 
 
+#: Results this many steps further from zero are taken to be half as likely, where not all
+#: accumulators can be made to agree.
+_HALVING = 16
+#: Rounding boundaries to look at on the way to a better multiplier.
+_NEIGHBOURS = 12
+
 Reference = Callable[[IntArray], npt.NDArray[np.floating]]
 
 
@@ -223,23 +229,25 @@ def fit(
     thresholds = _thresholds(real, reference, least, greatest, steps)
 
     # Where the result must have reached k + 1, and where it must not yet.
-    reached = (thresholds, thresholds <= greatest)
-    below = (thresholds - 1, thresholds > least)
-    candidates = _candidates(nominal, shifts, steps, reached, below)
+    points = np.stack([thresholds, thresholds - 1])
+    valid = np.stack([thresholds <= greatest, thresholds > least])
+    candidates = _candidates(real, nominal, shifts, steps, points, valid)
+    likely = np.exp2(-np.abs(steps) / _HALVING)
     best: Fit | None = None
+    best_cost = np.inf
     for rounding in ("nearest_up", "nearest_even"):
-        chosen, exact = nominal.copy(), np.zeros(nominal.shape, bool)
+        chosen, cost = nominal, np.full(nominal.shape, np.inf)
         for candidate in candidates:
-            good = np.ones(nominal.shape, bool)
-            for (points, valid), ahead in ((reached, True), (below, False)):
-                over = _nearest(points * candidate, shifts, rounding) > steps
-                good &= ((over == ahead) | ~valid).all(axis=1, keepdims=True)
-            chosen = np.where(good & ~exact, candidate, chosen)
-            exact |= good
-        if best is None or exact.sum() > best.exact.sum():
+            over = _nearest(points * candidate, shifts, rounding) > steps
+            wrong = ((over[0] != valid[0]) & valid[0]) | (over[1] & valid[1])
+            new = (wrong * likely).sum(axis=1, keepdims=True)
+            chosen = np.where(new < cost, candidate, chosen)
+            cost = np.minimum(new, cost)
+        if cost.sum() < best_cost:
+            best_cost = cost.sum()
             columns = (chosen.astype(np.int32)[:, 0], shifts.astype(np.int32)[:, 0])
-            best = Fit(*columns, rounding, exact[:, 0])
-        if best.exact.all():
+            best = Fit(*columns, rounding, cost[:, 0] == 0)
+        if best_cost == 0:
             break
     assert best is not None
     return best
@@ -273,28 +281,32 @@ def _thresholds(
 
 
 def _candidates(
+    scales: npt.NDArray[np.float64],
     nominal: IntArray,
     shifts: IntArray,
     steps: IntArray,
-    reached: tuple[IntArray, npt.NDArray[np.bool_]],
-    below: tuple[IntArray, npt.NDArray[np.bool_]],
+    points: IntArray,
+    valid: npt.NDArray[np.bool_],
 ) -> list[IntArray]:
-    """Multipliers to try: the nearest, then the ends of the interval that the boundaries leave."""
-    lower, upper = np.full(nominal.shape, -np.inf), np.full(nominal.shape, np.inf)
-    for (points, valid), ahead in ((reached, True), (below, False)):
-        with np.errstate(divide="ignore"):
-            bound = (steps + 0.5) / points
-        is_lower = valid & (points != 0) & ((points > 0) == ahead)
-        is_upper = valid & (points != 0) & ((points > 0) != ahead)
-        lower = np.maximum(lower, np.where(is_lower, bound, -np.inf).max(1, keepdims=True))
-        upper = np.minimum(upper, np.where(is_upper, bound, np.inf).min(1, keepdims=True))
-    limits = [np.ldexp(b, shifts) for b in (lower, upper)]
-    ends = [
-        np.clip(np.nan_to_num(limit), 0, 2.0**MULTIPLIER_BITS - 1).astype(np.int64)
-        for limit in (np.ceil(limits[0]), np.floor(limits[1]))
-    ]
-    inside = np.maximum(np.minimum(nominal, ends[1]), ends[0])
-    return [nominal, inside, *(end + d for end in ends for d in (-1, 1))]
+    """Multipliers to try: the nearest, then both sides of the boundaries next to it."""
+    with np.errstate(divide="ignore"):
+        bounds = np.where(valid & (points != 0), (steps + 0.5) / points, np.inf)
+    # Only boundaries within float32's rounding of the scale can be on the wrong side.
+    distance = np.abs(bounds / scales[:, None] - 1)
+    distance = distance.transpose(1, 0, 2).reshape(len(scales), -1)
+    flat = bounds.transpose(1, 0, 2).reshape(len(scales), -1)
+    count = min(_NEIGHBOURS, flat.shape[1])
+    nearest = np.argsort(distance, axis=1, kind="stable")[:, :count]
+    limit = 2.0**MULTIPLIER_BITS - 1
+    candidates = [nominal]
+    for column in nearest.T:
+        close = distance[np.arange(len(scales)), column] < 2.0**-22
+        bound = np.where(close, flat[np.arange(len(scales)), column], 0)[:, None]
+        scaled = np.clip(np.ldexp(bound, shifts), 0, limit)
+        for side in (np.floor(scaled) - 1, np.ceil(scaled) + 1):
+            inside = (side > 0) & (side <= limit) & close[:, None]
+            candidates.append(np.where(inside, side, nominal).astype(np.int64))
+    return candidates
 
 
 #: ``255 * (ma + mb) < 2**31``: both 9-bit differences at their extremes.

@@ -267,25 +267,33 @@ class Scaling:
         scales: npt.ArrayLike,
         zero_point: int,
         clamp: Clamp,
-        bounds: npt.ArrayLike,
+        low: npt.ArrayLike,
+        high: npt.ArrayLike,
+        reference: numerics.Reference | None = None,
     ) -> Scaling:
-        """From real scales, by the nearest modes.
+        """The integer form of a float32 requantisation (`numerics.fit`).
 
         Args:
-            scales: real factors from accumulator to result, any shape.
-            bounds: greatest magnitude of the accumulator, for each scale or for all.
+            scales: from accumulator to result: one, or an array of any shape.
+            low, high: reachable accumulators, of the same shape or for all scales.
+            reference: what to agree with; a float32 product by the scales if absent.
         """
-        real = np.asarray(scales, dtype=object)
-        pairs = [numerics.quantize_multiplier(s) for s in real.reshape(-1)]
-        limits = np.broadcast_to(np.asarray(bounds), real.shape).reshape(-1)
-        rounding = numerics.choose_rounding(*zip(*pairs, strict=True), limits)
-        shape = real.shape
-        if len(set(pairs)) == 1:
-            pairs, shape = pairs[:1], ()
-        multipliers, shifts = (
-            np.array(c, np.int32).reshape(shape) for c in zip(*pairs, strict=True)
+        real = np.asarray(scales)
+        flat = real.reshape(-1)
+        limits = [np.broadcast_to(np.asarray(a), real.shape).reshape(-1) for a in (low, high)]
+        fitted = numerics.fit(
+            flat,
+            reference or numerics.float32_product(flat.astype(np.float32)),
+            *limits,
+            clamp.low - zero_point,
+            clamp.high - zero_point,
         )
-        return Scaling(multipliers, shifts, zero_point, clamp, rounding)
+        multipliers, shifts, shape = fitted.multipliers, fitted.shifts, real.shape
+        if len(np.unique(np.stack([multipliers, shifts]), axis=1).T) == 1:
+            multipliers, shifts, shape = multipliers[:1], shifts[:1], ()
+        return Scaling(
+            multipliers.reshape(shape), shifts.reshape(shape), zero_point, clamp, fitted.rounding
+        )
 
 
 def _reassociation(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[list[int], list[int]]]:

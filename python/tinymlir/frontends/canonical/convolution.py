@@ -77,8 +77,7 @@ class Linear:
 
     def scaling(self, folded_bias: npt.NDArray[np.int32]) -> Scaling:
         low, high = numerics.accumulator_range(self.weights, folded_bias)
-        bounds = np.maximum(abs(low), abs(high))
-        return Scaling.of(self.scales, self.zero_point, self.clamp, bounds)
+        return Scaling.of(self.scales, self.zero_point, self.clamp, low, high)
 
     def permuted(self, index: npt.NDArray[np.intp]) -> Linear:
         """Output channels in another order."""

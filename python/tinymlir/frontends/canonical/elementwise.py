@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
@@ -42,8 +41,14 @@ def rescale(
     clamp: Clamp,
 ) -> Activation:
     """``x`` at another scale and zero point."""
-    ratio = Fraction(float(source.scale)) / Fraction(float(target.scale))
-    scaling = Scaling.of(ratio, target.zero_point, clamp, 255)
+    scaling = Scaling.of(
+        float(source.scale) / float(target.scale),
+        target.zero_point,
+        clamp,
+        numerics.I8_MIN - source.zero_point,
+        numerics.I8_MAX - source.zero_point,
+        lambda acc: np.rint(acc.astype(np.float32) * source.scale / target.scale),
+    )
     with b.layer(name, "requantize"):
         multiplier, shift = _scalars(b, scaling)
 
@@ -87,13 +92,22 @@ def add(
         ValueError: the shapes do not fit.
     """
     (left, xq), (right, yq) = x, y
-    mx, my, unit = numerics.add_weights(float(xq.scale), float(yq.scale))
-    scale = unit / Fraction(float(target.scale))
-    scaling = Scaling.of(scale, target.zero_point, clamp, 255 * (mx + my))
+    total = numerics.fit_sum(
+        (float(xq.scale), float(yq.scale)),
+        float(target.scale),
+        (xq.zero_point, yq.zero_point, target.zero_point),
+        -1 if subtract else 1,
+    )
+    multiplier, shift = np.int32(total.multiplier), np.int32(total.shift)
+    scaling = Scaling(
+        multiplier.reshape(()), shift.reshape(()), total.zero_point, clamp, total.rounding
+    )
+    mx, my = total.weights
     sign = arith.SubIOp if subtract else arith.AddIOp
 
     def combine(p: ir.Value, q: ir.Value) -> ir.Value:
-        return sign(_weighted(b, p, mx), _weighted(b, q, my)).result
+        acc = sign(_weighted(b, p, mx), _weighted(b, q, my)).result
+        return arith.AddIOp(acc, b.scalar(total.offset, b.i32)).result if total.offset else acc
 
     op = "sub" if subtract else "add"
     return _binary(b, name, op, (left, xq), (right, yq), scaling, combine)
@@ -108,9 +122,9 @@ def multiply(
     clamp: Clamp,
 ) -> Activation:
     """``x * y``; ``y`` may be broadcast. Raises `ValueError` as `add` does."""
-    factors = [Fraction(float(q.scale)) for q in (x[1], y[1], target)]
-    scale = factors[0] * factors[1] / factors[2]
-    scaling = Scaling.of(scale, target.zero_point, clamp, 255 * 255)
+    scale = x[1].scale * y[1].scale / target.scale
+    bound = 255 * 255
+    scaling = Scaling.of(scale, target.zero_point, clamp, -bound, bound)
     return _binary(b, name, "mul", x, y, scaling, lambda p, q: arith.MulIOp(p, q).result)
 
 
@@ -142,8 +156,8 @@ def add_constant(
     k = np.rint(steps * weight).astype(np.int64)
     sign = -1 if negate else 1
     k -= sign * weight * xq.zero_point
-    scale = Fraction(float(xq.scale)) / Fraction(float(target.scale)) / weight
-    scaling = Scaling.of(scale, target.zero_point, clamp, 2**31)
+    scale = float(xq.scale) / float(target.scale) / weight
+    scaling = Scaling.of(scale, target.zero_point, clamp, -(2**31), 2**31 - 1)
     with b.layer(name, "add"):
         multiplier, shift = _scalars(b, scaling)
         constant, shape, loops = _constant_operand(b, left.layout, k.astype(np.int32))

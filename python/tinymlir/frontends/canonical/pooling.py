@@ -63,7 +63,7 @@ def average_pool2d(
         counts = counts[:1, :1].reshape(())
     ratio = np.float64(source.scale) / np.float64(target.scale)
     bound = 255 * int(valid.max())
-    scaling = Scaling.of(ratio / counts, target.zero_point, clamp, bound)
+    scaling = Scaling.of(ratio / counts, target.zero_point, clamp, -bound, bound)
     shape = (1, rows, columns, channels)
     with b.layer(name, "average_pool2d"):
         # Raw zeros pad the sum, so only what the window covers carries a zero point.
