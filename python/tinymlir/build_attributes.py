@@ -17,12 +17,12 @@ _IEEE_754 = 3
 
 
 def fit_any_float_abi(elf: bytes) -> bytes:
-    """``elf``, a 32-bit little-endian object, declared compatible with either float convention.
+    """``elf``, an object for Cortex-M, declared compatible with either float convention.
 
     The claim to IEEE 754 arithmetic, of which integer code has no use, makes room for it: nothing
-    moves. Objects for other architectures come back as they are.
+    moves. Objects for other architectures, or of another format, come back as they are.
     """
-    if struct.unpack_from("<H", elf, 18) != (_EM_ARM,):
+    if elf[:4] != b"\x7fELF" or struct.unpack_from("<H", elf, 18) != (_EM_ARM,):
         return elf
     patched = bytearray(elf)
     (table,) = struct.unpack_from("<I", elf, 32)
