@@ -71,8 +71,9 @@ def test_evaluation_equals_onnx_runtime(
     model = example / form
     done = tinymlir("compile", model, "--name", "surface", "-o", tmp_path)
     assert done.returncode == 0, done.stderr
-    command = [sys.executable, example / "evaluate.py", tmp_path, "--model", model]
-    done = subprocess.run([*command, "--samples", str(SAMPLES)], capture_output=True, text=True)
+    evaluate = [sys.executable, str(example / "evaluate.py"), str(tmp_path), "--model", str(model)]
+    command = [*evaluate, "--samples", str(SAMPLES)]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     accuracies = re.findall(r"^  accuracy.*  (\S+) \((\d+) of \d+\)$", done.stdout, re.M)
     assert len(accuracies) == 3

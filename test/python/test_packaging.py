@@ -14,7 +14,7 @@ import pytest
 LINKS = ("dialects", "passes", "tools")
 
 
-def must(*command: str | Path, cwd: Path) -> str:
+def must(*command: object, cwd: Path) -> str:
     done = subprocess.run([*map(str, command)], capture_output=True, text=True, cwd=cwd)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
