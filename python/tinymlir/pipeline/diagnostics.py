@@ -58,6 +58,8 @@ def position_of(location: ir.Location) -> Position | None:
 
 
 def _positions(location: ir.Location) -> Iterator[Position]:
+    # Locations that come inside an exception are not of their own class yet.
+    location = ir.Location.from_attr(location.attr, location.context)
     if isinstance(location, ir.FileLineColLoc):
         yield Position(location.filename, location.start_line, location.start_col)
     elif isinstance(location, ir.NameLoc):

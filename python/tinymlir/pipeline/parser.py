@@ -94,8 +94,8 @@ class _Parser:
                 rest = self.peek()
                 if rest == ")":
                     raise self.error("this ')' closes nothing")
-                what = f"'{rest}'" if rest else "the end of the pipeline"
-                raise self.error(f"expected ',' or '{closing}', found {what}")
+                wanted = f"',' or '{closing}'" if closing else "','"
+                raise self.error(f"expected {wanted}, found '{rest}'")
             self.at += 1
 
     def element(self) -> Invocation | Nest:
