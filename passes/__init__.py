@@ -3,6 +3,7 @@
 from ._pass import REGISTRY, Pass, PassFailure, register_pass
 from .tiny_emit_entry import EmitEntry
 from .tiny_expand_division import ExpandDivision
+from .tiny_expand_float import ExpandFloat
 from .tiny_finalize_functions import FinalizeFunctions
 from .tiny_lower_layers import LowerLayers
 from .tiny_lower_requantize import LowerRequantize
@@ -13,6 +14,7 @@ __all__ = [
     "REGISTRY",
     "EmitEntry",
     "ExpandDivision",
+    "ExpandFloat",
     "FinalizeFunctions",
     "LowerLayers",
     "LowerRequantize",

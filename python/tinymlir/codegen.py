@@ -68,8 +68,10 @@ def optimize(
     try:
         parsed = llvm_binding.parse_assembly(text, llvm_binding.create_context())
     except RuntimeError as error:
+        reason = str(error)[:200]
         raise TinymlirError(
-            f"LLVM {versions()['llvm']} rejects the generated IR: {error}"
+            f"LLVM {versions()['llvm']} rejects the generated IR: {reason}",
+            hint="use versions of the bindings and of llvmlite that docs/dependencies.md names",
         ) from error
     parsed.triple = machine.triple
     parsed.data_layout = str(machine.target_data)

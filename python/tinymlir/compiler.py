@@ -36,7 +36,7 @@ def pipeline_to_arena(target: Target) -> str:
 def pipeline_to_llvm(target: Target, symbol: str) -> str:
     """Loops on memrefs to the LLVM dialect, with C names that begin with ``symbol``."""
     long_multiply = str(target.has("mul-long")).lower()
-    passes = [f"tiny-lower-requantize{{long-multiply={long_multiply}}}"]
+    passes = [f"tiny-lower-requantize{{long-multiply={long_multiply}}}", "tiny-expand-float"]
     if not target.has("divide"):
         passes.append("tiny-expand-division")
     passes += [

@@ -209,7 +209,7 @@ class Evaluator:
     def _inline(
         self, body: ir.Block, scalars: dict[ir.Value, ir.Value], dims: list[Index | None]
     ) -> ir.Value:
-        """Clone a linalg body with its block arguments bound to ``scalars``."""
+        """Clone a block with its arguments bound to ``scalars``; what it yields."""
 
         def resolve(value: ir.Value) -> ir.Value:
             if value not in scalars:
@@ -218,12 +218,19 @@ class Evaluator:
 
         for nested in body.operations:
             op = nested.operation
-            if op.name == "linalg.yield":
+            if op.name in ("linalg.yield", "scf.yield"):
                 return resolve(op.operands[0])
             if op.name == "linalg.index":
                 made = self.emitter.index(dims[op.attributes["dim"].value] or 0)
             elif op.name == "tensor.extract":
                 made = self.at(op.operands[0], [resolve(v) for v in list(op.operands)[1:]])
+            elif op.name == "scf.if" and len(op.results) == 1:
+                # Only the branch taken evaluates what it asks for.
+                choice = scf.IfOp(resolve(op.operands[0]), [op.results[0].type], has_else=True)
+                for source, target in zip(op.regions, choice.operation.regions, strict=True):
+                    with ir.InsertionPoint(target.blocks[0]):
+                        scf.yield_([self._inline(source.blocks[0], dict(scalars), dims)])
+                made = choice.results[0]
             elif len(op.regions) or len(op.results) != 1:
                 raise PassFailure(op.location, f"has no lowering for '{op.name}' in a layer's body")
             else:
@@ -235,7 +242,7 @@ class Evaluator:
                     loc=op.location,
                 ).result
             scalars[op.results[0]] = made
-        raise PassFailure(body.owner.location, "expects the body to end in linalg.yield")
+        raise PassFailure(body.owner.location, "expects the body to end in a yield")
 
 
 def pad_value(op: ir.Operation) -> ir.Value:

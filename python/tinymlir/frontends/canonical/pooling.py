@@ -10,6 +10,7 @@ from tinymlir.bindings import linalg
 
 from .builder import Builder, Clamp, Scaling
 from .convolution import Window
+from .float_average import requantize_mean
 from .tensors import Activation, Quantization, channels_last, channels_last_layout
 
 
@@ -40,6 +41,7 @@ def average_pool2d(
     window: Window,
     *,
     counted_padding: tuple[tuple[int, int], tuple[int, int]] | None = None,
+    float_sum: bool = False,
 ) -> Activation:
     """The mean under the window, as a sum and one scale.
 
@@ -47,6 +49,8 @@ def average_pool2d(
         counted_padding: how much of the padding counts as zeros in the mean
             ((top, left), (bottom, right)); none of it if absent. What does not
             count makes the divisor differ from position to position.
+        float_sum: whether the reference adds in float32; ties then fall as there,
+            unless the window is padded.
     """
     x = channels_last(b, name, x)
     _, height, width, channels = x.value.type.shape
@@ -77,7 +81,11 @@ def average_pool2d(
         acc = b.structured(
             linalg.PoolingNhwcSumOp, [padded, kernel], init, window.strides, window.dilations
         )
-        value = b.requantize(acc, scaling, (1, 2))
+        if float_sum and not any((*window.pad_low, *window.pad_high)) and scaling.uniform:
+            value = requantize_mean(b, acc, x.value, source, target, clamp, window, scaling)
+            b.finish(value)
+        else:
+            value = b.requantize(acc, scaling, (1, 2))
     layout = channels_last_layout(x.layout.dims[1], x.layout.within([1]), rows, columns)
     return Activation(value, layout)
 

@@ -14,8 +14,10 @@ from .values import Deferred, Dequantized, Value
 from .windows import window_of
 
 
-def average(imp: Importer, node: Node, x: Dequantized, window: Window) -> Deferred:
-    """A mean under a window."""
+def average(
+    imp: Importer, node: Node, x: Dequantized, window: Window, *, float_sum: bool = False
+) -> Deferred:
+    """A mean under a window; ``float_sum`` as in `pooling.average_pool2d`."""
     spatial = len(x.shape) - 2
     source = expanded(x.activation)
     _, channels, rows, columns = source.layout.shape
@@ -34,6 +36,7 @@ def average(imp: Importer, node: Node, x: Dequantized, window: Window) -> Deferr
             clamp,
             window,
             counted_padding=counted,
+            float_sum=float_sum,
         )
         return flattened(y, spatial)
 
@@ -43,7 +46,7 @@ def average(imp: Importer, node: Node, x: Dequantized, window: Window) -> Deferr
 @operator("AveragePool")
 def average_pool(imp: Importer, node: Node) -> Value:
     x = imp.activation(node, imp.input(node, 0))
-    return average(imp, node, x, window_of(imp, node, x.shape[2:]))
+    return average(imp, node, x, window_of(imp, node, x.shape[2:]), float_sum=True)
 
 
 def global_average(imp: Importer, node: Node, x: Dequantized) -> Deferred:
