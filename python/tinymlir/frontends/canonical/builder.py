@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +12,8 @@ import numpy.typing as npt
 from tinymlir import numerics
 from tinymlir.bindings import arith, ir, linalg, tensor
 from tinymlir.dialects import tiny
+
+from .fitting import Reference, fit
 
 
 @dataclass(frozen=True)
@@ -254,14 +255,6 @@ class Scaling:
         """One scale for all: the arrays hold a single pair."""
         return self.multipliers.size == 1
 
-    def reshaped(self, shape: Sequence[int]) -> Scaling:
-        """The same scales along more dimensions."""
-        if self.uniform:
-            return self
-        return dataclasses.replace(
-            self, multipliers=self.multipliers.reshape(shape), shifts=self.shifts.reshape(shape)
-        )
-
     @staticmethod
     def of(
         scales: npt.ArrayLike,
@@ -269,9 +262,9 @@ class Scaling:
         clamp: Clamp,
         low: npt.ArrayLike,
         high: npt.ArrayLike,
-        reference: numerics.Reference | None = None,
+        reference: Reference | None = None,
     ) -> Scaling:
-        """The integer form of a float32 requantisation (`numerics.fit`).
+        """The integer form of a float32 requantisation (`fitting.fit`).
 
         Args:
             scales: from accumulator to result: one, or an array of any shape.
@@ -281,13 +274,8 @@ class Scaling:
         real = np.asarray(scales)
         flat = real.reshape(-1)
         limits = [np.broadcast_to(np.asarray(a), real.shape).reshape(-1) for a in (low, high)]
-        fitted = numerics.fit(
-            flat,
-            reference or numerics.float32_product(flat.astype(np.float32)),
-            *limits,
-            clamp.low - zero_point,
-            clamp.high - zero_point,
-        )
+        bounds = (clamp.low - zero_point, clamp.high - zero_point)
+        fitted = fit(flat, *limits, *bounds, reference)
         multipliers, shifts, shape = fitted.multipliers, fitted.shifts, real.shape
         if len(np.unique(np.stack([multipliers, shifts]), axis=1).T) == 1:
             multipliers, shifts, shape = multipliers[:1], shifts[:1], ()

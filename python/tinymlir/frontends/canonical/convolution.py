@@ -148,7 +148,7 @@ def conv2d(
         acc = b.structured(
             op_class, [source, b.constant(weights)], init, window.strides, window.dilations
         )
-        dims = list(range(3, len(shape)))
-        value = b.requantize(acc, scaling.reshaped(shape[3:]), dims)
+        acc = b.reshape(acc, (1, rows, columns, outputs))
+        value = b.requantize(acc, scaling, (3,))
     layout = channels_last_layout(out_channels, out_inner, rows, columns)
-    return Activation(b.reshape(value, (1, rows, columns, outputs)), layout)
+    return Activation(value, layout)

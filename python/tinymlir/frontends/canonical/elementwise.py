@@ -11,6 +11,7 @@ from tinymlir import numerics
 from tinymlir.bindings import arith, ir
 
 from .builder import Builder, Clamp, Scaling
+from .fitting import fit_sum
 from .layout import Layout, refine
 from .tensors import (
     Activation,
@@ -92,7 +93,7 @@ def add(
         ValueError: the shapes do not fit.
     """
     (left, xq), (right, yq) = x, y
-    total = numerics.fit_sum(
+    total = fit_sum(
         (float(xq.scale), float(yq.scale)),
         float(target.scale),
         (xq.zero_point, yq.zero_point, target.zero_point),
