@@ -47,8 +47,8 @@ class Region:
 class Layout:
     """The RAM of the firmware."""
 
-    system: Region
     stack: Region
+    system: Region
     inputs: tuple[Region, ...]
     outputs: tuple[Region, ...]
     arena: Region
@@ -66,7 +66,7 @@ class Layout:
         return self.stack.end - _round_up(4 * passed_on_stack, 16)
 
     def regions(self) -> Iterator[Region]:
-        yield from (self.system, self.stack, *self.inputs, *self.outputs, self.arena)
+        yield from (self.stack, self.system, *self.inputs, *self.outputs, self.arena)
 
     def gaps(self) -> list[tuple[int, int]]:
         """Address and bytes of what lies between the regions and after the last."""
@@ -125,8 +125,9 @@ def plan_layout(
         return Region(name, end - padded, size, writable)
 
     layout = Layout(
-        system=place("runtime's stack", SYSTEM_STACK_BYTES),
+        # First, as there is nothing below it that an overflow could reach.
         stack=place("stack", STACK_BYTES),
+        system=place("runtime's stack", SYSTEM_STACK_BYTES),
         inputs=tuple(place(f"input '{name}'", size, False) for name, size in inputs),
         outputs=tuple(place(f"output '{name}'", size) for name, size in outputs),
         arena=place("arena", arena_bytes),
