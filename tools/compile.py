@@ -34,7 +34,9 @@ EMIT = ("obj", "mlir", "llvm", "asm")
 def size(text: str) -> int:
     """Bytes; ``K`` and ``M`` mean 1024 and 1024²."""
     factors = {"K": 1024, "M": 1024 * 1024}
-    digits, factor = (text[:-1], factors[text[-1].upper()]) if text[-1:].upper() in factors else (text, 1)
+    digits, factor = (
+        (text[:-1], factors[text[-1].upper()]) if text[-1:].upper() in factors else (text, 1)
+    )
     if not digits.isascii() or not digits.isdigit():
         raise argparse.ArgumentTypeError(f"'{text}' is not a size (as 49152, 48K, 1M)")
     return int(digits) * factor
@@ -84,7 +86,9 @@ def main(args: argparse.Namespace) -> int:
     target = get_target(args.target)
     name = args.name or identifier(Path(args.model).stem)
     if name != identifier(name):
-        raise TinymlirError(f"'{name}' is not a C identifier", node="--name", hint=f"try '{identifier(name)}'")
+        raise TinymlirError(
+            f"'{name}' is not a C identifier", node="--name", hint=f"try '{identifier(name)}'"
+        )
     if args.print_pipeline:
         print(pipeline_to_arena(target))
         print(pipeline_to_llvm(target, name))
@@ -107,8 +111,13 @@ def main(args: argparse.Namespace) -> int:
         print()
         return 0
     rows = [
-        [layer["name"], layer["op"], layer["macs"], layer["arena_bytes"],
-         layer["code_bytes"] + layer["constant_bytes"]]
+        [
+            layer["name"],
+            layer["op"],
+            layer["macs"],
+            layer["arena_bytes"],
+            layer["code_bytes"] + layer["constant_bytes"],
+        ]
         for layer in summary["layers"]
     ]
     print(render_table(["layer", "op", "MACs", "live RAM", "flash"], rows))

@@ -54,7 +54,9 @@ def report(compilation: Compilation, code: Code, options: dict[str, Any]) -> dic
     symbols = _function_sizes(code.object) if compilation.target.triple else {}
     for layer in compilation.layers:
         code_bytes = sum(
-            size for name, size in symbols.items() if name in (layer.symbol, f"{layer.symbol}_border")
+            size
+            for name, size in symbols.items()
+            if name in (layer.symbol, f"{layer.symbol}_border")
         )
         layers.append(
             {
