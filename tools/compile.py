@@ -9,13 +9,7 @@ from pathlib import Path
 
 from tinymlir import artifact
 from tinymlir.codegen import generate
-from tinymlir.compiler import (
-    check_budget,
-    compile_model,
-    identifier,
-    pipeline_to_arena,
-    pipeline_to_llvm,
-)
+from tinymlir.compiler import check_budget, compile_model, identifier, pipeline
 from tinymlir.errors import TinymlirError
 from tinymlir.targets import get_target
 from tinymlir.tools.table import render_table
@@ -77,7 +71,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument(
-        "--print-pipeline", action="store_true", help="print the pass pipelines and stop"
+        "--print-pipeline", action="store_true", help="print the pass pipeline and stop"
     )
     parser.set_defaults(main=main)
 
@@ -90,8 +84,7 @@ def main(args: argparse.Namespace) -> int:
             f"'{name}' is not a C identifier", node="--name", hint=f"try '{identifier(name)}'"
         )
     if args.print_pipeline:
-        print(pipeline_to_arena(target))
-        print(pipeline_to_llvm(target, name))
+        print(pipeline(target, name))
         return 0
     if args.output is None:
         raise TinymlirError("no output directory given", hint="add -o DIR")

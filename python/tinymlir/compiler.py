@@ -18,28 +18,26 @@ from tinymlir.passes.tiny_outline_layers import find_main
 from tinymlir.pipeline import run_pipeline
 from tinymlir.targets import Target
 
-_BUFFERIZE = (
+#: Canonical form to loops on memrefs in one arena.
+_TO_ARENA = (
+    "tiny-outline-layers",
+    "tiny-lower-layers",
+    "canonicalize",
+    "cse",
     "one-shot-bufferize{bufferize-function-boundaries=1"
-    " function-boundary-type-conversion=identity-layout-map}"
+    " function-boundary-type-conversion=identity-layout-map}",
+    "canonicalize",
+    "tiny-plan-arena",
 )
 
 
-def pipeline_to_arena(target: Target) -> str:
-    """Canonical form to loops on memrefs in one arena."""
-    del target
-    return (
-        "builtin.module(tiny-outline-layers,tiny-lower-layers,"
-        f"canonicalize,cse,{_BUFFERIZE},canonicalize,tiny-plan-arena)"
-    )
-
-
-def pipeline_to_llvm(target: Target, symbol: str) -> str:
+def _to_llvm(target: Target, symbol: str) -> tuple[str, ...]:
     """Loops on memrefs to the LLVM dialect, with C names that begin with ``symbol``."""
     long_multiply = str(target.has("mul-long")).lower()
-    passes = [f"tiny-lower-requantize{{long-multiply={long_multiply}}}", "tiny-expand-float"]
-    if not target.has("divide"):
-        passes.append("tiny-expand-division")
-    passes += [
+    return (
+        f"tiny-lower-requantize{{long-multiply={long_multiply}}}",
+        "tiny-expand-float",
+        *(() if target.has("divide") else ("tiny-expand-division",)),
         f"tiny-emit-entry{{symbol={symbol}}}",
         "canonicalize",
         "cse",
@@ -53,8 +51,16 @@ def pipeline_to_llvm(target: Target, symbol: str) -> str:
         "convert-cf-to-llvm{index-bitwidth=32}",
         "reconcile-unrealized-casts",
         "tiny-finalize-functions",
-    ]
+    )
+
+
+def _on_module(passes: tuple[str, ...]) -> str:
     return f"builtin.module({','.join(passes)})"
+
+
+def pipeline(target: Target, symbol: str) -> str:
+    """The whole compiler as one pass pipeline: canonical form in, LLVM dialect out."""
+    return _on_module((*_TO_ARENA, *_to_llvm(target, symbol)))
 
 
 @dataclass(frozen=True)
@@ -126,13 +132,13 @@ def identifier(text: str) -> str:
 def lower_module(
     module: ir.Module, target: Target, name: str, model_sha256: str = ""
 ) -> Compilation:
-    """Run the pipelines on a module in canonical form, in place.
+    """Run `pipeline` on a module in canonical form, in place, and note what it found.
 
     The module's context must be active.
     """
     stages = {"linalg": str(module)}
     inputs, outputs = read_interface(find_main(module.operation))
-    run_pipeline(module, pipeline_to_arena(target))
+    run_pipeline(module, _on_module(_TO_ARENA))
     stages["memref"] = str(module)
     main = find_main(module.operation)
     facts = main.operation.attributes
@@ -148,7 +154,7 @@ def lower_module(
         model_sha256=model_sha256,
         stages=stages,
     )
-    run_pipeline(module, pipeline_to_llvm(target, name))
+    run_pipeline(module, _on_module(_to_llvm(target, name)))
     stages["llvm"] = str(module)
     return compilation
 

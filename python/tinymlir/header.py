@@ -32,6 +32,7 @@ def render_header(compilation: Compilation, summary: dict[str, Any]) -> str:
         "/* Working memory of one call: give any block of this size and alignment. */",
         f"#define {macro}_ARENA_BYTES {summary['arena_bytes']}",
         f"#define {macro}_ARENA_ALIGNMENT {summary['arena_alignment']}",
+        *_same_case(name, macro),
         "",
     ]
     for word, tensors in (("INPUT", compilation.inputs), ("OUTPUT", compilation.outputs)):
@@ -56,6 +57,11 @@ def render_header(compilation: Compilation, summary: dict[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _same_case(name: str, macro: str) -> list[str]:
+    """The arena's size under the name as it is, for macros that paste a network's name."""
+    return [] if name == macro else [f"#define {name}_ARENA_BYTES {macro}_ARENA_BYTES"]
 
 
 def _names(word: str, count: int) -> list[str]:
