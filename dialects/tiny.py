@@ -73,13 +73,20 @@ class RequantizeOp(Tiny.Operation, name="requantize", traits=[ext.Pure]):
 
 def _requantize_fault(op: ir.Operation) -> str | None:
     """The first rule that ``op`` breaks, in words."""
-    attributes = op.attributes
-    if "rounding" in attributes:
-        rounding = attributes["rounding"]
-        known = isinstance(rounding, ir.StringAttr) and rounding.value in ROUNDING_MODES
-        if not known:
-            return f"rounding must be one of {', '.join(ROUNDING_MODES)}, not {rounding}"
-    clamp: dict[str, int] = {}
+    return _rounding_fault(op.attributes) or _clamp_fault(op.attributes) or _scale_fault(op)
+
+
+def _rounding_fault(attributes: ir.OpAttributeMap) -> str | None:
+    if "rounding" not in attributes:
+        return None
+    rounding = attributes["rounding"]
+    if isinstance(rounding, ir.StringAttr) and rounding.value in ROUNDING_MODES:
+        return None
+    return f"rounding must be one of {', '.join(ROUNDING_MODES)}, not {rounding}"
+
+
+def _clamp_fault(attributes: ir.OpAttributeMap) -> str | None:
+    values: dict[str, int] = {}
     for name in ("zero_point", "min", "max"):
         if name not in attributes:
             continue
@@ -88,19 +95,25 @@ def _requantize_fault(op: ir.Operation) -> str | None:
             return f"{name} must be an i32 integer, not {attributes[name]}"
         if value not in _I8_RANGE:
             return f"{name} must be in [-128, 127], not {value}"
-        clamp[name] = value
-    if "min" in clamp and "max" in clamp and clamp["min"] > clamp["max"]:
-        return f"min must not exceed max, but {clamp['min']} > {clamp['max']}"
-    if len(op.operands) == 3:
-        multiplier, shift = (_constant(op.operands[index]) for index in (1, 2))
-        if multiplier is not None and multiplier < 0:
-            return f"multiplier must be in [0, 2147483647], not {multiplier}"
-        if shift is not None and not 0 <= shift <= MAX_SHIFT:
-            return f"shift must be in [0, {MAX_SHIFT}], not {shift}"
-        if multiplier and "rounding" in attributes and attributes["rounding"].value == "float32":
-            significant = multiplier // (multiplier & -multiplier)
-            if significant >> FLOAT32_BITS:
-                return f"multiplier {multiplier} must have 24 significant bits under 'float32'"
+        values[name] = value
+    if values.get("min", -128) > values.get("max", 127):
+        return f"min must not exceed max, but {values['min']} > {values['max']}"
+    return None
+
+
+def _scale_fault(op: ir.Operation) -> str | None:
+    if len(op.operands) != 3:
+        return None
+    multiplier, shift = (_constant(op.operands[index]) for index in (1, 2))
+    if multiplier is not None and multiplier < 0:
+        return f"multiplier must be in [0, 2147483647], not {multiplier}"
+    if shift is not None and not 0 <= shift <= MAX_SHIFT:
+        return f"shift must be in [0, {MAX_SHIFT}], not {shift}"
+    if multiplier and "rounding" in op.attributes and op.attributes["rounding"].value == "float32":
+        significand = multiplier // (multiplier & -multiplier)
+        if significand >> FLOAT32_BITS:
+            most = f"at most {FLOAT32_BITS} significant bits"
+            return f"multiplier must have {most} for float32, not {multiplier}"
     return None
 
 

@@ -30,6 +30,17 @@ func.func @greatest(%acc: i32) -> i8 {
   return %q : i8
 }
 
+// 24 significant bits, and more zeros below them.
+// CHECK-LABEL: func.func @float32(
+// CHECK: "tiny.requantize"{{.*}} rounding = "float32"
+func.func @float32(%acc: i32) -> i8 {
+  %multiplier = arith.constant 2147483520 : i32
+  %shift = arith.constant 40 : i32
+  %q = "tiny.requantize"(%acc, %multiplier, %shift) {zero_point = 0 : i32, min = 0 : i32,
+         max = 127 : i32, rounding = "float32"} : (i32, i32, i32) -> i8
+  return %q : i8
+}
+
 // CHECK-LABEL: func.func @per_channel(
 // CHECK: linalg.generic
 // CHECK: ^bb0(%[[ACC:.*]]: i32, %[[M:.*]]: i32, %[[S:.*]]: i32, %{{.*}}: i8):

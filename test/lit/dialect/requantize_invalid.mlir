@@ -1,8 +1,8 @@
 // RUN: tinymlir-opt %s --verify-diagnostics --split-input-file -o /dev/null
 
-// Rounding is one of the three modes.
+// Rounding is one of the modes.
 func.func @f(%acc: i32, %multiplier: i32, %shift: i32) -> i8 {
-  // expected-error@+1 {{'tiny.requantize' op rounding must be one of nearest_even, nearest_up, double, not "to_zero"}}
+  // expected-error@+1 {{'tiny.requantize' op rounding must be one of float32, nearest_even, nearest_up, double, not "to_zero"}}
   %q = "tiny.requantize"(%acc, %multiplier, %shift) {zero_point = 0 : i32, min = -128 : i32, max = 127 : i32, rounding = "to_zero"} : (i32, i32, i32) -> i8
   return %q : i8
 }
@@ -11,14 +11,14 @@ func.func @f(%acc: i32, %multiplier: i32, %shift: i32) -> i8 {
 
 // Rounding is a string.
 func.func @f(%acc: i32, %multiplier: i32, %shift: i32) -> i8 {
-  // expected-error@+1 {{'tiny.requantize' op rounding must be one of nearest_even, nearest_up, double, not 1 : i32}}
+  // expected-error@+1 {{'tiny.requantize' op rounding must be one of float32, nearest_even, nearest_up, double, not 1 : i32}}
   %q = "tiny.requantize"(%acc, %multiplier, %shift) {zero_point = 0 : i32, min = -128 : i32, max = 127 : i32, rounding = 1 : i32} : (i32, i32, i32) -> i8
   return %q : i8
 }
 
 // -----
 
-// Zero_point is an i32.
+// The zero point is an i32.
 func.func @f(%acc: i32, %multiplier: i32, %shift: i32) -> i8 {
   // expected-error@+1 {{'tiny.requantize' op zero_point must be an i32 integer, not 0 : i64}}
   %q = "tiny.requantize"(%acc, %multiplier, %shift) {zero_point = 0 : i64, min = -128 : i32, max = 127 : i32, rounding = "double"} : (i32, i32, i32) -> i8
@@ -27,7 +27,7 @@ func.func @f(%acc: i32, %multiplier: i32, %shift: i32) -> i8 {
 
 // -----
 
-// Zero_point is that of an i8.
+// The zero point is that of an i8.
 func.func @f(%acc: i32, %multiplier: i32, %shift: i32) -> i8 {
   // expected-error@+1 {{'tiny.requantize' op zero_point must be in [-128, 127], not 128}}
   %q = "tiny.requantize"(%acc, %multiplier, %shift) {zero_point = 128 : i32, min = -128 : i32, max = 127 : i32, rounding = "double"} : (i32, i32, i32) -> i8
@@ -45,7 +45,7 @@ func.func @f(%acc: i32, %multiplier: i32, %shift: i32) -> i8 {
 
 // -----
 
-// Min is an i8's.
+// Min is in the range of i8.
 func.func @f(%acc: i32, %multiplier: i32, %shift: i32) -> i8 {
   // expected-error@+1 {{'tiny.requantize' op min must be in [-128, 127], not -129}}
   %q = "tiny.requantize"(%acc, %multiplier, %shift) {zero_point = 0 : i32, min = -129 : i32, max = 127 : i32, rounding = "double"} : (i32, i32, i32) -> i8
@@ -63,7 +63,7 @@ func.func @f(%acc: i32, %multiplier: i32, %shift: i32) -> i8 {
 
 // -----
 
-// Max is an i8's.
+// Max is in the range of i8.
 func.func @f(%acc: i32, %multiplier: i32, %shift: i32) -> i8 {
   // expected-error@+1 {{'tiny.requantize' op max must be in [-128, 127], not 255}}
   %q = "tiny.requantize"(%acc, %multiplier, %shift) {zero_point = 0 : i32, min = -128 : i32, max = 255 : i32, rounding = "double"} : (i32, i32, i32) -> i8
@@ -111,7 +111,17 @@ func.func @f(%acc: i32, %multiplier: i32) -> i8 {
 
 // -----
 
-// Zero_point is there.
+// A constant multiplier is a float32's significand for float32.
+func.func @f(%acc: i32, %shift: i32) -> i8 {
+  %multiplier = arith.constant 16777217 : i32
+  // expected-error@+1 {{'tiny.requantize' op multiplier must have at most 24 significant bits for float32, not 16777217}}
+  %q = "tiny.requantize"(%acc, %multiplier, %shift) {zero_point = 0 : i32, min = -128 : i32, max = 127 : i32, rounding = "float32"} : (i32, i32, i32) -> i8
+  return %q : i8
+}
+
+// -----
+
+// The zero point is there.
 func.func @f(%acc: i32, %multiplier: i32, %shift: i32) -> i8 {
   // expected-error@+1 {{'tiny.requantize' op attribute "zero_point" is expected but not provided}}
   %q = "tiny.requantize"(%acc, %multiplier, %shift) {min = -128 : i32, max = 127 : i32, rounding = "double"} : (i32, i32, i32) -> i8
