@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+
 from tinymlir.bindings import arith, func, ir, scf
 from tinymlir.linalg_info import constant_scalar
 
@@ -329,9 +330,9 @@ def _constant_table(buffer: ir.Value) -> np.ndarray | None:
     for child in module.regions[0].blocks[0].operations:
         attributes = child.operation.attributes
         if child.operation.name == "memref.global" and attributes["sym_name"].value == symbol:
-            initial = attributes["initial_value"] if "initial_value" in attributes else None
-            if initial is None or "constant" not in attributes:
+            if "initial_value" not in attributes or "constant" not in attributes:
                 return None
+            initial = attributes["initial_value"]
             if initial.is_splat:
                 return np.array([initial.get_splat_value().value])
             return np.array(initial)

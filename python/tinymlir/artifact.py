@@ -13,9 +13,9 @@ import llvmlite.binding as llvm_binding
 
 from tinymlir.codegen import Code
 from tinymlir.compiler import Compilation, facts
-from tinymlir.simulators.elf import read_elf
 from tinymlir.errors import TinymlirError
 from tinymlir.header import render_header
+from tinymlir.simulators.elf import read_elf
 
 _READ_ONLY = (".rodata", ".data.rel.ro")
 _WRITABLE = (".data", ".bss", ".tdata", ".tbss", ".sdata", ".sbss")

@@ -21,7 +21,8 @@ def _find_root() -> str:
             continue
         return root
     raise ImportError(
-        "tinymlir needs the MLIR Python bindings with 'dialects.ext': pip install 'torch-mlir>=20261001'"
+        "tinymlir needs the MLIR Python bindings with 'dialects.ext':"
+        " pip install 'torch-mlir>=20261001'"
     )
 
 

@@ -241,14 +241,13 @@ def emit_pixels(
     if not rows or not columns:
         rows = columns = range(0)
     evaluator, source, out = make_evaluator(function)
-    helper = None
     if len(rows) * len(columns) < conv.out_hw[0] * conv.out_hw[1]:
-        helper = _border_function(conv, function, make_evaluator, emitter, kernel)
+        _emit_border_function(conv, function, make_evaluator, emitter, kernel)
 
     def border(row: Index, first: int, last: int) -> None:
         def one(column: Index) -> None:
             operands = [*function.arguments, emitter.index(row), emitter.index(column)]
-            func.call([], helper.name.value, operands)
+            func.call([], _border_symbol(function), operands)
 
         emitter.loop(first, last, 1, one)
 
@@ -282,18 +281,22 @@ def emit_pixels(
     emitter.loop(rows.stop, conv.out_hw[0], 1, lambda row: border(row, 0, conv.out_hw[1]))
 
 
-def _border_function(
+def _border_symbol(function: func.FuncOp) -> str:
+    return f"{function.name.value}_border"
+
+
+def _emit_border_function(
     conv: Convolution,
     function: func.FuncOp,
     make_evaluator: Callable[[func.FuncOp], tuple[Evaluator, ir.Value, ir.Value]],
     emitter: Emitter,
     kernel: PixelKernel,
-) -> func.FuncOp:
+) -> None:
     """``@layer<i>_border(buffers…, row, column)``: one pixel over the taps that exist."""
     index = ir.IndexType.get()
     with ir.InsertionPoint.after(function.operation):
         helper = func.FuncOp(
-            f"{function.name.value}_border",
+            _border_symbol(function),
             ([*function.type.inputs, index, index], []),
             visibility="private",
         )
@@ -315,7 +318,6 @@ def _border_function(
         site = Site(evaluator, source, out, row, column, taps(0, row), taps(1, column), border=True)
         kernel(site, 1)
         func.ReturnOp([])
-    return helper
 
 
 def multiply_accumulate(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 
 from tinymlir.bindings import arith, ir, memref, scf
 
 #: A position: known now, or an SSA value of type index.
-Index = int | ir.Value
+Index: TypeAlias = int | ir.Value
 
 
 class Emitter:

@@ -8,7 +8,7 @@ nothing but this inside a loop nest.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 
 from tinymlir.bindings import arith, ir, scf
@@ -264,7 +264,7 @@ def emit_by_element(evaluator: Evaluator, root: ir.Value, out: ir.Value) -> None
     _nest(emitter, root.type.shape, lambda idx: emitter.store(evaluator.at(root, idx), out, idx))
 
 
-def _nest(emitter: Emitter, shape, body) -> None:
+def _nest(emitter: Emitter, shape: Sequence[int], body: Callable[[list[Index]], None]) -> None:
     def level(indices: list[Index]) -> None:
         if len(indices) == len(shape):
             body(indices)
@@ -289,7 +289,9 @@ def _emit_concat(evaluator: Evaluator, op: ir.Operation, out: ir.Value) -> None:
         start += part.type.shape[axis]
 
 
-def materialize_reused(evaluator: Evaluator, root: ir.Value, allocate) -> None:
+def materialize_reused(
+    evaluator: Evaluator, root: ir.Value, allocate: Callable[[ir.Type], ir.Value]
+) -> None:
     """Store reductions that ``root`` would otherwise compute again and again.
 
     A reduction is reused where its consumer visits it more often than it has
