@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from tinymlir.network import TensorInfo
 from tinymlir.simulators import Simulation, simulate
 from tinymlir.tools import simulation

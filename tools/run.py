@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from tinymlir import artifact
 from tinymlir.arrays import from_object
 from tinymlir.compiler import facts

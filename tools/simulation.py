@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from tinymlir import artifact
 from tinymlir.arrays import to_object
 from tinymlir.codegen import generate
