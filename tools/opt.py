@@ -7,7 +7,6 @@ import importlib.util
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ import tinymlir
 from tinymlir import bindings, dialects
 from tinymlir.bindings import ir
 from tinymlir.errors import TinymlirError
+from tinymlir.files import write_all
 from tinymlir.passes import REGISTRY
 from tinymlir.pipeline import (
     Chain,
@@ -338,7 +338,7 @@ class _Opt:
             sys.stdout.write(text)
             sys.stdout.flush()
         elif succeeded:
-            _write_whole(Path(target), text)
+            _write_file(Path(target), text)
 
 
 def _read(source: str) -> str:
@@ -352,25 +352,15 @@ def _read(source: str) -> str:
         raise TinymlirError("the input is not UTF-8 text", file=source) from error
 
 
-def _write_whole(path: Path, text: str) -> None:
-    """Write a file so that it appears whole or not at all."""
-    try:
-        if path.exists() and not path.is_file():
-            # A device or a pipe cannot be renamed over.
-            path.write_text(text, encoding="utf-8")
-            return
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as beside:
-            beside.write(text)
-        # A temporary file is private; the product has the permissions of a new file.
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(beside.name, 0o666 & ~mask)
-        os.replace(beside.name, path)
-    except OSError as error:
-        reason = f"cannot write the output file: {error.strerror}"
-        raise TinymlirError(reason, file=str(path)) from error
+def _write_file(path: Path, text: str) -> None:
+    if not path.parent.is_dir() or path.is_dir():
+        wrong = "it is a directory" if path.is_dir() else "there is no such directory"
+        raise TinymlirError(f"cannot be written: {wrong}", file=str(path))
+    if path.exists() and not path.is_file():
+        # A device or a pipe cannot be replaced.
+        path.write_text(text, encoding="utf-8")
+        return
+    write_all(path.parent, {path.name: text.encode()})
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@
 // RUN: echo "" | tinymlir-opt | FileCheck %s --check-prefix=EMPTY
 
 // CHECK-LABEL: func.func @f()
-// NODIR: tinymlir-opt: error: {{.*}}a.mlir: cannot write the output file: No such file or directory
+// NODIR: tinymlir-opt: error: {{.*}}a.mlir: cannot be written: there is no such directory
 // NOFILE: tinymlir-opt: error: {{.*}}missing.mlir: cannot open the input file: No such file or directory
 // BINARY: tinymlir-opt: error: {{.*}}not_text.bin: the input is not UTF-8 text
 // LEFT: {{^}}a.mlir
