@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tinymlir.simulators.cycles import price_block
@@ -129,3 +131,41 @@ def test_every_halfword_is_counted() -> None:
     code = f"{ADDS} {MLA} {LE} {VADD} {PUSH} ffff ffff"
     assert price("cortex-m55", code)[0] == 6
     assert price("rv32imc", "4188 a503 0005 0001 ffff ffff")[0] == 4
+
+
+def test_the_documentation_has_the_prices(root: Path) -> None:
+    text = (root / "docs" / "cycle-models.md").read_text()
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in text[text.index("## Prices") :].splitlines()
+        if line.startswith("|")
+    ]
+    names = ["rv32imc" if name == "rv32imc" else f"cortex-{name.lower()}" for name in rows[0][1:]]
+    prices = {row[0]: row[1:] for row in rows[2:]}
+    for column, name in enumerate(names):
+        costs = get_target(name).costs
+
+        def shown(row: str, column: int = column) -> str:
+            return prices[row][column]
+
+        def said(value: int | None) -> str:
+            return "–" if value is None else str(value)
+
+        load = str(costs.load)
+        load += f", pipelined {costs.load_after_load}" if costs.load_after_load else ""
+        load += f" + {costs.load_use_stall}" if costs.load_use_stall else ""
+        vector = f"{costs.vector}, overlapped {costs.vector_overlapped}" if costs.vector else "–"
+        expected = {
+            "arithmetic": str(costs.alu),
+            "32-bit multiply": str(costs.mul),
+            "multiply-accumulate": said(costs.mac),
+            "64-bit product": said(costs.mul_long),
+            "SMLAD and its kin": said(costs.dual_mac),
+            "divide": said(costs.divide),
+            "load": load,
+            "store": str(costs.store),
+            "branch taken, not taken": f"{costs.branch_taken}, {costs.branch_not_taken}",
+            "jump or return, call": f"{costs.jump}, {costs.call}",
+            "vector": vector,
+        }
+        assert {row: shown(row) for row in prices} == expected, name

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -283,3 +285,19 @@ def test_buffers_end_with_their_page(target: str) -> None:
     assert sum(size for _, size in layout.gaps()) + sum(r.size for r in regions) == (
         sum(regions[-1].pages) + PAGE - regions[0].address
     )
+
+
+@pytest.mark.parametrize("target", SIMULATED)
+def test_the_documentation_has_the_machine(target: str, root: Path) -> None:
+    core = get_target(target)
+    assert core.memory is not None
+    (row,) = [
+        line
+        for line in (root / "docs" / "simulators.md").read_text().splitlines()
+        if "0x" in line and target in re.findall(r"[\w-]+", line.split("|")[1])
+    ]
+    regions = [
+        f"{start:#010x}, {size >> 20} MiB" for start, size in (core.memory.flash, core.memory.ram)
+    ]
+    for fact in (f"`{core.qemu}`", *regions):
+        assert fact in row
