@@ -73,6 +73,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader went away; leave nothing for the interpreter to flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        print(
+            f"tinymlir-opt: error: {error.filename or 'output'}: {error.strerror}", file=sys.stderr
+        )
+        return 1
 
 
 def _information(arguments: Arguments) -> str | None:

@@ -113,6 +113,13 @@ def test_output_that_cannot_be_written(
     assert os.listdir(tmp_path) == ["in.mlir"]
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_output_to_a_full_device(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_opt(source, "-o", "/dev/full") == 1
+    err = capsys.readouterr().err
+    assert err.startswith("tinymlir-opt: error: ") and err.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     "content", [b"\xff\xfe\x00", b"ML\xefR\x0d", b"not mlir at all", b"module {", b"\x00garbage"]
 )

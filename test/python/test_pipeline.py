@@ -444,6 +444,13 @@ def test_a_failure_of_an_added_pass_fails_the_manager(module: ir.Module) -> None
     assert str(position_of(found.location)) == "-:3:8"
 
 
+def test_an_added_pass_on_the_wrong_operation_fails_the_manager(module: ir.Module) -> None:
+    manager = passmanager.PassManager("func.func")
+    add_pass(manager, Count(key="n"))
+    with pytest.raises(ir.MLIRError, match="test-count runs on builtin"):
+        manager.run(module.body.operations[0].operation)
+
+
 # Locations
 
 

@@ -8,11 +8,10 @@ from .manager import (
     PassInfo,
     add_pass,
     implicit_nesting,
-    run_pass,
     run_pipeline,
 )
 from .native import is_pass, pass_names
-from .options import OptionSpec, nearest, option_specs
+from .options import nearest, option_specs
 from .parser import PipelineError, parse_pipeline
 
 __all__ = [
@@ -21,7 +20,6 @@ __all__ = [
     "Expectations",
     "IRPrinter",
     "Instrumentation",
-    "OptionSpec",
     "PassInfo",
     "PassRunError",
     "PipelineError",
@@ -36,6 +34,5 @@ __all__ = [
     "parse_pipeline",
     "pass_names",
     "position_of",
-    "run_pass",
     "run_pipeline",
 ]

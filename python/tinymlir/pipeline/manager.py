@@ -266,6 +266,10 @@ def add_pass(manager: Any, instance: Pass) -> None:
     def run(op: ir.Operation, external: Any) -> None:
         root = op.operation
         matches = instance.anchor in ("any", root.name)
+        if not matches and root.name != "builtin.module":
+            root.location.emit_error(f"{instance.name} runs on {instance.anchor}, not {root.name}")
+            external.signal_pass_failure()
+            return
         targets = [root] if matches else children(root, instance.anchor)
         for target in targets:
             try:
