@@ -76,6 +76,15 @@ def test_qemu_reports_faults(target: str, simulator: str) -> None:
         run(image, simulator, ramp(16))
 
 
+@pytest.mark.parametrize("simulator", BOTH[1:])
+def test_unaligned_words_fault_on_cortex_m0(simulator: str) -> None:
+    """The machine is a Cortex-M3, which would load them."""
+    source = program("*(volatile int *)(arena + x[1]) = 1;")
+    assert run(build("cortex-m3", source, layers=0), simulator, ramp(16))
+    with pytest.raises(TinymlirError, match=r"faulted in net_invoke\+"):
+        run(build("cortex-m0", source, layers=0), simulator, ramp(16))
+
+
 @pytest.mark.parametrize("simulator", BOTH)
 @pytest.mark.parametrize("target", ["cortex-m0", "rv32imc"])
 def test_another_status_than_zero_is_an_error(target: str, simulator: str) -> None:
@@ -87,9 +96,11 @@ def test_another_status_than_zero_is_an_error(target: str, simulator: str) -> No
 @pytest.mark.parametrize("simulator", BOTH)
 def test_a_hang_ends(simulator: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(emulator, "SAMPLE_SECONDS", 1)
-    monkeypatch.setattr(qemu, "BOOT_SECONDS", 1)
+    monkeypatch.setattr(qemu, "SAMPLE_SECONDS", 1)
     image = build("cortex-m4", program("for (;;) arena[0]++;"), layers=0)
-    with pytest.raises(TinymlirError, match=r"still in net_invoke\+|did not finish 1 samples"):
+    with pytest.raises(
+        TinymlirError, match=r"still in net_invoke\+|did not finish sample 0 in 1 s"
+    ):
         run(image, simulator, ramp(16))
 
 

@@ -107,5 +107,11 @@ def _run_on_qemu(
 ) -> tuple[list[Int8Array], int]:
     qemu = Qemu(image)
     outputs = qemu.run(inputs)
-    qemu.trace([array[:1] for array in inputs], trace)
+
+    def traced() -> Iterator[None]:
+        qemu.trace([array[:1] for array in inputs], trace)
+        yield
+
+    for _ in progress(traced(), 1, "counting instructions"):
+        pass
     return outputs, qemu.stack_bytes()

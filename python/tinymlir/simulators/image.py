@@ -85,7 +85,7 @@ def build_image(report: dict[str, Any], object_code: bytes) -> Image:
         [(tensor["name"], tensor["bytes"]) for tensor in report["inputs"]],
         [(tensor["name"], tensor["bytes"]) for tensor in report["outputs"]],
         report["arena_bytes"],
-        max(4, report["arena_alignment"]),
+        report["arena_alignment"],
     )
     name = report["name"]
     elf = read_elf(_link(target, name, layout, object_code))
@@ -109,7 +109,7 @@ def _link(target: Target, name: str, layout: Layout, object_code: bytes) -> byte
     machine = ["-target", target.zig_target or "", f"-mcpu={target.zig_cpu}"]
     with tempfile.TemporaryDirectory() as directory, resources.as_file(runtime) as sources:
         folder = Path(directory)
-        (folder / "layout.h").write_text(_layout_header(f"{name}_invoke", layout))
+        (folder / "layout.h").write_text(_layout_header(f"{name}_invoke", target, layout))
         (folder / "network.o").write_bytes(object_code)
         flash, flash_bytes = target.memory.flash
         vectors = target.memory.vectors
@@ -132,7 +132,7 @@ def _link(target: Target, name: str, layout: Layout, object_code: bytes) -> byte
         return image.read_bytes()
 
 
-def _layout_header(invoke: str, layout: Layout) -> str:
+def _layout_header(invoke: str, target: Target, layout: Layout) -> str:
     """What the runtime is told about this network, as C macros."""
 
     def buffers(regions: list[tuple[int, int]]) -> str:
@@ -143,6 +143,8 @@ def _layout_header(invoke: str, layout: Layout) -> str:
     stack, arena = layout.stack, layout.arena
     macros = {
         "INVOKE": invoke,
+        # A machine may be more lenient than the core that it stands in for.
+        "TRAP_UNALIGNED": int(not target.has("unaligned")),
         "PAINT": hex(PAINT),
         "SYSTEM_STACK_TOP": hex(layout.system.end),
         "ENTRY_STACK": hex(layout.entry_stack),

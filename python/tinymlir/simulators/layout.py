@@ -108,7 +108,7 @@ def plan_layout(
     Args:
         inputs: name and bytes of each, in the order of the entry point's arguments.
         outputs: likewise.
-        alignment: of the arena and of each input and output, in bytes.
+        alignment: of the arena, in bytes. Inputs and outputs are arrays of bytes at any address.
 
     Raises:
         TinymlirError: the machine has too little RAM.
@@ -117,7 +117,7 @@ def plan_layout(
     start, ram_bytes = target.memory.ram
     at = start
 
-    def place(name: str, size: int, writable: bool = True) -> Region:
+    def place(name: str, size: int, writable: bool = True, alignment: int = 1) -> Region:
         nonlocal at
         padded = _round_up(size, alignment)
         end = at + max(PAGE, _round_up(padded, PAGE))
@@ -130,7 +130,7 @@ def plan_layout(
         system=place("runtime's stack", SYSTEM_STACK_BYTES),
         inputs=tuple(place(f"input '{name}'", size, False) for name, size in inputs),
         outputs=tuple(place(f"output '{name}'", size) for name, size in outputs),
-        arena=place("arena", arena_bytes),
+        arena=place("arena", arena_bytes, alignment=alignment),
         register_arguments=8 if target.triple.startswith("riscv") else 4,
     )
     if at > start + ram_bytes:

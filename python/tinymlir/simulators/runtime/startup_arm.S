@@ -28,6 +28,14 @@ tinymlir_reset:
     dsb
     isb
 #endif
+#if TINYMLIR_TRAP_UNALIGNED
+    /* CCR.UNALIGN_TRP. */
+    ldr r0, =0xE000ED14
+    ldr r1, [r0]
+    movs r2, #8
+    orrs r1, r2
+    str r1, [r0]
+#endif
     bl tinymlir_main
 1:  b 1b
     .size tinymlir_reset, . - tinymlir_reset
