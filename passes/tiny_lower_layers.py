@@ -8,7 +8,7 @@ from typing import ClassVar
 from tinymlir.bindings import bufferization, func, ir, memref
 from tinymlir.kernels.convolution import Convolution, emit_pixels, find_convolution
 from tinymlir.kernels.depthwise import depthwise_kernel, is_depthwise
-from tinymlir.kernels.direct import PIXEL_BLOCK, direct_kernel
+from tinymlir.kernels.direct import direct_kernel, register_block
 from tinymlir.kernels.emitter import ConstantPool, Emitter
 from tinymlir.kernels.evaluator import Evaluator, emit_by_element, materialize_reused
 from tinymlir.linalg_info import indexing_maps, is_linalg
@@ -32,7 +32,8 @@ class LowerLayers(Pass):
           %y = call @layer0(%x) : (tensor<4xi8>) -> tensor<4xi8>
           return %y : tensor<4xi8>
         }
-        func.func private @layer0(%x: tensor<4xi8>) -> tensor<4xi8> {
+        func.func private @layer0(%x: tensor<4xi8>) -> tensor<4xi8>
+            attributes {tiny.layer = "peak", tiny.macs = 0 : i64, tiny.op = "max"} {
           %e = tensor.empty() : tensor<4xi8>
           %y = linalg.max ins(%x, %x : tensor<4xi8>, tensor<4xi8>)
                           outs(%e : tensor<4xi8>) -> tensor<4xi8>
@@ -42,32 +43,45 @@ class LowerLayers(Pass):
     After::
 
         func.func @main(%x: tensor<4xi8>) -> tensor<4xi8> {
-          %0 = bufferization.to_buffer %x : tensor<4xi8> to memref<4xi8>
+          %0 = bufferization.to_buffer %x read_only : tensor<4xi8> to memref<4xi8>
           %1 = memref.alloc() : memref<4xi8>
           call @layer0(%0, %1) : (memref<4xi8>, memref<4xi8>) -> ()
           %y = bufferization.to_tensor %1 restrict : memref<4xi8> to tensor<4xi8>
           return %y : tensor<4xi8>
         }
-        func.func private @layer0(%x: memref<4xi8>, %y: memref<4xi8>) {
-          scf.for %i = %c0 to %c4 step %c1 { ... }
+        func.func private @layer0(%x: memref<4xi8>, %y: memref<4xi8>)
+            attributes {tiny.constant_bytes = 0 : i64, tiny.executed_macs = 0 : i64,
+                        tiny.in_place = array<i64: 0>, tiny.inputs = 1 : i64,
+                        tiny.layer = "peak", tiny.macs = 0 : i64, tiny.op = "max"} {
+          ...
+          scf.for %i = %c0 to %c4 step %c1 {
+            %a = memref.load %x[%i] : memref<4xi8>
+            %b = memref.load %x[%i] : memref<4xi8>
+            %m = arith.maxsi %a, %b : i8
+            memref.store %m, %y[%i] : memref<4xi8>
+          }
           return
         }
     """
 
     name: ClassVar[str] = "tiny-lower-layers"
+    #: registers that a hot loop may fill
+    registers: int = 14
 
     def run(self, op: ir.Operation) -> None:
         pool = ConstantPool(op)
         for child in list(op.regions[0].blocks[0].operations):
             if isinstance(child, func.FuncOp) and "tiny.layer" in child.operation.attributes:
-                _lower_layer(op, child, pool)
+                _lower_layer(op, child, pool, self.registers)
 
 
 def _memref_of(tensor: ir.Type) -> ir.Type:
     return ir.MemRefType.get(tensor.shape, tensor.element_type)
 
 
-def _lower_layer(module: ir.Operation, layer: func.FuncOp, pool: ConstantPool) -> None:
+def _lower_layer(
+    module: ir.Operation, layer: func.FuncOp, pool: ConstantPool, registers: int
+) -> None:
     arguments = list(layer.arguments)
     body = layer.body.blocks[0]
     root = list(body.operations)[-1].operation.operands[0]
@@ -85,7 +99,7 @@ def _lower_layer(module: ir.Operation, layer: func.FuncOp, pool: ConstantPool) -
     convolution = find_convolution(root)
     with layer.location:
         if convolution is not None:
-            _emit_convolution(convolution, root, arguments, lowered, emitter, pool)
+            _emit_convolution(convolution, root, arguments, lowered, emitter, pool, registers)
             executed = convolution.executed_macs()
         else:
             with ir.InsertionPoint(lowered.body.blocks[0]):
@@ -131,6 +145,7 @@ def _emit_convolution(
     lowered: func.FuncOp,
     emitter: Emitter,
     pool: ConstantPool,
+    registers: int,
 ) -> None:
     source_index = arguments.index(convolution.source)
 
@@ -143,7 +158,8 @@ def _emit_convolution(
     if is_depthwise(convolution):
         kernel, pixels = depthwise_kernel(convolution, root, emitter, pool), 1
     else:
-        kernel, pixels = direct_kernel(convolution, root, emitter, pool), PIXEL_BLOCK
+        channels, pixels = register_block(registers)
+        kernel = direct_kernel(convolution, root, emitter, pool, channels)
     with ir.InsertionPoint(lowered.body.blocks[0]):
         emit_pixels(convolution, lowered, bind, emitter, kernel, pixels)
 

@@ -18,17 +18,19 @@ from tinymlir.passes.tiny_outline_layers import find_main
 from tinymlir.pipeline import run_pipeline
 from tinymlir.targets import Target
 
-#: Canonical form to loops on memrefs in one arena.
-_TO_ARENA = (
-    "tiny-outline-layers",
-    "tiny-lower-layers",
-    "canonicalize",
-    "cse",
-    "one-shot-bufferize{bufferize-function-boundaries=1"
-    " function-boundary-type-conversion=identity-layout-map}",
-    "canonicalize",
-    "tiny-plan-arena",
-)
+
+def _to_arena(target: Target) -> tuple[str, ...]:
+    """Canonical form to loops on memrefs in one arena."""
+    return (
+        "tiny-outline-layers",
+        f"tiny-lower-layers{{registers={target.registers}}}",
+        "canonicalize",
+        "cse",
+        "one-shot-bufferize{bufferize-function-boundaries=1"
+        " function-boundary-type-conversion=identity-layout-map}",
+        "canonicalize",
+        "tiny-plan-arena",
+    )
 
 
 def _to_llvm(target: Target, symbol: str) -> tuple[str, ...]:
@@ -60,7 +62,7 @@ def _on_module(passes: tuple[str, ...]) -> str:
 
 def pipeline(target: Target, symbol: str) -> str:
     """The whole compiler as one pass pipeline: canonical form in, LLVM dialect out."""
-    return _on_module((*_TO_ARENA, *_to_llvm(target, symbol)))
+    return _on_module((*_to_arena(target), *_to_llvm(target, symbol)))
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def lower_module(
     """
     stages = {"linalg": str(module)}
     inputs, outputs = read_interface(find_main(module.operation))
-    run_pipeline(module, _on_module(_TO_ARENA))
+    run_pipeline(module, _on_module(_to_arena(target)))
     stages["memref"] = str(module)
     main = find_main(module.operation)
     facts = main.operation.attributes

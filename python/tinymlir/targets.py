@@ -81,6 +81,8 @@ class Target:
     qemu: str | None = None
     memory: MemoryMap | None = None
     pointer_bits: int = 32
+    #: general registers that a hot loop can fill before the allocator spills
+    registers: int = 14
     zig_target: str | None = None
     zig_cpu: str | None = None
 
@@ -126,6 +128,8 @@ TARGETS: dict[str, Target] = {
             # Cortex-M0 TRM (DDI 0432C), table 3-1; single-cycle multiplier option.
             costs=Costs(mul_long=None, mac=None, load=2, store=2, branch_taken=3, jump=3, call=4),
             notes="Thumb-1: no long multiply, no divide, aligned loads only",
+            # Eight low ones; moves from the high ones are cheaper than spills.
+            registers=10,
             unicorn="cortex-m0",
             qemu="mps2-an385",
             memory=_MPS2,
@@ -231,6 +235,7 @@ TARGETS: dict[str, Target] = {
             # mulh 5, taken branch 3, jump 2.
             costs=Costs(mul_long=5, mac=None, divide=35, load=1, load_use_stall=1, branch_taken=3),
             notes="mul/mulh; costs of a CV32E40P",
+            registers=23,
             unicorn="riscv32",
             qemu="virt",
             memory=_RISCV_VIRT,

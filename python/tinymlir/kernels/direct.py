@@ -16,10 +16,25 @@ from tinymlir.kernels.convolution import (
 )
 from tinymlir.kernels.emitter import ConstantPool, Emitter, Index
 
-#: Output channels computed together: each activation loaded serves so many MACs.
-CHANNEL_BLOCK = 4
-#: Neighbouring output pixels computed together: each weight loaded serves so many MACs.
-PIXEL_BLOCK = 2
+#: Registers of the hot loop besides accumulators and operands: two pointers and a counter.
+_LOOP_REGISTERS = 3
+
+
+def register_block(registers: int) -> tuple[int, int]:
+    """Output channels and pixels to compute together within ``registers`` registers.
+
+    A block of b channels and p pixels keeps b·p accumulators, b weights and p
+    activations; an operand loaded serves p or b MACs. The best block has the most
+    MACs per load and accumulation, b·p / (b·p + b + p); channels go first, since
+    more pixels need wider images.
+    """
+    fitting = [
+        (b, p)
+        for b in range(1, 9)
+        for p in range(1, b + 1)
+        if b * p + b + p + _LOOP_REGISTERS <= registers
+    ]
+    return max(fitting, key=lambda block: block[0] * block[1] / (sum(block) + block[0] * block[1]))
 
 
 def pack_weights(weights: np.ndarray, block: int) -> np.ndarray:
@@ -37,14 +52,14 @@ def pack_weights(weights: np.ndarray, block: int) -> np.ndarray:
 
 
 def direct_kernel(
-    conv: Convolution, root: ir.Value, emitter: Emitter, pool: ConstantPool
+    conv: Convolution, root: ir.Value, emitter: Emitter, pool: ConstantPool, channel_block: int
 ) -> PixelKernel:
     """A kernel for any convolution: loops over groups and channel blocks inside a pixel."""
     kernel_h, kernel_w = conv.kernel
     depth, per_group = conv.in_per_group, conv.out_per_group
     taps = kernel_h * kernel_w * depth
     in_channels = conv.groups * depth
-    packed = pack_weights(conv.weights, CHANNEL_BLOCK)
+    packed = pack_weights(conv.weights, channel_block)
     # A run of taps is contiguous in memory where neighbouring columns are neighbouring taps.
     contiguous = conv.groups == 1 and conv.dilation[1] == 1
 
@@ -52,7 +67,7 @@ def direct_kernel(
         weights = pool.get(packed, "weights")
         bias = pool.get(full_bias(conv) if site.border else conv.bias, "bias")
 
-        def channel_block(group: Index, first: Index, width: int) -> None:
+        def block(group: Index, first: Index, width: int) -> None:
             channel = emitter.add(emitter.mul(group, per_group), first)
             start = emitter.mul(channel, taps)
             sums = [emitter.load(bias, [emitter.add(channel, b)]) for b in range(width)] * pixels
@@ -118,12 +133,10 @@ def direct_kernel(
                     finish(conv, site, root, p, emitter.add(channel, b), sums[p * width + b])
 
         def one_group(group: Index) -> None:
-            whole = per_group // CHANNEL_BLOCK * CHANNEL_BLOCK
-            emitter.loop(
-                0, whole, CHANNEL_BLOCK, lambda first: channel_block(group, first, CHANNEL_BLOCK)
-            )
+            whole = per_group // channel_block * channel_block
+            emitter.loop(0, whole, channel_block, lambda first: block(group, first, channel_block))
             if whole < per_group:
-                channel_block(group, whole, per_group - whole)
+                block(group, whole, per_group - whole)
 
         emitter.loop(0, conv.groups, 1, one_group)
 
