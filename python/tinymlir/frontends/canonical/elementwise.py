@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinymlir import numerics
-from tinymlir.bindings import arith, ir
+from tinymlir.bindings import arith, ir, tensor
 
 from .builder import Builder, Clamp, Scaling
 from .fitting import fit_sum
@@ -172,6 +172,55 @@ def add_constant(
         value = b.generic([(source, range(len(shape))), (constant, loops)], init, body)
         b.finish(value)
     return Activation(b.reshape(value, left.value.type.shape), left.layout)
+
+
+def multiply_constant(
+    b: Builder,
+    name: str,
+    x: tuple[Activation, Quantization],
+    factors: npt.NDArray[np.int64],
+    scale: np.float32,
+    target: Quantization,
+    clamp: Clamp,
+) -> Activation:
+    """``x * factors * scale`` for centred integer factors that broadcast to ``x``.
+
+    Raises:
+        ValueError: the shapes do not fit.
+    """
+    left, xq = x
+    bound = 255 * int(np.abs(factors).max(initial=1))
+    real = float(xq.scale) * float(scale) / float(target.scale)
+    scaling = Scaling.of(real, target.zero_point, clamp, -bound, bound)
+    with b.layer(name, "mul"):
+        multiplier, shift = _scalars(b, scaling)
+        constant, shape, loops = _constant_operand(b, left.layout, factors.astype(np.int32))
+
+        def body(value: ir.Value, factor: ir.Value, _: ir.Value) -> ir.Value:
+            acc = arith.MulIOp(_widened(b, value, xq.zero_point), factor).result
+            return b.requantize_op(acc, multiplier, shift, scaling)
+
+        source = b.reshape(left.value, shape)
+        init = b.empty(shape, b.i8)
+        value = b.generic([(source, range(len(shape))), (constant, loops)], init, body)
+        b.finish(value)
+    return Activation(b.reshape(value, left.value.type.shape), left.layout)
+
+
+def lookup(b: Builder, name: str, x: Activation, table: npt.NDArray[np.int8]) -> Activation:
+    """``table[x + 128]``: any function of one int8 value."""
+    with b.layer(name, "lookup"):
+        entries = b.constant(table)
+
+        def body(value: ir.Value, _: ir.Value) -> ir.Value:
+            place = _widened(b, value, numerics.I8_MIN)
+            index = arith.IndexCastOp(ir.IndexType.get(b.context), place).result
+            return tensor.ExtractOp(entries, [index]).result
+
+        shape = x.value.type.shape
+        init = b.empty(shape, b.i8)
+        value = b.finish(b.generic([(x.value, range(len(shape)))], init, body))
+    return Activation(value, x.layout)
 
 
 def _scalars(b: Builder, scaling: Scaling) -> tuple[ir.Value, ir.Value]:

@@ -6,12 +6,11 @@ import onnx
 
 from tinymlir.bindings import ir
 
-from . import arithmetic, linear, movement, pooling
 from .graph import Graph
-from .importer import Importer
+from .importer import import_graph
 from .load import check_model, load_model
 
-__all__ = ["arithmetic", "import_onnx", "linear", "load_model", "movement", "pooling"]
+__all__ = ["import_onnx", "load_model"]
 
 
 def import_onnx(model: onnx.ModelProto, *, file: str, context: ir.Context) -> ir.Module:
@@ -25,5 +24,4 @@ def import_onnx(model: onnx.ModelProto, *, file: str, context: ir.Context) -> ir
         TinymlirError: the model is broken, not quantised, or uses what is not
             supported; the message names the node and says what to do.
     """
-    check_model(model, file)
-    return Importer(Graph(model, file), context).run()
+    return import_graph(Graph(check_model(model, file), file), context)

@@ -29,6 +29,7 @@ class Node:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attributes: dict[str, Any]
+    proto: onnx.NodeProto
 
     def input(self, index: int) -> str:
         return self.inputs[index] if index < len(self.inputs) else ""
@@ -106,7 +107,13 @@ class Graph:
             )
         domain = "" if proto.domain == "ai.onnx" else proto.domain
         return Node(
-            proto.op_type, domain, name, tuple(proto.input), tuple(proto.output), attributes
+            proto.op_type,
+            domain,
+            name,
+            tuple(proto.input),
+            tuple(proto.output),
+            attributes,
+            proto,
         )
 
     def _port(self, info: onnx.ValueInfoProto, what: str) -> Port:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import onnx
+import onnx.inliner
 from google.protobuf.message import DecodeError
 
 from tinymlir.errors import TinymlirError
@@ -48,8 +49,8 @@ def load_model(path: Path) -> onnx.ModelProto:
     return model
 
 
-def check_model(model: onnx.ModelProto, file: str) -> None:
-    """Structure and versions, before anything is built.
+def check_model(model: onnx.ModelProto, file: str) -> onnx.ModelProto:
+    """The model with its local functions inlined, if structure and versions are right.
 
     Raises:
         TinymlirError: naming what is wrong.
@@ -71,6 +72,7 @@ def check_model(model: onnx.ModelProto, file: str) -> None:
         )
     try:
         onnx.checker.check_model(model)
+        return onnx.inliner.inline_local_functions(model) if model.functions else model
     except Exception as error:  # the checker raises more than its own ValidationError
         reason = str(error).strip().splitlines()
         raise TinymlirError(

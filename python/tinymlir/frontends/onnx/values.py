@@ -102,6 +102,7 @@ class Deferred:
         shape: the logical shape.
         build: emits the layer.
         low, high: the limits that activation functions have put on the result.
+        biased: the same with constant reals added, where the layer can absorb them.
     """
 
     node: Node
@@ -109,23 +110,33 @@ class Deferred:
     build: Build
     low: float = -np.inf
     high: float = np.inf
-    _built: dict[Quantization, Activation] = field(default_factory=dict)
+    biased: Callable[[Array], Deferred | None] | None = None
+    _built: dict[tuple[Quantization, Clamp], Activation] = field(default_factory=dict)
 
     def clamped(self, low: float, high: float) -> Deferred:
         """The same, through ``min(max(., low), high)``."""
         limits = [min(max(limit, low), high) for limit in (self.low, self.high)]
         return Deferred(self.node, self.shape, self.build, *limits)
 
-    def emit(self, quantization: Quantization) -> Activation:
-        """The integer tensor; built once for each quantisation."""
-        if quantization not in self._built:
-            clamp = Clamp(*(quantize(v, quantization) for v in (self.low, self.high)))
-            self._built[quantization] = self.build(quantization, clamp)
-        return self._built[quantization]
+    def emit(self, quantization: Quantization, outer: Clamp | None = None) -> Activation:
+        """The integer tensor; built once for each quantisation.
+
+        Args:
+            outer: limits that a following operator puts on the int8 result.
+        """
+        low, high = (quantize(limit, quantization) for limit in (self.low, self.high))
+        if outer is not None:
+            low, high = (min(max(v, outer.low), outer.high) for v in (low, high))
+        clamp = Clamp(low, high)
+        if (quantization, clamp) not in self._built:
+            self._built[quantization, clamp] = self.build(quantization, clamp)
+        return self._built[quantization, clamp]
 
 
 def quantize(value: float, quantization: Quantization) -> int:
-    """One real as int8, saturating, ties to even."""
+    """One real as int8, saturating, ties to even; NaN counts as zero."""
+    if np.isnan(value):
+        return quantization.zero_point
     if np.isinf(value):
         return numerics.I8_MAX if value > 0 else numerics.I8_MIN
     steps = np.rint(np.float32(value) / quantization.scale) + quantization.zero_point

@@ -5,26 +5,56 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tinymlir.frontends.canonical.convolution import Window
+from tinymlir.frontends.canonical.layout import Layout
+from tinymlir.frontends.canonical.tensors import Activation
 
 from .graph import Node
-from .importer import Importer
+from .operands import EXPORT_AGAIN, Operands
+
+#: More padding than this is no network's.
+MAX_PAD = 2**15
+
+
+def image(imp: Operands, node: Node, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The spatial sizes of a tensor 1×C×L or 1×C×H×W."""
+    if len(shape) not in (3, 4):
+        imp.fail(node, f"an input of {len(shape)} dimensions", "use 1-D or 2-D layers")
+    if shape[0] != 1:
+        imp.fail(node, f"batch size {shape[0]}", "export the network for one sample (batch 1)")
+    return shape[2:]
+
+
+def expanded(x: Activation) -> Activation:
+    """1×C×L as 1×C×1×L."""
+    if x.layout.rank != 3:
+        return x
+    dims = x.layout.dims
+    return Activation(x.value, Layout((*dims[:2], (), dims[2]), x.layout.order))
+
+
+def flattened(x: Activation, spatial: int) -> Activation:
+    """The way back from `expanded`."""
+    if spatial != 1:
+        return x
+    dims = x.layout.dims
+    return Activation(x.value, Layout((*dims[:2], dims[3]), x.layout.order))
 
 
 def _integers(
-    imp: Importer, node: Node, name: str, count: int, least: int, default: int
+    imp: Operands, node: Node, name: str, count: int, least: int, default: int
 ) -> list[int]:
     value = node.attribute(name, [default] * count)
     if len(value) != count or min(value) < least:
-        raise imp.graph.error(
-            f"{node.op}: {name} is {list(value)}; {count} integers of at least {least} are expected",
-            node=node,
-            hint="export the model again",
+        imp.fail(
+            node,
+            f"{name} is {list(value)}; {count} integers of at least {least} are expected",
+            EXPORT_AGAIN,
         )
     return list(value)
 
 
 def window_of(
-    imp: Importer, node: Node, size: Sequence[int], kernel: Sequence[int] | None = None
+    imp: Operands, node: Node, size: Sequence[int], kernel: Sequence[int] | None = None
 ) -> Window:
     """The window that a node's attributes describe, over one or two spatial dimensions.
 
@@ -35,9 +65,7 @@ def window_of(
     rank = len(size)
     if kernel is None:
         if "kernel_shape" not in node.attributes:
-            raise imp.graph.error(
-                f"{node.op}: kernel_shape is missing", node=node, hint="export the model again"
-            )
+            imp.fail(node, "kernel_shape is missing", EXPORT_AGAIN)
         kernel = _integers(imp, node, "kernel_shape", rank, 1, 1)
     strides = _integers(imp, node, "strides", rank, 1, 1)
     dilations = _integers(imp, node, "dilations", rank, 1, 1)
@@ -62,20 +90,20 @@ def window_of(
                 for n, a, b, r, s in zip(size, low, high, reach, strides, strict=True)
             ]
     else:
-        raise imp.graph.error(
-            f"{node.op}: auto_pad '{auto}' is unknown", node=node, hint="export the model again"
-        )
+        imp.fail(node, f"auto_pad '{auto}' is unknown", EXPORT_AGAIN)
     pairs = [
         tuple([default] * (2 - rank) + list(values))
         for default, values in ((1, kernel), (1, strides), (1, dilations), (0, low), (0, high))
     ]
     window = Window(*pairs)
+    if max(*window.pad_low, *window.pad_high) > MAX_PAD:
+        imp.fail(node, f"pads are {[*low, *high]}", EXPORT_AGAIN)
     for axis, n in enumerate([1] * (2 - rank) + list(size)):
         if window.output(axis, n) < 1:
-            raise imp.graph.error(
-                f"{node.op}: the kernel {list(kernel)} does not fit the input {list(size)}",
-                node=node,
-                hint="check kernel, padding and input size",
+            imp.fail(
+                node,
+                f"the kernel {list(kernel)} does not fit the input {list(size)}",
+                "check kernel, padding and input size",
             )
     return window
 
@@ -83,9 +111,9 @@ def window_of(
 def _ceiled(start: int, high: int, reach: int, stride: int) -> int:
     """Padding after the end such that the last, partial window counts.
 
-    A window that would start beyond the input and its padding does not.
+    A window that would start in the padding after the input does not.
     """
     positions = -(-(start + high - reach) // stride) + 1
-    if (positions - 1) * stride >= start + high - 0 and positions > 1:
+    if (positions - 1) * stride >= start and positions > 1:
         positions -= 1
     return max((positions - 1) * stride + reach - start, high)

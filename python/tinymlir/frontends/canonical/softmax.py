@@ -1,0 +1,89 @@
+"""Softmax in integers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+import numpy.typing as npt
+
+from tinymlir import numerics
+from tinymlir.bindings import arith, ir, tensor
+
+from .builder import Builder, Clamp
+from .tensors import Activation, Quantization
+
+
+def softmax(
+    b: Builder,
+    name: str,
+    x: Activation,
+    source: Quantization,
+    target: Quantization,
+    clamp: Clamp,
+    dims: Collection[int],
+) -> Activation:
+    """``exp(x) / sum(exp(x))`` over the logical dimensions ``dims``.
+
+    With ``d = max - x`` in 0..255 and a table ``e[d] = exp(-scale * d)`` in fixed
+    point, the result is ``(e[d] * steps + sum / 2) / sum`` with ``steps`` output
+    steps to one, a quotient of unsigned 32-bit integers. As in ONNX Runtime's
+    QLinearSoftmax, ``steps`` is the whole part of ``1 / target.scale``.
+    """
+    reduced_atoms = {atom for d in dims for atom in x.layout.dims[d]}
+    order = x.layout.order
+    loops = [i for i, atom in enumerate(order) if atom in reduced_atoms]
+    # One leading dimension of size one, so that the maximum and the sum have a dimension.
+    shape = (1, *(atom.size for atom in order))
+    reduced = [i + 1 for i in loops]
+    kept = [d for d in range(len(shape)) if d not in reduced]
+    everything = list(range(len(shape)))
+    length = int(np.prod([shape[d] for d in reduced], dtype=np.int64))
+    steps = max(1, int(np.floor(np.float32(1) / target.scale)))
+    table = _exponentials(float(source.scale), length, steps)
+    with b.layer(name, "softmax"):
+        value = b.reshape(x.value, shape)
+        rows = [shape[d] for d in kept]
+        top = b.generic(
+            [(value, everything)],
+            b.fill(rows, numerics.I8_MIN, b.i8),
+            lambda q, greatest: arith.MaxSIOp(greatest, q).result,
+            reduced=reduced,
+        )
+        exponentials = b.constant(table)
+
+        def exponential(q: ir.Value, greatest: ir.Value) -> ir.Value:
+            wide = [arith.ExtSIOp(b.i32, v).result for v in (greatest, q)]
+            place = arith.IndexCastOp(ir.IndexType.get(b.context), arith.SubIOp(*wide).result)
+            return tensor.ExtractOp(exponentials, [place.result]).result
+
+        total = b.generic(
+            [(value, everything), (top, kept)],
+            b.fill(rows, 0, b.i32),
+            lambda q, greatest, acc: arith.AddIOp(acc, exponential(q, greatest)).result,
+            reduced=reduced,
+        )
+
+        def quotient(q: ir.Value, greatest: ir.Value, acc: ir.Value, _: ir.Value) -> ir.Value:
+            scaled = arith.MulIOp(exponential(q, greatest), b.scalar(steps, b.i32)).result
+            half = arith.ShRUIOp(acc, b.scalar(1, b.i32)).result
+            ratio = arith.DivUIOp(arith.AddIOp(scaled, half).result, acc).result
+            result = arith.AddIOp(ratio, b.scalar(target.zero_point, b.i32)).result
+            result = arith.MinSIOp(result, b.scalar(clamp.high, b.i32)).result
+            result = arith.MaxSIOp(result, b.scalar(clamp.low, b.i32)).result
+            return arith.TruncIOp(b.i8, result).result
+
+        result = b.generic(
+            [(value, everything), (top, kept), (total, kept)], b.empty(shape, b.i8), quotient
+        )
+        b.finish(result)
+    return Activation(b.reshape(result, x.value.type.shape), x.layout)
+
+
+def _exponentials(scale: float, length: int, steps: int) -> npt.NDArray[np.int32]:
+    """``exp(-scale * d)`` for d in 0..255, as large as the sums and quotients allow.
+
+    ``length * one + steps * one < 2**32`` keeps every intermediate unsigned 32-bit.
+    """
+    one = min(2**31 // max(length, steps), 2**30)
+    return np.rint(np.exp(-scale * np.arange(256)) * one).astype(np.int32)
