@@ -17,8 +17,9 @@ class EmitEntry(Pass):
     """Name the network's function for C and hide the rest
 
     ``@main`` becomes ``int NAME_invoke(inputs…, outputs…, arena)``, which returns 0.
-    Layers become internal symbols ``NAME_layer<i>``. Pointers that nothing else
-    points to are marked ``noalias``: without that LLVM keeps accumulators in memory.
+    Layers become internal symbols ``NAME_layer<i>``; declarations keep their names.
+    Pointers that nothing else points to are marked ``noalias``: without that LLVM
+    keeps accumulators in memory.
 
     Before::
 
@@ -28,7 +29,7 @@ class EmitEntry(Pass):
         }
         func.func private @layer0(%x: memref<8xi8>) attributes {tiny.layer = "conv"} { return }
 
-    After::
+    After, with ``symbol=net``::
 
         func.func @net_invoke(%x: memref<8xi8> {llvm.noalias}, %arena: memref<4xi8> {llvm.noalias})
             -> i32 {
@@ -51,7 +52,7 @@ class EmitEntry(Pass):
         functions = [
             f
             for f in op.regions[0].blocks[0].operations
-            if isinstance(f, func.FuncOp) and f != main
+            if isinstance(f, func.FuncOp) and f != main and not f.is_external
         ]
         renamed = {f.name.value: f"{self.symbol}_{f.name.value}" for f in functions}
         _rename_calls(op, renamed)

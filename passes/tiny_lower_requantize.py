@@ -44,9 +44,10 @@ class LowerRequantize(Pass):
           return %q : i8
         }
 
-    After::
+    After, canonicalized::
 
         func.func @f(%acc: i32) -> i8 {
+          ...
           %low, %high = arith.mulsi_extended %acc, %m : i32
           %0 = arith.shrsi %high, %c7 : i32
           %1 = arith.addi %0, %c1 : i32

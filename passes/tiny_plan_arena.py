@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from tinymlir.arena import Buffer, live_bytes, plan
 from tinymlir.bindings import arith, func, ir, memref
+from tinymlir.kernels.emitter import Emitter
 
 from ._pass import Pass, PassFailure, register_pass
 from .tiny_outline_layers import find_main
@@ -35,6 +36,8 @@ class PlanArena(Pass):
           call @layer1(%t, %y) : (memref<8xi8>, memref<8xi8>) -> ()
           return %y : memref<8xi8>
         }
+        func.func private @layer0(memref<8xi8>, memref<8xi8>)
+        func.func private @layer1(memref<8xi8>, memref<8xi8>)
 
     After::
 
@@ -47,12 +50,15 @@ class PlanArena(Pass):
           call @layer1(%t, %y) : (memref<8xi8>, memref<8xi8>) -> ()
           return
         }
+        func.func private @layer0(memref<8xi8>, memref<8xi8>)
+        func.func private @layer1(memref<8xi8>, memref<8xi8>)
     """
 
     name: ClassVar[str] = "tiny-plan-arena"
 
     def run(self, op: ir.Operation) -> None:
         main = find_main(op)
+        _require_planned_views(main)
         _results_to_arguments(main)
         _share_in_place(op, main)
         _place_allocations(main)
@@ -72,7 +78,8 @@ def _is_alloc(value: ir.Value) -> bool:
 def _results_to_arguments(main: func.FuncOp) -> None:
     entry = main.body.blocks[0]
     terminator = list(entry.operations)[-1].operation
-    for result in list(terminator.operands):
+    for index in range(len(terminator.operands)):
+        result = terminator.operands[index]
         argument = entry.add_argument(result.type, terminator.location)
         source = _root(result)
         if _is_alloc(source):
@@ -84,7 +91,7 @@ def _results_to_arguments(main: func.FuncOp) -> None:
         else:
             # An input, or a buffer that is another result as well.
             with ir.InsertionPoint(terminator), terminator.location:
-                memref.copy(result, argument)
+                _copy(result, argument)
     with ir.InsertionPoint(terminator), terminator.location:
         func.ReturnOp([])
     terminator.erase()
@@ -97,6 +104,14 @@ def _results_to_arguments(main: func.FuncOp) -> None:
         attributes["arg_attrs"] = ir.ArrayAttr.get([*given, *attributes["res_attrs"]])
         del attributes["res_attrs"]
     _set_signature(main)
+
+
+def _copy(source: ir.Value, target: ir.Value) -> None:
+    """Element by element: a memref.copy would become a call of memcpy."""
+    emitter = Emitter()
+    size = prod(source.type.shape)
+    source, target = emitter.flat(source), emitter.flat(target)
+    emitter.loop(0, size, 1, lambda i: emitter.store(emitter.load(source, [i]), target, [i]))
 
 
 def _set_signature(main: func.FuncOp) -> None:
@@ -132,10 +147,6 @@ def _reassociation(groups: list[list[int]]) -> ir.ArrayAttr:
     )
 
 
-def _last_user(main: func.FuncOp, buffer: ir.Value) -> int:
-    return max(_users(main, buffer), default=-1)
-
-
 def _users(main: func.FuncOp, buffer: ir.Value) -> list[int]:
     """Positions in @main of the ops that touch ``buffer``, through views as well."""
     return [
@@ -164,11 +175,48 @@ def _share_in_place(module: ir.Operation, main: func.FuncOp) -> None:
             source = _root(value)
             if not _is_alloc(source) or not _is_alloc(output):
                 continue
-            if _last_user(main, source) == position:
+            # Another operand may look at the same buffer, and read it elsewhere.
+            if [_root(v) for v in op.operands].count(source) > 1:
+                continue
+            if max(_users(main, source)) == position:
                 output.replace_all_uses_with(value)
                 output.owner.operation.erase()
-                layer.operation.attributes["tiny.aliased"] = ir.UnitAttr.get()
+                _mark_aliased(module, layer)
                 break
+
+
+def _mark_aliased(module: ir.Operation, layer: func.FuncOp) -> None:
+    """Note that ``layer``, and what it hands its buffers to, may be given one buffer twice."""
+    called = {layer.name.value}
+
+    def collect(nested: ir.Operation) -> ir.WalkResult:
+        if nested.name == "func.call":
+            called.add(nested.attributes["callee"].value)
+        return ir.WalkResult.ADVANCE
+
+    layer.operation.walk(collect)
+    for f in module.regions[0].blocks[0].operations:
+        if isinstance(f, func.FuncOp) and f.name.value in called:
+            f.operation.attributes["tiny.aliased"] = ir.UnitAttr.get()
+
+
+def _require_planned_views(main: func.FuncOp) -> None:
+    """Liveness follows reshapes only; what else sees a buffer might outlive it."""
+    for child in main.body.blocks[0].operations:
+        op = child.operation
+        known = op.name in (*_VIEWS, "memref.alloc")
+        if not known and any(isinstance(r.type, ir.MemRefType) for r in op.results):
+            raise PassFailure(op.location, f"has no plan for the buffer that '{op.name}' gives")
+
+
+def _bytes(alloc: ir.Operation) -> int:
+    kind = alloc.results[0].type
+    element = kind.element_type
+    if not kind.has_static_shape or not isinstance(element, ir.IntegerType | ir.F32Type):
+        raise PassFailure(
+            alloc.location, "expects a static shape, and elements that are integers or f32"
+        )
+    return prod(kind.shape) * max(1, element.width // 8)
 
 
 def _place_allocations(main: func.FuncOp) -> None:
@@ -179,9 +227,7 @@ def _place_allocations(main: func.FuncOp) -> None:
         positions = _users(main, alloc.results[0])
         if not positions:
             raise PassFailure(alloc.location, "allocates a buffer that nothing uses")
-        kind = alloc.results[0].type
-        size = prod(kind.shape) * max(1, ir.IntegerType(kind.element_type).width // 8)
-        buffers.append(Buffer(size, min(positions), max(positions)))
+        buffers.append(Buffer(_bytes(alloc), min(positions), max(positions)))
     placed = plan(buffers)
     live = live_bytes(buffers)
     alive = [

@@ -5,6 +5,7 @@
 
 import os
 import shutil
+import sys
 import sysconfig
 from pathlib import Path
 
@@ -28,6 +29,7 @@ config.environment["PATH"] = os.pathsep.join([SCRIPTS, config.environment["PATH"
 
 filecheck = os.environ.get("TINYMLIR_FILECHECK") or str(Path(SCRIPTS, "filecheck"))
 config.substitutions.append((r"\bFileCheck\b", filecheck))
+config.substitutions.append(("%python", sys.executable))
 config.substitutions.append(("%shared", str(SHARED)))
 if SHARED.is_dir():
     config.available_features.add("shared")
