@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tinymlir import artifact
 from tinymlir.arrays import from_object
 from tinymlir.compiler import facts
 from tinymlir.errors import TinymlirError
+from tinymlir.files import write_all
 from tinymlir.host import compile_for_host
 from tinymlir.network import TensorInfo
 from tinymlir.simulators import simulate
@@ -164,4 +164,4 @@ def _save(path: Path, infos: list[TensorInfo], arrays: list[Array]) -> None:
         raise TinymlirError(
             f"cannot hold {len(arrays)} outputs", file=str(path), hint="use a .npz file"
         )
-    artifact.write_all(path.parent, {path.name: stream.getvalue()})
+    write_all(path.parent, {path.name: stream.getvalue()})
