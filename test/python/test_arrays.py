@@ -109,10 +109,11 @@ class Terminal(io.StringIO):
 
 def test_progress_waits_then_draws_and_erases(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress_module, "PATIENCE_SECONDS", 0.05)
-    monkeypatch.setattr(sys, "stderr", Terminal())
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
     for item in progress(range(4), 4, "simulating"):
         time.sleep(0.4 if item == 2 else 0.0)
-    shown = sys.stderr.getvalue()  # type: ignore[attr-defined]
+    shown = terminal.getvalue()
     assert "simulating [###############---------------] 2/4, 0 s" in shown
     assert shown.endswith("\r\033[K")
 
@@ -122,6 +123,7 @@ def test_progress_says_nothing_of_short_work_or_without_a_terminal(
 ) -> None:
     assert list(progress("abc", 3, "simulating")) == ["a", "b", "c"]
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr(sys, "stderr", Terminal())
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
     assert list(progress("abc", 3, "simulating")) == ["a", "b", "c"]
-    assert sys.stderr.getvalue() == ""  # type: ignore[attr-defined]
+    assert terminal.getvalue() == ""

@@ -130,16 +130,17 @@ def test_several_inputs_go_by_name(tmp_path: Path, capsys: pytest.CaptureFixture
     source = """
     int net_invoke(const signed char *a, const signed char *b, signed char *y, signed char *z,
                    void *arena) { y[0] = a[0] - b[0]; z[0] = b[0]; return 0; }"""
-    sizes = {"inputs": (("a", 1), ("b", 1)), "outputs": (("y", 1), ("z", 1))}
-    (tmp_path / "net.json").write_text(json.dumps(simulated.report("cortex-m0", layers=0, **sizes)))
+    inputs, outputs = (("a", 1), ("b", 1)), (("y", 1), ("z", 1))
+    facts = simulated.report("cortex-m0", inputs, outputs, layers=0)
+    (tmp_path / "net.json").write_text(json.dumps(facts))
     (tmp_path / "net.o").write_bytes(simulated.object_code("cortex-m0", source))
     a, b = np.array([[5], [6]], np.int8), np.array([[1], [9]], np.int8)
     np.savez(tmp_path / "ab.npz", b=b, a=a)
     both = ["run", tmp_path, "--input", tmp_path / "ab.npz", "--output"]
     call_json(capsys, *both, tmp_path / "yz.npz")
-    with np.load(tmp_path / "yz.npz") as outputs:
-        assert outputs["y"].tolist() == [[4], [-3]]
-        assert outputs["z"].tolist() == [[1], [9]]
+    with np.load(tmp_path / "yz.npz") as saved:
+        assert saved["y"].tolist() == [[4], [-3]]
+        assert saved["z"].tolist() == [[1], [9]]
     assert call(capsys, *both, tmp_path / "y.npy")[::2] == (
         1,
         f"tinymlir: error: {tmp_path / 'y.npy'}: cannot hold 2 outputs; use a .npz file\n",
@@ -153,7 +154,8 @@ def test_several_inputs_go_by_name(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def save(path: Path, **arrays: object) -> Path:
-    np.savez(path, **{name: np.asarray(array) for name, array in arrays.items()})
+    named = {name: np.asarray(array) for name, array in arrays.items()}
+    np.savez(path, allow_pickle=True, **named)
     return path
 
 
@@ -250,12 +252,12 @@ def test_networks_that_are_none(
     (tmp_path / "host").mkdir()
     (tmp_path / "host" / "net.json").write_text(json.dumps(facts))
     (tmp_path / "host" / "net.o").write_bytes(b"")
-    for network, options, message in (
-        (absent, [], str(absent)),
-        (tmp_path / "empty", [], "NAME.json"),
-        (tmp_path / "host", [], "compiled for the host"),
+    for network, message in (
+        (absent, str(absent)),
+        (tmp_path / "empty", "NAME.json"),
+        (tmp_path / "host", "compiled for the host"),
     ):
-        status, out, err = call(capsys, "run", network, "--input", samples, *options)
+        status, out, err = call(capsys, "run", network, "--input", samples)
         assert (status, out, err.count("\n")) == (1, "", 1)
         assert message in err
     status, _, err = call(capsys, "profile", samples, "--target", "host")

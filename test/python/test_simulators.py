@@ -249,8 +249,8 @@ def test_floating_point_unit_is_on(target: str, simulator: str) -> None:
       return 0;
     }"""
     unit = "+vfp4d16sp" if target == "cortex-m4" else "+fp_armv8d16sp"
-    sizes = {"inputs": (("x", 8),), "outputs": (("y", 4),)}
-    image = build(target, source, flags=unit, layers=0, **sizes)
+    sizes = (("x", 8),), (("y", 4),)
+    image = build(target, source, flags=unit, inputs=sizes[0], outputs=sizes[1], layers=0)
     given = np.array([1.5, 2.25], np.float32).view(np.int8)
     (output,), _, _ = run(image, simulator, given)
     assert output.view(np.float32)[0] == 3.75
