@@ -79,9 +79,29 @@ def _memref_of(tensor: ir.Type) -> ir.Type:
     return ir.MemRefType.get(tensor.shape, tensor.element_type)
 
 
+#: What tiny-outline-layers says of a layer.
+_FACTS = ("tiny.layer", "tiny.op", "tiny.macs")
+
+
+def _require_layer(layer: func.FuncOp) -> None:
+    if len(layer.body.blocks) != 1:
+        raise PassFailure(layer.location, "expects a layer to have one block")
+    for name in _FACTS:
+        if name not in layer.operation.attributes:
+            raise PassFailure(layer.location, f"expects a layer to have the attribute '{name}'")
+    types = [*layer.type.inputs, *layer.type.results]
+    if len(layer.type.results) != 1 or not all(
+        isinstance(t, ir.RankedTensorType) and t.has_static_shape for t in types
+    ):
+        raise PassFailure(
+            layer.location, "expects a layer to make one tensor of tensors, of static shape all"
+        )
+
+
 def _lower_layer(
     module: ir.Operation, layer: func.FuncOp, pool: ConstantPool, registers: int
 ) -> None:
+    _require_layer(layer)
     arguments = list(layer.arguments)
     body = layer.body.blocks[0]
     root = list(body.operations)[-1].operation.operands[0]
@@ -133,7 +153,7 @@ def _new_function(layer: func.FuncOp, symbol: str, types: list[ir.Type]) -> func
     with ir.InsertionPoint(layer.operation), layer.location:
         lowered = func.FuncOp(symbol, (types, []), visibility="private")
         lowered.add_entry_block()
-    for name in ("tiny.layer", "tiny.op", "tiny.macs"):
+    for name in _FACTS:
         lowered.operation.attributes[name] = layer.operation.attributes[name]
     return lowered
 

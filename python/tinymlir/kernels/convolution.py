@@ -16,7 +16,13 @@ import numpy as np
 from tinymlir.bindings import arith, func, ir
 from tinymlir.kernels.emitter import Emitter, Index
 from tinymlir.kernels.evaluator import VIEW_OPS, Evaluator, pad_value
-from tinymlir.linalg_info import constant_array, constant_scalar, dense_ints, is_linalg
+from tinymlir.linalg_info import (
+    constant_array,
+    constant_scalar,
+    dense_ints,
+    indexing_maps,
+    is_linalg,
+)
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,12 @@ class Convolution:
     def in_per_group(self) -> int:
         return self.weights.shape[4]
 
+    def result_shapes(self) -> list[list[int]]:
+        """The shapes of a layer result that name pixels and channels as a kernel does."""
+        height, width = self.out_hw
+        channels = self.groups * self.out_per_group
+        return [[1, height, width, channels], *([[width, channels]] if height == 1 else [])]
+
     def taps(self, axis: int, position: int) -> range:
         """Kernel taps along ``axis`` that fall on the input at an output position."""
         start = position * self.stride[axis] - self.pad[axis]
@@ -85,17 +97,42 @@ def find_convolution(root: ir.Value) -> Convolution | None:
     op = root.owner.operation
     if not is_linalg(op):
         return None
+    maps = indexing_maps(op)
     candidates = []
-    for operand in list(op.operands)[:-1]:
+    for operand, affine_map in zip(list(op.operands)[:-1], maps[:-1], strict=True):
         value = operand
         while not isinstance(value, ir.BlockArgument) and value.owner.operation.name in VIEW_OPS:
             value = value.owner.operation.operands[0]
-        if not isinstance(value, ir.BlockArgument) and value.owner.operation.name in _READERS:
-            candidates.append(value)
-    if len(candidates) != 1 or np.prod(candidates[0].type.shape) != np.prod(root.type.shape):
+        if isinstance(value, ir.BlockArgument) or value.owner.operation.name not in _READERS:
+            continue
+        # The kernel hands over accumulators in the order of the layer's elements.
+        if affine_map != maps[-1] or operand.type.shape != root.type.shape:
+            return None
+        candidates.append(value)
+    if len(candidates) != 1 or not _is_read_once(candidates[0]):
         return None
     value = candidates[0]
-    return _READERS[value.owner.operation.name](value)
+    if not _multiplies_bytes(value.owner.operation):
+        return None
+    convolution = _READERS[value.owner.operation.name](value)
+    if convolution is None or root.type.shape not in convolution.result_shapes():
+        return None
+    return convolution
+
+
+def _is_read_once(value: ir.Value) -> bool:
+    """Whether one op only reads ``value``, directly or through reshapes."""
+    users = [use.owner.operation for use in value.uses]
+    if len(users) != 1:
+        return False
+    return users[0].name not in VIEW_OPS or _is_read_once(users[0].results[0])
+
+
+def _multiplies_bytes(op: ir.Operation) -> bool:
+    """Whether ``op`` accumulates products of signed i8 values in i32."""
+    elements = [str(v.type.element_type) for v in op.operands]
+    body = op.regions[0].blocks[0].operations
+    return elements == ["i8", "i8", "i32"] and all(n.operation.name != "arith.extui" for n in body)
 
 
 def _pair(op: ir.Operation, name: str) -> tuple[int, int]:
@@ -109,7 +146,10 @@ def _bias(value: ir.Value, channels: int) -> np.ndarray | None:
     """The per-channel start of the accumulators, from the ``outs`` of the convolution."""
     op = value.owner.operation
     if op.name == "linalg.broadcast":
-        bias = constant_array(op.operands[0])
+        # Channels come last: in two dimensions where groups have one of their own.
+        repeated = list(op.attributes["dimensions"])
+        channels_last = repeated == list(range(len(repeated)))
+        bias = constant_array(op.operands[0]) if channels_last else None
     elif op.name == "linalg.fill":
         scalar = constant_scalar(op.operands[0])
         bias = None if scalar is None else np.full(channels, scalar, np.int32)
@@ -171,9 +211,14 @@ def _read_conv(value: ir.Value) -> Convolution | None:
     )
 
 
+_ROWS_BY_COLUMNS = [f"(d0, d1, d2) -> ({dims})" for dims in ("d0, d2", "d2, d1", "d0, d1")]
+
+
 def _read_matmul(value: ir.Value) -> Convolution | None:
     """M×K by K×N as a 1×1 convolution over M columns."""
     op = value.owner.operation
+    if [str(m) for m in indexing_maps(op)] != _ROWS_BY_COLUMNS:
+        return None
     weights, source = constant_array(op.operands[1]), op.operands[0]
     bias = _bias(op.operands[2], value.type.shape[1])
     if weights is None or bias is None or not isinstance(source, ir.BlockArgument):

@@ -45,7 +45,7 @@ class Evaluator:
         if op.name == "arith.constant":
             return self._constant(value, indices)
         if op.name == "tensor.empty":
-            return self.emitter.integer(0, ir.IntegerType(value.type.element_type).width)
+            return self._zero(value.type.element_type)
         if op.name == "linalg.fill":
             return self.scalar(op.operands[0])
         if op.name == "tensor.pad":
@@ -57,6 +57,11 @@ class Evaluator:
         if is_linalg(op):
             return self._linalg(op, indices)
         raise PassFailure(op.location, f"has no lowering for '{op.name}' within a layer")
+
+    def _zero(self, element: ir.Type) -> ir.Value:
+        floating = isinstance(element, ir.F32Type)
+        zero = ir.FloatAttr.get(element, 0.0) if floating else ir.IntegerAttr.get(element, 0)
+        return arith.constant(element, zero)
 
     def scalar(self, value: ir.Value) -> ir.Value:
         """A scalar that the layer's function defines: only constants are taken."""
@@ -99,6 +104,9 @@ class Evaluator:
         attribute = value.owner.operation.attributes["value"]
         if attribute.is_splat:
             return arith.constant(value.type.element_type, attribute.get_splat_value())
+        element = value.type.element_type
+        if not isinstance(element, ir.IntegerType) or element.width % 8:
+            raise PassFailure(value.location, "expects constants that hold whole bytes")
         array = constant_array(value)
         assert array is not None
         return self.emitter.load(self.pool.get(array, "constant"), indices)
@@ -151,6 +159,8 @@ class Evaluator:
         return pick(list(op.operands), 0)
 
     def _linalg(self, op: ir.Operation, indices: Sequence[Index]) -> ir.Value:
+        if len(op.results) != 1:
+            raise PassFailure(op.location, "expects linalg ops to have one result")
         maps = indexing_maps(op)
         output_map = maps[-1]
         dims: list[Index | None] = [None] * output_map.n_dims
@@ -173,7 +183,7 @@ class Evaluator:
                 if not _reads(argument):
                     continue
                 if isinstance(operand.type, ir.RankedTensorType):
-                    where = [self._affine(e, dims) for e in affine_map.results]
+                    where = [self._affine(op, e, dims) for e in affine_map.results]
                     scalars[argument] = self.at(operand, where)
                 else:
                     scalars[argument] = self.scalar(operand)
@@ -193,7 +203,7 @@ class Evaluator:
 
         return nest(reductions, initial)
 
-    def _affine(self, expr: ir.AffineExpr, dims: list[Index | None]) -> Index:
+    def _affine(self, op: ir.Operation, expr: ir.AffineExpr, dims: list[Index | None]) -> Index:
         if isinstance(expr, ir.AffineDimExpr):
             index = dims[expr.position]
             assert index is not None
@@ -201,10 +211,12 @@ class Evaluator:
         if isinstance(expr, ir.AffineConstantExpr):
             return expr.value
         if isinstance(expr, ir.AffineAddExpr):
-            return self.emitter.add(self._affine(expr.lhs, dims), self._affine(expr.rhs, dims))
-        if isinstance(expr, ir.AffineMulExpr):
-            return self.emitter.mul(self._affine(expr.lhs, dims), self._affine(expr.rhs, dims))
-        raise PassFailure(ir.Location.unknown(), f"has no lowering for the index '{expr}'")
+            combine = self.emitter.add
+        elif isinstance(expr, ir.AffineMulExpr):
+            combine = self.emitter.mul
+        else:
+            raise PassFailure(op.location, f"has no lowering for the index '{expr}'")
+        return combine(self._affine(op, expr.lhs, dims), self._affine(op, expr.rhs, dims))
 
     def _inline(
         self, body: ir.Block, scalars: dict[ir.Value, ir.Value], dims: list[Index | None]
@@ -242,7 +254,7 @@ class Evaluator:
                     loc=op.location,
                 ).result
             scalars[op.results[0]] = made
-        raise PassFailure(body.owner.location, "expects the body to end in a yield")
+        raise AssertionError("a body ends in a yield")
 
 
 def pad_value(op: ir.Operation) -> ir.Value:
