@@ -50,6 +50,8 @@ def test_commands_are_understood(page: Path) -> None:
             known = must("-m", "tinymlir.tools.opt", "--help") + must(
                 "-m", "tinymlir.tools.opt", "--list-passes"
             )
+            if any(word.startswith("--load-pass-plugin") for word in arguments):
+                continue  # the passes of a file that the page shows
             for flag in re.findall(r"^--?[\w-]+", "\n".join(arguments), re.M):
                 assert re.search(rf"(^|\s){flag.lstrip('-')}\b|{flag}\b", known), flag
         elif name == "make":
@@ -76,24 +78,23 @@ def test_links_and_files_exist(page: Path) -> None:
         assert (ROOT / path).exists(), path
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=page_id)
-def test_python_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["getting-started.md", "bring-your-own-network.md"])
+def test_python_examples_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each in a folder that has the examples, a float network and calibration data for it."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     write_float_network(tmp_path / "float.onnx")
     np.savez("calibration.npz", x=np.random.default_rng(0).random((8, 1, 8, 8), np.float32))
-    for block in blocks(page, "python"):
-        exec(compile(block, str(page), "exec"), {"__name__": "example"})
+    for block in blocks(ROOT / "docs" / name, "python"):
+        exec(compile(block, name, "exec"), {"__name__": "example"})
 
 
 def test_a_network_quantised_as_documented_compiles(
     tinymlir: Callable[..., subprocess.CompletedProcess[str]],
-    root: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    test_python_examples_run(root / "docs" / "bring-your-own-network.md", tmp_path, monkeypatch)
+    test_python_examples_run("bring-your-own-network.md", tmp_path, monkeypatch)
     shutil.copy("calibration.npz", "test.npz")
     done = tinymlir("run", "int8.onnx", "--target", "host", "--input", "test.npz", "--json")
     assert done.returncode == 0, done.stderr
