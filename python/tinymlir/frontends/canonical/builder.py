@@ -273,9 +273,8 @@ class Scaling:
         """
         real = np.asarray(scales)
         flat = real.reshape(-1)
-        limits = [np.broadcast_to(np.asarray(a), real.shape).reshape(-1) for a in (low, high)]
-        bounds = (clamp.low - zero_point, clamp.high - zero_point)
-        fitted = fit(flat, *limits, *bounds, reference)
+        least, most = (np.broadcast_to(np.asarray(a), real.shape).reshape(-1) for a in (low, high))
+        fitted = fit(flat, least, most, clamp.low - zero_point, clamp.high - zero_point, reference)
         multipliers, shifts, shape = fitted.multipliers, fitted.shifts, real.shape
         if len(np.unique(np.stack([multipliers, shifts]), axis=1).T) == 1:
             multipliers, shifts, shape = multipliers[:1], shifts[:1], ()

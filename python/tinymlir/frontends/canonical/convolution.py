@@ -11,7 +11,7 @@ from tinymlir import numerics
 from tinymlir.bindings import ir, linalg
 
 from .builder import Builder, Clamp, Scaling
-from .tensors import Activation, Quantization, atoms, channels_last, channels_last_layout
+from .tensors import Activation, Dequantized, atoms, channels_last, channels_last_layout
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,7 @@ class Linear:
 def conv2d(
     b: Builder,
     name: str,
-    x: Activation,
-    quantization: Quantization,
+    operand: Dequantized,
     linear: Linear,
     window: Window,
     groups: int,
@@ -98,13 +97,14 @@ def conv2d(
     """A quantised convolution of logical shape N×C×H×W.
 
     Args:
-        quantization: of ``x``; padding has its zero point.
+        operand: padding has its zero point.
         linear: weights are O×(C/groups)×KH×KW.
 
     Raises:
         OverflowError: see `Linear.folded_bias`.
     """
-    x = channels_last(b, name, x)
+    zero_point = operand.quantization.zero_point
+    x = channels_last(b, name, operand.activation)
     _, height, width, channels = x.value.type.shape
     outputs = len(linear.weights)
     rows, columns = window.output(0, height), window.output(1, width)
@@ -121,10 +121,10 @@ def conv2d(
         out_channels, out_inner = x.layout.dims[1], x.layout.within([1])
     elif not np.array_equal(index, np.arange(channels)):
         raise NotImplementedError("a grouped convolution of shuffled channels")
-    bias = linear.folded_bias(quantization.zero_point)
+    bias = linear.folded_bias(zero_point)
     scaling = linear.scaling(bias)
     with b.layer(name, "depthwise_conv2d" if depthwise else "conv2d"):
-        source = window.pad(b, x.value, quantization.zero_point)
+        source = window.pad(b, x.value, zero_point)
         weights = linear.weights
         shape: tuple[int, ...] = (1, rows, columns, outputs)
         if depthwise and outputs == groups:

@@ -9,26 +9,25 @@ from tinymlir.bindings import linalg
 from .builder import Builder
 from .convolution import Linear
 from .layout import Layout
-from .tensors import Activation, Quantization, arrange, atoms
+from .tensors import Activation, Dequantized, arrange, atoms
 
 
-def fully_connected(
-    b: Builder, name: str, x: Activation, quantization: Quantization, linear: Linear
-) -> Activation:
-    """``x`` of logical shape ...×K by weights N×K; the result is ...×N.
+def fully_connected(b: Builder, name: str, operand: Dequantized, linear: Linear) -> Activation:
+    """An operand of logical shape ...×K by weights N×K; the result is ...×N.
 
     Whatever order the K elements lie in, the weights follow.
 
     Raises:
         OverflowError: see `Linear.folded_bias`.
     """
+    x = operand.activation
     last = x.layout.rank - 1
     inner = x.layout.within([last])
     leading = x.layout.within(range(last))
     if x.layout.order != leading + inner:
         x = arrange(b, name, x, leading + inner)
     rows, depth, outputs = math.prod(x.layout.shape[:-1]), x.layout.shape[-1], len(linear.weights)
-    bias = linear.folded_bias(quantization.zero_point)
+    bias = linear.folded_bias(operand.quantization.zero_point)
     scaling = linear.scaling(bias)
     weights = linear.weights[:, x.layout.logical_index(last)]
     source = b.reshape(x.value, (rows, depth))

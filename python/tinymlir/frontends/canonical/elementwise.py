@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from .fitting import fit_sum
 from .layout import Layout, refine
 from .tensors import (
     Activation,
+    Dequantized,
     Quantization,
     arrange,
     element_count,
@@ -36,12 +37,12 @@ def _weighted(b: Builder, value: ir.Value, weight: int) -> ir.Value:
 def rescale(
     b: Builder,
     name: str,
-    x: Activation,
-    source: Quantization,
+    x: Dequantized,
     target: Quantization,
     clamp: Clamp,
 ) -> Activation:
     """``x`` at another scale and zero point."""
+    source, value = x.quantization, x.activation.value
     scaling = Scaling.of(
         float(source.scale) / float(target.scale),
         target.zero_point,
@@ -57,10 +58,13 @@ def rescale(
             acc = _widened(b, value, source.zero_point)
             return b.requantize_op(acc, multiplier, shift, scaling)
 
-        shape = x.value.type.shape
-        init = b.empty(shape, b.i8)
-        value = b.finish(b.generic([(x.value, range(len(shape)))], init, body))
-    return Activation(value, x.layout)
+        result = b.finish(_unary(b, value, body))
+    return Activation(result, x.activation.layout)
+
+
+def _unary(b: Builder, value: ir.Value, body: Callable[..., ir.Value]) -> ir.Value:
+    shape = value.type.shape
+    return b.generic([(value, range(len(shape)))], b.empty(shape, b.i8), body)
 
 
 def clamp(b: Builder, name: str, x: Activation, limits: Clamp) -> Activation:
@@ -71,17 +75,15 @@ def clamp(b: Builder, name: str, x: Activation, limits: Clamp) -> Activation:
         def body(value: ir.Value, _: ir.Value) -> ir.Value:
             return arith.MinSIOp(arith.MaxSIOp(value, low).result, high).result
 
-        shape = x.value.type.shape
-        init = b.empty(shape, b.i8)
-        value = b.finish(b.generic([(x.value, range(len(shape)))], init, body))
+        value = b.finish(_unary(b, x.value, body))
     return Activation(value, x.layout)
 
 
 def add(
     b: Builder,
     name: str,
-    x: tuple[Activation, Quantization],
-    y: tuple[Activation, Quantization],
+    x: Dequantized,
+    y: Dequantized,
     target: Quantization,
     clamp: Clamp,
     *,
@@ -92,7 +94,7 @@ def add(
     Raises:
         ValueError: the shapes do not fit.
     """
-    (left, xq), (right, yq) = x, y
+    xq, yq = x.quantization, y.quantization
     total = fit_sum(
         (float(xq.scale), float(yq.scale)),
         float(target.scale),
@@ -111,19 +113,19 @@ def add(
         return arith.AddIOp(acc, b.scalar(total.offset, b.i32)).result if total.offset else acc
 
     op = "sub" if subtract else "add"
-    return _binary(b, name, op, (left, xq), (right, yq), scaling, combine)
+    return _binary(b, name, op, x, y, scaling, combine)
 
 
 def multiply(
     b: Builder,
     name: str,
-    x: tuple[Activation, Quantization],
-    y: tuple[Activation, Quantization],
+    x: Dequantized,
+    y: Dequantized,
     target: Quantization,
     clamp: Clamp,
 ) -> Activation:
     """``x * y``; ``y`` may be broadcast. Raises `ValueError` as `add` does."""
-    scale = x[1].scale * y[1].scale / target.scale
+    scale = x.quantization.scale * y.quantization.scale / target.scale
     bound = 255 * 255
     scaling = Scaling.of(scale, target.zero_point, clamp, -bound, bound)
     return _binary(b, name, "mul", x, y, scaling, lambda p, q: arith.MulIOp(p, q).result)
@@ -132,7 +134,7 @@ def multiply(
 def add_constant(
     b: Builder,
     name: str,
-    x: tuple[Activation, Quantization],
+    x: Dequantized,
     addend: npt.NDArray[np.float64],
     target: Quantization,
     clamp: Clamp,
@@ -147,7 +149,7 @@ def add_constant(
     Raises:
         ValueError: the shapes do not fit.
     """
-    left, xq = x
+    left, xq = x.activation, x.quantization
     steps = addend / np.float64(xq.scale)
     bound = 256 + float(np.abs(steps).max(initial=0))
     exponent = 30 - int(np.ceil(np.log2(bound)))
@@ -177,7 +179,7 @@ def add_constant(
 def multiply_constant(
     b: Builder,
     name: str,
-    x: tuple[Activation, Quantization],
+    x: Dequantized,
     factors: npt.NDArray[np.int64],
     scale: np.float32,
     target: Quantization,
@@ -188,7 +190,7 @@ def multiply_constant(
     Raises:
         ValueError: the shapes do not fit.
     """
-    left, xq = x
+    left, xq = x.activation, x.quantization
     bound = 255 * int(np.abs(factors).max(initial=1))
     real = float(xq.scale) * float(scale) / float(target.scale)
     scaling = Scaling.of(real, target.zero_point, clamp, -bound, bound)
@@ -217,9 +219,7 @@ def lookup(b: Builder, name: str, x: Activation, table: npt.NDArray[np.int8]) ->
             index = arith.IndexCastOp(ir.IndexType.get(b.context), place).result
             return tensor.ExtractOp(entries, [index]).result
 
-        shape = x.value.type.shape
-        init = b.empty(shape, b.i8)
-        value = b.finish(b.generic([(x.value, range(len(shape)))], init, body))
+        value = b.finish(_unary(b, x.value, body))
     return Activation(value, x.layout)
 
 
@@ -234,13 +234,14 @@ def _binary(
     b: Builder,
     name: str,
     op: str,
-    x: tuple[Activation, Quantization],
-    y: tuple[Activation, Quantization],
+    x: Dequantized,
+    y: Dequantized,
     scaling: Scaling,
     combine: Callable[[ir.Value, ir.Value], ir.Value],
 ) -> Activation:
     """One i8 result from two i8 operands, of which one may be broadcast."""
-    (left, xq), (right, yq) = x, y
+    xq, yq = x.quantization, y.quantization
+    left, right = x.activation, y.activation
     rank = max(left.layout.rank, right.layout.rank)
     left, right = _with_rank(left, rank), _with_rank(right, rank)
     swapped = element_count(left.layout) < element_count(right.layout)
@@ -277,14 +278,14 @@ def _with_rank(x: Activation, rank: int) -> Activation:
     return Activation(x.value, Layout(((),) * missing + x.layout.dims, x.layout.order))
 
 
-def _check_broadcast(whole: tuple[int, ...], part: tuple[int, ...]) -> None:
+def _check_broadcast(whole: Sequence[int], part: Sequence[int]) -> None:
     if any(n not in (1, m) for m, n in zip(whole, part, strict=True)):
         raise ValueError(
-            f"shapes {list(whole)} and {list(part)} do not fit: one operand must have the result's shape"
+            f"of shapes {list(whole)} and {list(part)} neither operand has the result's shape"
         )
 
 
-def _iteration(whole: Layout, part: tuple[int, ...]) -> tuple[tuple[int, ...], list[int]]:
+def _iteration(whole: Layout, part: Sequence[int]) -> tuple[tuple[int, ...], list[int]]:
     """The physical shape to iterate over, and which of its dimensions ``part`` has."""
     if part == whole.shape:
         shape = natural_shape(whole)
@@ -311,7 +312,8 @@ def _constant_operand(
     array = array.reshape((1,) * (whole.rank - array.ndim) + array.shape)
     _check_broadcast(whole.shape, array.shape)
     shape, loops = _iteration(whole, array.shape)
-    logical = [a for atoms, n in zip(whole.dims, array.shape, strict=True) if n > 1 for a in atoms]
+    present_dims = [d for d in range(whole.rank) if array.shape[d] > 1]
+    logical = [atom for d in present_dims for atom in whole.dims[d]]
     present = set(logical)
     physical = [logical.index(atom) for atom in whole.order if atom in present]
     arranged = array.reshape([atom.size for atom in logical]).transpose(physical)

@@ -83,14 +83,16 @@ def fit(
     real = np.asarray(scales, np.float64).reshape(-1)
     product = real.astype(np.float32)[:, None]
     target = reference or (lambda acc: np.rint(acc.astype(np.float32) * product))
-    limits = [np.broadcast_to(np.asarray(a, np.int64), real.shape)[:, None] for a in (low, high)]
+    least, most = (
+        np.broadcast_to(np.asarray(a, np.int64), real.shape)[:, None] for a in (low, high)
+    )
     pairs = [numerics.quantize_multiplier(scale) for scale in real]
     nominal, shifts = (np.array(column, np.int64)[:, None] for column in zip(*pairs, strict=True))
     steps = np.arange(first, last, dtype=np.int64)[None, :]
-    thresholds = _thresholds(real, target, *limits, steps)
+    thresholds = _thresholds(real, target, least, most, steps)
     # Where the result must have reached k + 1, and where it must not yet.
     points = np.stack([thresholds, thresholds - 1])
-    valid = np.stack([thresholds <= limits[1], thresholds > limits[0]])
+    valid = np.stack([thresholds <= most, thresholds > least])
     # The chance to meet one particular accumulator, for results around zero.
     chance = real[:, None] * np.exp2(-np.abs(steps) / _HALVING) / (2 * _HALVING)
     staircase = _Staircase(real, shifts, steps, points, valid, np.minimum(chance, 1.0))

@@ -52,7 +52,7 @@ def requantize_mean(
     float_error = (count + 3) * _UNIT * 255 * count * ratio * 2**bits
     guard = math.ceil(Fraction(bound, 2) + float_error) + 1
     sums = _float_sums(b, x, acc.type.shape, source, window)
-    steps = b.constant(_first_bits(count, target.scale))
+    steps = b.constant(_first_bits(count, float(target.scale)))
 
     def body(total: ir.Value, _: ir.Value) -> ir.Value:
         multiplier = b.scalar(scaling.multipliers.flat[0], b.i32)

@@ -116,7 +116,7 @@ class Layout:
         Dimensions of size one may stand anywhere; channels-last is preferred
         for rank four, then the logical order.
         """
-        candidates = [(0, 2, 3, 1)] if self.rank == 4 else []
+        candidates: list[tuple[int, ...]] = [(0, 2, 3, 1)] if self.rank == 4 else []
         candidates.append(tuple(range(self.rank)))
         position = {atom: i for i, atom in enumerate(self.order)}
         key, last = {}, -1

@@ -11,7 +11,13 @@ from tinymlir.bindings import linalg
 from .builder import Builder, Clamp, Scaling
 from .convolution import Window
 from .float_average import requantize_mean
-from .tensors import Activation, Quantization, channels_last, channels_last_layout
+from .tensors import (
+    Activation,
+    Dequantized,
+    Quantization,
+    channels_last,
+    channels_last_layout,
+)
 
 
 def max_pool2d(b: Builder, name: str, x: Activation, window: Window) -> Activation:
@@ -34,8 +40,7 @@ def max_pool2d(b: Builder, name: str, x: Activation, window: Window) -> Activati
 def average_pool2d(
     b: Builder,
     name: str,
-    x: Activation,
-    source: Quantization,
+    operand: Dequantized,
     target: Quantization,
     clamp: Clamp,
     window: Window,
@@ -52,7 +57,8 @@ def average_pool2d(
         float_sum: whether the reference adds in float32; ties then fall as there,
             unless the window is padded.
     """
-    x = channels_last(b, name, x)
+    source = operand.quantization
+    x = channels_last(b, name, operand.activation)
     _, height, width, channels = x.value.type.shape
     rows, columns = window.output(0, height), window.output(1, width)
     low, high = counted_padding or ((0, 0), (0, 0))

@@ -11,14 +11,13 @@ from tinymlir import numerics
 from tinymlir.bindings import arith, ir, tensor
 
 from .builder import Builder, Clamp
-from .tensors import Activation, Quantization
+from .tensors import Activation, Dequantized, Quantization
 
 
 def softmax(
     b: Builder,
     name: str,
-    x: Activation,
-    source: Quantization,
+    operand: Dequantized,
     target: Quantization,
     clamp: Clamp,
     dims: Collection[int],
@@ -30,6 +29,7 @@ def softmax(
     steps to one, a quotient of unsigned 32-bit integers. As in ONNX Runtime's
     QLinearSoftmax, ``steps`` is the whole part of ``1 / target.scale``.
     """
+    x = operand.activation
     reduced_atoms = {atom for d in dims for atom in x.layout.dims[d]}
     order = x.layout.order
     loops = [i for i, atom in enumerate(order) if atom in reduced_atoms]
@@ -40,7 +40,7 @@ def softmax(
     everything = list(range(len(shape)))
     length = int(np.prod([shape[d] for d in reduced], dtype=np.int64))
     steps = max(1, int(np.floor(np.float32(1) / target.scale)))
-    table = _exponentials(float(source.scale), length, steps)
+    table = _exponentials(float(operand.quantization.scale), length, steps)
     with b.layer(name, "softmax"):
         value = b.reshape(x.value, shape)
         rows = [shape[d] for d in kept]

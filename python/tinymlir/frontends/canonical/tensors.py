@@ -29,8 +29,21 @@ class Activation:
     layout: Layout
 
 
+@dataclass(frozen=True)
+class Dequantized:
+    """The reals that an i8 tensor stands for."""
+
+    activation: Activation
+    quantization: Quantization
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The logical shape."""
+        return self.activation.layout.shape
+
+
 def arrange(b: Builder, name: str, x: Activation, order: Atoms) -> Activation:
-    """``x`` with its atoms nested in another order: a transposing layer unless it is that already."""
+    """``x`` with its atoms nested in another order; a transposing layer where they are not."""
     if x.layout.order == order:
         return x
     source = b.reshape(x.value, x.layout.atom_shape)

@@ -54,8 +54,7 @@ def addition(
     x, y = (imp.activation(node, value, "operand") for value in (left, right))
 
     def build(target: Quantization, clamp: Clamp) -> Activation:
-        operands = [(v.activation, v.quantization) for v in (x, y)]
-        return elementwise.add(imp.builder, node.name, *operands, target, clamp, subtract=subtract)
+        return elementwise.add(imp.builder, node.name, x, y, target, clamp, subtract=subtract)
 
     return Deferred(node, _broadcast(imp, node, x.shape, y.shape), build)
 
@@ -80,9 +79,8 @@ def _constant_addition(
     x = imp.activation(node, variable, "operand")
 
     def build(target: Quantization, clamp: Clamp) -> Activation:
-        operand = (x.activation, x.quantization)
         return elementwise.add_constant(
-            imp.builder, node.name, operand, addend, target, clamp, negate=negate
+            imp.builder, node.name, x, addend, target, clamp, negate=negate
         )
 
     return Deferred(node, _broadcast(imp, node, x.shape, addend.shape), build)
@@ -110,8 +108,7 @@ def product(imp: Operands, node: Node, left: Value | None, right: Value | None) 
     y = imp.activation(node, right, "operand")
 
     def build(target: Quantization, clamp: Clamp) -> Activation:
-        operands = [(v.activation, v.quantization) for v in (x, y)]
-        return elementwise.multiply(imp.builder, node.name, *operands, target, clamp)
+        return elementwise.multiply(imp.builder, node.name, x, y, target, clamp)
 
     return Deferred(node, _broadcast(imp, node, x.shape, y.shape), build)
 
@@ -124,9 +121,8 @@ def _constant_product(
     centred = factors.centred()
 
     def build(target: Quantization, clamp: Clamp) -> Activation:
-        operand = (x.activation, x.quantization)
         return elementwise.multiply_constant(
-            imp.builder, node.name, operand, centred, factors.scale[0], target, clamp
+            imp.builder, node.name, x, centred, factors.scale[0], target, clamp
         )
 
     return Deferred(node, _broadcast(imp, node, x.shape, centred.shape), build)
@@ -198,9 +194,7 @@ def _softmax(imp: Operands, node: Node, x: Dequantized, *, flatten: bool) -> Def
     dims = range(axis, len(x.shape)) if flatten else [axis]
 
     def build(target: Quantization, clamp: Clamp) -> Activation:
-        return softmax.softmax(
-            imp.builder, node.name, x.activation, x.quantization, target, clamp, dims
-        )
+        return softmax.softmax(imp.builder, node.name, x, target, clamp, dims)
 
     return Deferred(node, x.shape, build)
 
@@ -221,8 +215,8 @@ def _table(imp: Operands, node: Node, x: Dequantized, op: str) -> Deferred:
     """A function of one number as a table of its 256 values, computed in float32."""
     levels = np.arange(numerics.I8_MIN, numerics.I8_MAX + 1) - x.quantization.zero_point
     reals = levels.astype(np.float32) * x.quantization.scale
-    attributes = {k: v for k, v in node.attributes.items() if k in ("alpha", "beta", "gamma")}
-    plain = onnx.helper.make_node(op, ["x"], ["y"], **attributes)
+    plain = onnx.helper.make_node(op, ["x"], ["y"])
+    plain.attribute.extend(a for a in node.proto.attribute if a.name in ("alpha", "beta"))
     kind = onnx.TensorProto.FLOAT
     ports = [onnx.helper.make_tensor_value_info(name, kind, [256]) for name in ("x", "y")]
     graph = onnx.helper.make_graph([plain], "table", ports[:1], ports[1:])

@@ -16,8 +16,16 @@ from .values import Array, QuantizedConstant
 #: Operators on constants that exporters leave in shape arithmetic and weights. None of
 #: them makes a tensor much larger than its inputs, but ConstantOfShape, which is guarded.
 _FOLDED = frozenset(
-    ["Add", "And", "Cast", "Ceil", "Clip", "Concat", "Constant", "ConstantOfShape", "Div", "Equal", "Floor", "Gather", "Greater", "Identity", "Less", "Max", "Min", "Mul", "Neg", "Not", "Or", "QuantizeLinear", "ReduceProd", "Relu", "Reshape", "Slice", "Sqrt", "Squeeze", "Sub", "Transpose", "Unsqueeze", "Flatten", "Where"]
+    {
+        *("Add", "And", "Cast", "Ceil", "Clip", "Concat", "Constant", "ConstantOfShape", "Div"),
+        *("Equal", "Flatten", "Floor", "Gather", "Greater", "Identity", "Less", "Max", "Min"),
+        *("Mul", "Neg", "Not", "Or", "QuantizeLinear", "ReduceProd", "Relu", "Reshape", "Slice"),
+        *("Sqrt", "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where"),
+    }
 )
+
+#: Of these, what keeps integers integers: weights may be rearranged behind a DequantizeLinear.
+_MOVING = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 
 
 def evaluate(imp: Operands, node: Node) -> list[Array] | None:
@@ -33,7 +41,7 @@ def evaluate(imp: Operands, node: Node) -> list[Array] | None:
     feeds: dict[str, Array] = {}
     for index, name in enumerate(node.inputs):
         value = imp.input(node, index)
-        if isinstance(value, QuantizedConstant) and node.op not in ("Transpose", "Reshape"):
+        if isinstance(value, QuantizedConstant) and node.op not in _MOVING:
             value = value.real()
         if value is not None and not isinstance(value, np.ndarray):
             return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from tinymlir.bindings import func, ir
 from tinymlir.dialects import tiny
@@ -106,7 +107,7 @@ class _Importer(Operands):
     def _import(self, node: Node) -> None:
         entry = OPERATORS.get((node.domain, node.op))
         with self.blame(node), ir.Location.name(node.name):
-            outputs = evaluate(self, node)
+            outputs: Value | Sequence[Value] | None = evaluate(self, node)
             if outputs is None and entry is not None:
                 outputs = entry.handler(self, node)
         if outputs is None:
@@ -115,9 +116,8 @@ class _Importer(Operands):
                 node=node,
                 hint="docs/operators.md lists what is",
             )
-        if not isinstance(outputs, list | tuple):
-            outputs = [outputs]
-        for name, value in zip(node.outputs, outputs, strict=False):
+        values = outputs if isinstance(outputs, Sequence) else [outputs]
+        for name, value in zip(node.outputs, values, strict=False):
             if math.prod(value.shape) > MAX_TENSOR_BYTES:
                 raise self.graph.error(
                     f"{node.op}: the result has the absurd shape {list(value.shape)}",

@@ -100,8 +100,8 @@ def convolution(
     def with_bias(offsets: Array) -> Deferred:
         def build(target: Quantization, clamp: Clamp) -> Activation:
             linear = _linear(kernel, offsets, unit, target, clamp)
-            source = expanded(x.activation)
-            y = conv2d(imp.builder, node.name, source, x.quantization, linear, window, groups)
+            source = Dequantized(expanded(x.activation), x.quantization)
+            y = conv2d(imp.builder, node.name, source, linear, window, groups)
             return flattened(y, spatial)
 
         def biased(addend: Array) -> Deferred | None:
@@ -141,7 +141,7 @@ def dense(
     def with_bias(offsets: Array) -> Deferred:
         def build(target: Quantization, clamp: Clamp) -> Activation:
             linear = _linear(weights, offsets, unit, target, clamp)
-            return fully_connected(imp.builder, node.name, x.activation, x.quantization, linear)
+            return fully_connected(imp.builder, node.name, x, linear)
 
         def biased(addend: Array) -> Deferred | None:
             if addend.size not in (1, outputs) or addend.shape[-1:] not in ((), (1,), (outputs,)):

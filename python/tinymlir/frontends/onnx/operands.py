@@ -132,12 +132,11 @@ class Operands:
         known = self.activation(node, value)
 
         def build(target: Quantization, clamp: Clamp) -> Activation:
-            x, source = known.activation, known.quantization
-            if target != source:
-                return elementwise.rescale(self.builder, node.name, x, source, target, clamp)
+            if target != known.quantization:
+                return elementwise.rescale(self.builder, node.name, known, target, clamp)
             if clamp.trivial:
-                return x
-            return elementwise.clamp(self.builder, node.name, x, clamp)
+                return known.activation
+            return elementwise.clamp(self.builder, node.name, known.activation, clamp)
 
         return Deferred(node, known.shape, build)
 

@@ -21,8 +21,8 @@ def average(
 ) -> Deferred:
     """A mean under a window; ``float_sum`` as in `pooling.average_pool2d`."""
     spatial = len(x.shape) - 2
-    source = expanded(x.activation)
-    _, channels, rows, columns = source.layout.shape
+    source = Dequantized(expanded(x.activation), x.quantization)
+    _, channels, rows, columns = source.shape
     out = [window.output(0, rows), window.output(1, columns)]
     counted = None
     if node.attribute("count_include_pad", 0):
@@ -36,7 +36,6 @@ def average(
             imp.builder,
             node.name,
             source,
-            x.quantization,
             target,
             clamp,
             window,
@@ -149,13 +148,12 @@ def mean(imp: Operands, node: Node, x: Dequantized) -> Deferred:
     # The mean does not depend on the order, so rows are taken as they lie.
     rows = tuple(a for a in order if a in rows)
     channels = tuple(a for d in kept for a in dims[d])
-    view = Activation(x.activation.value, Layout(((), channels, rows, ()), order))
-    count = view.layout.shape[2]
+    image = Activation(x.activation.value, Layout(((), channels, rows, ()), order))
+    view = Dequantized(image, x.quantization)
+    count = view.shape[2]
 
     def build(target: Quantization, clamp: Clamp) -> Activation:
-        y = pooling.average_pool2d(
-            imp.builder, node.name, view, x.quantization, target, clamp, _whole((count, 1))
-        )
+        y = pooling.average_pool2d(imp.builder, node.name, view, target, clamp, _whole((count, 1)))
         restored = [() if d in reduced else dims[d] for d in range(rank) if keep or d in kept]
         return Activation(y.value, Layout(tuple(restored), y.layout.order))
 

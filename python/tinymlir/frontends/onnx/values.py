@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from tinymlir import numerics
 from tinymlir.frontends.canonical.builder import Clamp
-from tinymlir.frontends.canonical.tensors import Activation, Quantization
+from tinymlir.frontends.canonical.tensors import Activation, Dequantized, Quantization
 
 from .graph import Node
 
@@ -44,18 +44,6 @@ class FloatInput:
 
     activation: Activation
     meaning: Meaning
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.activation.layout.shape
-
-
-@dataclass(frozen=True)
-class Dequantized:
-    """The reals that an integer tensor stands for."""
-
-    activation: Activation
-    quantization: Quantization
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -115,8 +103,8 @@ class Deferred:
 
     def clamped(self, low: float, high: float) -> Deferred:
         """The same, through ``min(max(., low), high)``."""
-        limits = [min(max(limit, low), high) for limit in (self.low, self.high)]
-        return Deferred(self.node, self.shape, self.build, *limits)
+        least, most = (min(max(limit, low), high) for limit in (self.low, self.high))
+        return Deferred(self.node, self.shape, self.build, least, most)
 
     def emit(self, quantization: Quantization, outer: Clamp | None = None) -> Activation:
         """The integer tensor; built once for each quantisation.

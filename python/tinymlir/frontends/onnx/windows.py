@@ -91,11 +91,9 @@ def window_of(
             ]
     else:
         imp.fail(node, f"auto_pad '{auto}' is unknown", EXPORT_AGAIN)
-    pairs = [
-        tuple([default] * (2 - rank) + list(values))
-        for default, values in ((1, kernel), (1, strides), (1, dilations), (0, low), (0, high))
-    ]
-    window = Window(*pairs)
+    window = Window(
+        _pair(kernel, 1), _pair(strides, 1), _pair(dilations, 1), _pair(low, 0), _pair(high, 0)
+    )
     if max(*window.pad_low, *window.pad_high) > MAX_PAD:
         imp.fail(node, f"pads are {[*low, *high]}", EXPORT_AGAIN)
     for axis, n in enumerate([1] * (2 - rank) + list(size)):
@@ -117,3 +115,9 @@ def _ceiled(start: int, high: int, reach: int, stride: int) -> int:
     if (positions - 1) * stride >= start and positions > 1:
         positions -= 1
     return max((positions - 1) * stride + reach - start, high)
+
+
+def _pair(values: Sequence[int], default: int) -> tuple[int, int]:
+    """Rows and columns; one dimension becomes the columns."""
+    rows, columns = (default, *values)[-2:]
+    return rows, columns
