@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
 from tinymlir.bindings import arith, func, ir, scf
 
-from ._pass import Pass, register_pass
+from ._pass import Pass, PassFailure, register_pass
 
 _HELPER = "divide"
+_Cast = Callable[[ir.Type, ir.Value], ir.Value]
 
 
 @register_pass
@@ -18,7 +20,7 @@ class ExpandDivision(Pass):
     """Replace arith.divui and arith.remui by calls to a shift-and-subtract routine
 
     On a core without a divide instruction LLVM would call a run-time library that
-    the object must not need. Works on i32 and index.
+    the object must not need. Works on index and on integers of up to 32 bits.
 
     Before::
 
@@ -61,12 +63,23 @@ class ExpandDivision(Pass):
 def _call_divide(division: ir.Operation) -> ir.Value:
     i32 = ir.IntegerType.get_signless(32)
     kind = division.results[0].type
-    is_index = isinstance(kind, ir.IndexType)
-    operands = [arith.index_cast(i32, v) if is_index else v for v in division.operands]
+    widen, narrow = _casts(division, kind)
+    operands = [widen(i32, v) for v in division.operands]
     value = func.call([i32], _HELPER, operands)
     if division.name == "arith.remui":
         value = arith.subi(operands[0], arith.muli(value, operands[1]))
-    return arith.index_cast(kind, value) if is_index else value
+    return narrow(kind, value)
+
+
+def _casts(division: ir.Operation, kind: ir.Type) -> tuple[_Cast, _Cast]:
+    """From ``kind`` to i32 and back."""
+    if isinstance(kind, ir.IndexType):
+        return arith.index_cast, arith.index_cast
+    if not isinstance(kind, ir.IntegerType) or kind.width > 32:
+        raise PassFailure(division.location, f"has no division of {kind} for this core")
+    if kind.width < 32:
+        return arith.extui, arith.trunci
+    return (lambda _, value: value), (lambda _, value: value)
 
 
 def _emit_divide() -> None:

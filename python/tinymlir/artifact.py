@@ -47,7 +47,11 @@ def measure(object_code: bytes) -> Sizes:
 
 
 def report(compilation: Compilation, code: Code, options: dict[str, Any]) -> dict[str, Any]:
-    """The contents of ``NAME.json``."""
+    """The contents of ``NAME.json``.
+
+    Raises:
+        TinymlirError: the object has writable data or needs a library.
+    """
     sizes = measure(code.object)
     layers = []
     symbols = _function_sizes(code.object) if compilation.target.triple else {}
@@ -81,7 +85,11 @@ def report(compilation: Compilation, code: Code, options: dict[str, Any]) -> dic
 
 
 def _function_sizes(object_code: bytes) -> dict[str, int]:
-    return {s.name: s.size for s in read_elf(object_code).symbols if s.function}
+    symbols = read_elf(object_code).symbols
+    for symbol in symbols:
+        if not symbol.defined:
+            raise TinymlirError(f"the generated object needs '{symbol.name}' of a library")
+    return {s.name: s.size for s in symbols if s.function}
 
 
 def write(

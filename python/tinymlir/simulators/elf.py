@@ -17,6 +17,7 @@ class Symbol:
     address: int
     size: int
     function: bool
+    defined: bool = True
 
     def __contains__(self, address: int) -> bool:
         return self.address <= address < self.address + self.size
@@ -77,12 +78,13 @@ def read_elf(data: bytes) -> Elf:
 def _read_symbols(data: bytes, offset: int, size: int, strings: int) -> list[Symbol]:
     symbols = []
     for at in range(offset, offset + size, 16):
-        name, value, length, info = struct.unpack_from("<IIIB", data, at)
+        name, value, length, info, _, section = struct.unpack_from("<IIIBBH", data, at)
         # Mapping symbols ($t, $d, $x) and section symbols name nothing.
         end = data.index(b"\0", strings + name)
         text = data[strings + name : end].decode()
         if text and not text.startswith("$"):
             function = info & 15 == _FUNCTION
             # On Arm, an odd address of a function says that it is Thumb code; RISC-V has none.
-            symbols.append(Symbol(text, value & ~1 if function else value, length, function))
+            address = value & ~1 if function else value
+            symbols.append(Symbol(text, address, length, function, section != 0))
     return symbols
