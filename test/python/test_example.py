@@ -83,3 +83,26 @@ def test_evaluation_equals_onnx_runtime(
     assert equal and float(equal[1]) >= 99
     for row in ("arena bytes", "flash bytes", "instructions per inference", "instructions per MAC"):
         assert re.search(rf"^  {row} +[\d,.]+$", done.stdout, re.M), row
+
+
+def test_readme_shows_what_the_demo_prints(
+    tinymlir: Tinymlir, root: Path, example: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxruntime")
+    table = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", (root / "README.md").read_text(), re.M))
+    done = tinymlir("compile", example / "surface_qdq.onnx", "-o", tmp_path)
+    assert done.returncode == 0, done.stderr
+    evaluate = [sys.executable, str(example / "evaluate.py"), str(tmp_path)]
+    printed = subprocess.run(evaluate, check=True, capture_output=True, text=True).stdout
+    rows = re.findall(r"^  (\S.*?)  +(\S.*)$", printed, re.M)
+    assert len(rows) == 11
+    for label, value in rows:
+        if label.startswith(("accuracy", "arena", "MACs", "input")):
+            assert table[label] == value, label
+        else:
+            # Code differs a little between versions of LLVM.
+            assert number(table[label]) == pytest.approx(number(value), rel=0.05), label
+
+
+def number(text: str) -> float:
+    return float(re.match(r"[\d.,]+", text)[0].replace(",", ""))  # type: ignore[index]
