@@ -8,7 +8,7 @@ from typing import ClassVar
 from tinymlir.bindings import bufferization, func, ir, memref
 from tinymlir.kernels.convolution import Convolution, emit_pixels, find_convolution
 from tinymlir.kernels.depthwise import depthwise_kernel, is_depthwise
-from tinymlir.kernels.direct import direct_kernel, register_block
+from tinymlir.kernels.direct import LEAST_REGISTERS, direct_kernel, register_block
 from tinymlir.kernels.emitter import ConstantPool, Emitter
 from tinymlir.kernels.evaluator import Evaluator, emit_by_element, materialize_reused
 from tinymlir.linalg_info import indexing_maps, is_linalg
@@ -69,6 +69,8 @@ class LowerLayers(Pass):
     registers: int = 14
 
     def run(self, op: ir.Operation) -> None:
+        if self.registers < LEAST_REGISTERS:
+            raise PassFailure(op.location, f"expects at least {LEAST_REGISTERS} registers")
         pool = ConstantPool(op)
         for child in list(op.regions[0].blocks[0].operations):
             if isinstance(child, func.FuncOp) and "tiny.layer" in child.operation.attributes:

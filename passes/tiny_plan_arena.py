@@ -164,7 +164,7 @@ def _share_in_place(module: ir.Operation, main: func.FuncOp) -> None:
         for f in module.regions[0].blocks[0].operations
         if isinstance(f, func.FuncOp) and "tiny.in_place" in f.operation.attributes
     }
-    for position, child in enumerate(list(main.body.blocks[0].operations)):
+    for child in list(main.body.blocks[0].operations):
         op = child.operation
         if op.name != "func.call" or op.attributes["callee"].value not in layers:
             continue
@@ -178,7 +178,8 @@ def _share_in_place(module: ir.Operation, main: func.FuncOp) -> None:
             # Another operand may look at the same buffer, and read it elsewhere.
             if [_root(v) for v in op.operands].count(source) > 1:
                 continue
-            if max(_users(main, source)) == position:
+            last = main.body.blocks[0].operations[max(_users(main, source))]
+            if last.operation == op:
                 output.replace_all_uses_with(value)
                 output.owner.operation.erase()
                 _mark_aliased(module, layer)

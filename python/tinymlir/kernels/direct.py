@@ -18,6 +18,8 @@ from tinymlir.kernels.emitter import ConstantPool, Emitter, Index
 
 #: Registers of the hot loop besides accumulators and operands: two pointers and a counter.
 _LOOP_REGISTERS = 3
+#: One accumulator and its two operands must fit.
+LEAST_REGISTERS = _LOOP_REGISTERS + 3
 
 
 def register_block(registers: int) -> tuple[int, int]:
@@ -26,7 +28,7 @@ def register_block(registers: int) -> tuple[int, int]:
     A block of b channels and p pixels keeps b·p accumulators, b weights and p
     activations; an operand loaded serves p or b MACs. The best block has the most
     MACs per load and accumulation, b·p / (b·p + b + p); channels go first, since
-    more pixels need wider images.
+    more pixels need wider images. There must be `LEAST_REGISTERS`.
     """
     fitting = [
         (b, p)

@@ -1,0 +1,126 @@
+// RUN: tinymlir-opt %s --split-input-file --tiny-lower-layers | FileCheck %s
+// RUN: tinymlir-opt %s --split-input-file --tiny-lower-layers=registers=6 | FileCheck %s --check-prefix=FEW
+
+#all = affine_map<(d0, d1, d2, d3) -> (d0, d1, d2, d3)>
+
+// A convolution keeps its accumulators in registers from the bias to the one store of
+// a result. Windows that hang over the border run in a function of their own, over the
+// taps that exist, with a bias that does not count on padding: 1 + 5 * 18 for padding
+// by 5 and 18 weights of 1.
+// CHECK-LABEL: func.func @main
+// CHECK: call @layer0({{.*}}) : (memref<1x5x5x2xi8>, memref<1x5x5x3xi8>) -> ()
+// CHECK: func.func private @layer0(
+// CHECK-SAME: tiny.executed_macs = 1014 : i64, tiny.in_place = array<i64>, tiny.inputs = 1 : i64
+// CHECK: call @layer0_border
+// CHECK: memref.get_global @[[BIAS:bias_[0-9]+]]
+// CHECK: scf.for {{.*}} iter_args
+// CHECK: scf.for {{.*}} iter_args
+// CHECK-NOT: memref.store
+// CHECK: scf.yield
+// CHECK-NOT: memref.store
+// CHECK: scf.yield
+// CHECK: "tiny.requantize"
+// CHECK: memref.store
+// CHECK: func.func private @layer0_border
+// CHECK: memref.get_global @[[FULL:bias_[0-9]+]]
+// CHECK: arith.subi {{.*}} : i32
+// CHECK-NOT: call
+// With few registers one accumulator at a time.
+// FEW: iter_args(%{{[a-z0-9]+}} = %{{[a-z0-9]+}}) -> (i32)
+func.func @main(%x: tensor<1x5x5x2xi8>) -> tensor<1x5x5x3xi8> {
+  %y = call @layer0(%x) : (tensor<1x5x5x2xi8>) -> tensor<1x5x5x3xi8>
+  return %y : tensor<1x5x5x3xi8>
+}
+func.func private @layer0(%x: tensor<1x5x5x2xi8>) -> tensor<1x5x5x3xi8> attributes {tiny.layer = "conv", tiny.macs = 1350 : i64, tiny.op = "conv2d"} {
+  %zp = arith.constant 5 : i8
+  %m = arith.constant 1073741824 : i32
+  %s = arith.constant 40 : i32
+  %w = arith.constant dense<1> : tensor<3x3x3x2xi8>
+  %b = arith.constant dense<[1, 2, 3]> : tensor<3xi32>
+  %p = tensor.pad %x low[0, 1, 1, 0] high[0, 1, 1, 0] {
+  ^bb0(%i: index, %j: index, %k: index, %l: index):
+    tensor.yield %zp : i8
+  } : tensor<1x5x5x2xi8> to tensor<1x7x7x2xi8>
+  %e = tensor.empty() : tensor<1x5x5x3xi32>
+  %init = linalg.broadcast ins(%b : tensor<3xi32>) outs(%e : tensor<1x5x5x3xi32>) dimensions = [0, 1, 2]
+  %acc = linalg.conv_2d_nhwc_fhwc ins(%p, %w : tensor<1x7x7x2xi8>, tensor<3x3x3x2xi8>) outs(%init : tensor<1x5x5x3xi32>) -> tensor<1x5x5x3xi32>
+  %e8 = tensor.empty() : tensor<1x5x5x3xi8>
+  %q = linalg.generic {indexing_maps = [#all, #all], iterator_types = ["parallel", "parallel", "parallel", "parallel"]} ins(%acc : tensor<1x5x5x3xi32>) outs(%e8 : tensor<1x5x5x3xi8>) {
+  ^bb0(%a: i32, %o: i8):
+    %r = "tiny.requantize"(%a, %m, %s) {zero_point = 0 : i32, min = -128 : i32, max = 127 : i32, rounding = "nearest_up"} : (i32, i32, i32) -> i8
+    linalg.yield %r : i8
+  } -> tensor<1x5x5x3xi8>
+  return %q : tensor<1x5x5x3xi8>
+}
+
+// -----
+
+#rows = affine_map<(d0, d1) -> (d0, d1)>
+#row = affine_map<(d0, d1) -> (d0)>
+
+// A reduction that each element of the result needs gets a buffer, so that it is
+// computed once.
+// CHECK-LABEL: func.func @main
+// CHECK: %[[OUT:.*]] = memref.alloc() : memref<2x8xi8>
+// CHECK: %[[SUMS:.*]] = memref.alloc() : memref<2xi32>
+// CHECK: call @layer0({{.*}}, %[[OUT]], %[[SUMS]])
+// CHECK: func.func private @layer0({{.*}}, %[[ROWS:.*]]: memref<2x8xi8>, %[[SCRATCH:.*]]: memref<2xi32>)
+// CHECK: iter_args
+// CHECK: memref.store {{.*}}, %[[SCRATCH]]
+// CHECK: memref.load %[[SCRATCH]]
+// CHECK: memref.store {{.*}}, %[[ROWS]]
+func.func @main(%x: tensor<2x8xi8>) -> tensor<2x8xi8> {
+  %y = call @layer0(%x) : (tensor<2x8xi8>) -> tensor<2x8xi8>
+  return %y : tensor<2x8xi8>
+}
+func.func private @layer0(%x: tensor<2x8xi8>) -> tensor<2x8xi8> attributes {tiny.layer = "softmax", tiny.macs = 0 : i64, tiny.op = "softmax"} {
+  %c0 = arith.constant 0 : i32
+  %e = tensor.empty() : tensor<2xi32>
+  %init = linalg.fill ins(%c0 : i32) outs(%e : tensor<2xi32>) -> tensor<2xi32>
+  %sum = linalg.generic {indexing_maps = [#rows, #row], iterator_types = ["parallel", "reduction"]} ins(%x : tensor<2x8xi8>) outs(%init : tensor<2xi32>) {
+  ^bb0(%a: i8, %acc: i32):
+    %wide = arith.extsi %a : i8 to i32
+    %next = arith.addi %acc, %wide : i32
+    linalg.yield %next : i32
+  } -> tensor<2xi32>
+  %e8 = tensor.empty() : tensor<2x8xi8>
+  %y = linalg.generic {indexing_maps = [#rows, #row, #rows], iterator_types = ["parallel", "parallel"]} ins(%x, %sum : tensor<2x8xi8>, tensor<2xi32>) outs(%e8 : tensor<2x8xi8>) {
+  ^bb0(%a: i8, %total: i32, %o: i8):
+    %narrow = arith.trunci %total : i32 to i8
+    %r = arith.subi %a, %narrow : i8
+    linalg.yield %r : i8
+  } -> tensor<2x8xi8>
+  return %y : tensor<2x8xi8>
+}
+
+// -----
+
+#id = affine_map<(d0, d1) -> (d0, d1)>
+#swap = affine_map<(d0, d1) -> (d1, d0)>
+
+// The result may take the place of an input that each element reads at its own place
+// only: of the first, not of the second, which it also reads transposed.
+// CHECK-LABEL: func.func private @sum
+// CHECK-SAME: tiny.in_place = array<i64: 0>
+func.func private @sum(%x: tensor<4x4xi8>, %y: tensor<4x4xi8>) -> tensor<4x4xi8> attributes {tiny.layer = "sum", tiny.macs = 0 : i64, tiny.op = "add"} {
+  %e = tensor.empty() : tensor<4x4xi8>
+  %z = linalg.generic {indexing_maps = [#id, #id, #swap, #id], iterator_types = ["parallel", "parallel"]} ins(%x, %y, %y : tensor<4x4xi8>, tensor<4x4xi8>, tensor<4x4xi8>) outs(%e : tensor<4x4xi8>) {
+  ^bb0(%a: i8, %b: i8, %c: i8, %o: i8):
+    %r = arith.addi %a, %b : i8
+    %s = arith.addi %r, %c : i8
+    linalg.yield %s : i8
+  } -> tensor<4x4xi8>
+  return %z : tensor<4x4xi8>
+}
+
+// -----
+
+// A function that is no layer stays as it is.
+// CHECK-LABEL: func.func private @other
+// CHECK-SAME: tensor<4xi8>
+// CHECK: linalg.max
+func.func private @other(%x: tensor<4xi8>) -> tensor<4xi8> {
+  %e = tensor.empty() : tensor<4xi8>
+  %y = linalg.max ins(%x, %x : tensor<4xi8>, tensor<4xi8>) outs(%e : tensor<4xi8>) -> tensor<4xi8>
+  return %y : tensor<4xi8>
+}
