@@ -1,0 +1,118 @@
+// RUN: tinymlir-opt %s --split-input-file --tiny-lower-requantize --canonicalize | FileCheck %s
+// RUN: tinymlir-opt %s --split-input-file --tiny-lower-requantize=long-multiply=false --canonicalize | FileCheck %s --check-prefix=SHORT
+
+// The quotient, then one bit more than is wanted, then the rounding. Without a long
+// multiply the high word is put together from halves.
+// CHECK-LABEL: func.func @up
+// CHECK: arith.mulsi_extended
+// CHECK-NEXT: arith.shrsi
+// CHECK-NEXT: arith.addi
+// CHECK-NEXT: arith.shrsi
+// CHECK-NEXT: arith.minsi
+// CHECK-NEXT: arith.maxsi
+// CHECK-NEXT: arith.trunci
+// CHECK-NEXT: return
+// SHORT-LABEL: func.func @up
+// SHORT-NOT: mulsi_extended
+// SHORT: arith.muli
+// SHORT: return
+func.func @up(%acc: i32) -> i8 {
+  %m = arith.constant 1431655765 : i32
+  %s = arith.constant 40 : i32
+  %q = "tiny.requantize"(%acc, %m, %s) {zero_point = 0 : i32, min = -128 : i32, max = 127 : i32, rounding = "nearest_up"} : (i32, i32, i32) -> i8
+  return %q : i8
+}
+
+// -----
+
+// A multiplier with leading zeros and a small shift is the same scale as one without:
+// 3 / 2^2 = (3 << 29) / 2^31. The accumulator is clamped, then shifted up by 33 - 31.
+// CHECK-LABEL: func.func @small_shift
+// CHECK-DAG: %[[M:.*]] = arith.constant 1610612736 : i32
+// CHECK-DAG: %[[LIMIT:.*]] = arith.constant 536870911 : i32
+// CHECK-DAG: %[[UP:.*]] = arith.constant 2 : i32
+// CHECK: arith.minsi %{{.*}}, %[[LIMIT]]
+// CHECK: %[[A:.*]] = arith.shli %{{.*}}, %[[UP]]
+// CHECK: arith.mulsi_extended %[[A]], %[[M]]
+func.func @small_shift(%acc: i32) -> i8 {
+  %m = arith.constant 3 : i32
+  %s = arith.constant 2 : i32
+  %q = "tiny.requantize"(%acc, %m, %s) {zero_point = 0 : i32, min = -128 : i32, max = 127 : i32, rounding = "nearest_up"} : (i32, i32, i32) -> i8
+  return %q : i8
+}
+
+// -----
+
+// Ties to even take one off where nothing is left of the product.
+// CHECK-LABEL: func.func @even
+// CHECK: %[[LOW:.*]], %{{.*}} = arith.mulsi_extended
+// CHECK: arith.cmpi eq, %[[LOW]]
+// CHECK: arith.subi
+func.func @even(%acc: i32) -> i8 {
+  %m = arith.constant 1431655765 : i32
+  %s = arith.constant 40 : i32
+  %q = "tiny.requantize"(%acc, %m, %s) {zero_point = 0 : i32, min = -128 : i32, max = 127 : i32, rounding = "nearest_even"} : (i32, i32, i32) -> i8
+  return %q : i8
+}
+
+// -----
+
+// Near a tie a routine that all share looks closer.
+// CHECK: func.func private @round_near_tie
+// CHECK-LABEL: func.func @float
+// CHECK: scf.if
+// CHECK-NEXT: call @round_near_tie
+// CHECK: scf.if
+// CHECK-NEXT: call @round_near_tie
+// CHECK-NOT: func.func
+func.func @float(%a: i32, %b: i32) -> (i8, i8) {
+  %m = arith.constant 1431655680 : i32
+  %s = arith.constant 40 : i32
+  %p = "tiny.requantize"(%a, %m, %s) {zero_point = 0 : i32, min = -128 : i32, max = 127 : i32, rounding = "float32"} : (i32, i32, i32) -> i8
+  %q = "tiny.requantize"(%b, %m, %s) {zero_point = 0 : i32, min = -128 : i32, max = 127 : i32, rounding = "float32"} : (i32, i32, i32) -> i8
+  return %p, %q : i8, i8
+}
+
+// -----
+
+// Multipliers and shifts of channels come from tables. All shifts of these are large: the
+// accumulator needs no clamp.
+memref.global "private" constant @multipliers : memref<2xi32> = dense<[1073741824, 5]>
+memref.global "private" constant @shifts : memref<2xi32> = dense<[40, 33]>
+// CHECK-LABEL: func.func @table
+// CHECK-SAME: (%[[ACC:.*]]: i32, %
+// CHECK: arith.mulsi_extended %[[ACC]], %
+func.func @table(%acc: i32, %c: index) -> i8 {
+  %multipliers = memref.get_global @multipliers : memref<2xi32>
+  %shifts = memref.get_global @shifts : memref<2xi32>
+  %m = memref.load %multipliers[%c] : memref<2xi32>
+  %s = memref.load %shifts[%c] : memref<2xi32>
+  %q = "tiny.requantize"(%acc, %m, %s) {zero_point = 0 : i32, min = -128 : i32, max = 127 : i32, rounding = "nearest_up"} : (i32, i32, i32) -> i8
+  return %q : i8
+}
+
+// -----
+
+// TFLite's two roundings ask nothing of multiplier and shift.
+// CHECK-LABEL: func.func @double
+// CHECK: arith.shli %arg0
+// CHECK: arith.mulsi_extended
+// CHECK: arith.shrsi
+// CHECK-NOT: tiny.requantize
+func.func @double(%acc: i32, %m: i32, %s: i32) -> i8 {
+  %q = "tiny.requantize"(%acc, %m, %s) {zero_point = 0 : i32, min = -128 : i32, max = 127 : i32, rounding = "double"} : (i32, i32, i32) -> i8
+  return %q : i8
+}
+
+// -----
+
+// A module without requantization keeps its shape: no routine is added.
+// CHECK-LABEL: module
+// CHECK-NEXT: func.func @plain
+// CHECK-NEXT: arith.muli
+// CHECK-NEXT: return
+// CHECK-NOT: func.func
+func.func @plain(%a: i32) -> i32 {
+  %y = arith.muli %a, %a : i32
+  return %y : i32
+}

@@ -1,0 +1,36 @@
+"""Every pass is documented by an example and has its lit tests."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from pathlib import Path
+
+import pytest
+
+from tinymlir.passes import REGISTRY, Pass
+from tinymlir.pipeline import option_specs
+
+PASSES = sorted(name for name in REGISTRY if name.startswith("tiny-"))
+
+
+def source(cls: type[Pass]) -> str:
+    return Path(str(sys.modules[cls.__module__].__file__)).read_text()
+
+
+@pytest.mark.parametrize("name", PASSES)
+def test_example_is_tested(name: str, root: Path) -> None:
+    documentation = inspect.getdoc(REGISTRY[name]) or ""
+    assert "\nBefore" in documentation and "\nAfter" in documentation
+    test = (root / f"test/lit/passes/doc/{name}.test").read_text()
+    assert f"doc_example.py {name} >" in test
+
+
+@pytest.mark.parametrize("name", PASSES)
+def test_has_lit_tests(name: str, root: Path) -> None:
+    tests = root / "test/lit/passes"
+    assert f"--{name}" in (tests / f"{name}.mlir").read_text()
+    assert (tests / f"{name}_invalid.mlir").exists() == ("PassFailure(" in source(REGISTRY[name]))
+    for option in option_specs(REGISTRY[name]):
+        texts = [path.read_text() for path in tests.glob(f"{name}*.mlir")]
+        assert any(f"--{name}={option.key}=" in text for text in texts), option.key
