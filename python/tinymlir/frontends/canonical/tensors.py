@@ -12,6 +12,9 @@ from tinymlir.bindings import ir, linalg
 from .builder import Builder
 from .layout import Atom, Atoms, Layout
 
+#: Tensors above this are no microcontroller's; it also bounds what a bad file can make us allocate.
+MAX_TENSOR_BYTES = 2**31
+
 
 @dataclass(frozen=True)
 class Quantization:

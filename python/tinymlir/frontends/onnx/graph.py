@@ -12,9 +12,7 @@ import onnx
 from onnx import numpy_helper
 
 from tinymlir.errors import TinymlirError
-
-#: Tensors above this are no microcontroller's; it also bounds what a bad file can make us allocate.
-MAX_TENSOR_BYTES = 2**31
+from tinymlir.frontends.canonical.tensors import MAX_TENSOR_BYTES
 
 _TYPE_NAMES = {v: k.lower() for k, v in onnx.TensorProto.DataType.items()}
 
@@ -166,6 +164,10 @@ class Graph:
                 raise self.error(
                     f"output '{name}' is not computed by the graph", hint="export the model again"
                 )
+
+    def producer(self, name: str) -> Node | None:
+        """The node that computes a tensor, None for inputs and constants."""
+        return next((node for node in self.nodes if name and name in node.outputs), None)
 
     def consumers(self, name: str) -> Iterator[Node]:
         return (node for node in self.nodes if name in node.inputs)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from tinymlir.bindings import ir
+from tinymlir.frontends.canonical import ports
+from tinymlir.frontends.canonical.tensors import Quantization
 
 from .graph import Graph, Port
 from .values import Meaning
@@ -72,21 +76,7 @@ def port_attributes(
     permutation: Sequence[int],
     meaning: Meaning,
 ) -> ir.Attribute:
-    """The argument or result attributes that docs/design.md lists.
-
-    Integers that no operator gives a scale stand for themselves.
-    """
+    """What is recorded; integers that no operator gives a scale stand for themselves."""
     model_type = "float32" if element == "float" else element
-    known = meaning.quantization
-    scale = float(known.scale) if known else 1.0
-    zero_point = known.zero_point if known else (-128 if element == "uint8" else 0)
-    return ir.DictAttr.get(
-        {
-            "tiny.name": ir.StringAttr.get(name),
-            "tiny.scale": ir.FloatAttr.get_f32(scale),
-            "tiny.zero_point": ir.IntegerAttr.get(ir.IntegerType.get_signless(32), zero_point),
-            "tiny.model_type": ir.StringAttr.get(model_type),
-            "tiny.model_shape": ir.DenseI64ArrayAttr.get(list(shape)),
-            "tiny.permutation": ir.DenseI64ArrayAttr.get(list(permutation)),
-        }
-    )
+    raw = Quantization(np.float32(1), -128 if element == "uint8" else 0)
+    return ports.port_attributes(name, model_type, shape, permutation, meaning.quantization or raw)
