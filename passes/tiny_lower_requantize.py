@@ -100,9 +100,12 @@ class LowerRequantize(Pass):
         rounding: str,
     ) -> ir.Value:
         multiplier, shift = _normalized(multiplier, shift)
-        least_shift, most_shift = _range(op, shift)
+        shifts, multipliers = _values(op, shift), _values(op, multiplier)
+        least_shift, most_shift = int(shifts.min()), int(shifts.max())
         if least_shift < _FAST_SHIFT:
-            if least_shift < 3 or _range(op, multiplier)[0] < _NORMALIZED:
+            if _read_together(multiplier, shift):
+                multipliers = multipliers[shifts < _FAST_SHIFT]
+            if least_shift < 3 or int(multipliers.min()) < _NORMALIZED:
                 raise PassFailure(
                     op.location,
                     "expects a multiplier of at least 2^30 and a shift of at least 3"
@@ -299,22 +302,38 @@ def _saturate(value: ir.Value, zero_point: int, low: int, high: int) -> ir.Value
     return arith.trunci(ir.IntegerType.get_signless(8), value)
 
 
-def _range(op: ir.Operation, value: ir.Value) -> tuple[int, int]:
-    """Least and greatest value: of a constant, or of the constant table it is read from.
+def _values(op: ir.Operation, value: ir.Value) -> np.ndarray:
+    """All there can be: the one of a constant, those of the constant table it is read from.
 
     Raises:
         PassFailure: for anything else.
     """
     known = constant_scalar(value)
     if known is not None:
-        return known, known
-    producer = None if isinstance(value, ir.BlockArgument) else value.owner.operation
-    if producer is not None and producer.name == "memref.load":
-        table = _constant_table(producer.operands[0])
-        if table is not None:
-            return int(table.min()), int(table.max())
+        return np.array([known])
+    load = _load(value)
+    table = None if load is None else _constant_table(load.operands[0])
+    if table is not None:
+        return table
     raise PassFailure(
         op.location, "expects multiplier and shift to be constants or read from a constant global"
+    )
+
+
+def _load(value: ir.Value) -> ir.Operation | None:
+    """The memref.load that gives ``value``, if one does."""
+    op = None if isinstance(value, ir.BlockArgument) else value.owner.operation
+    return op if op is not None and op.name == "memref.load" else None
+
+
+def _read_together(a: ir.Value, b: ir.Value) -> bool:
+    """Whether two tables of one shape are read at the same place."""
+    first, second = _load(a), _load(b)
+    if first is None or second is None:
+        return False
+    return (
+        first.operands[0].type == second.operands[0].type
+        and list(first.operands)[1:] == list(second.operands)[1:]
     )
 
 
@@ -335,6 +354,6 @@ def _constant_table(buffer: ir.Value) -> np.ndarray | None:
                 return None
             initial = attributes["initial_value"]
             if initial.is_splat:
-                return np.array([initial.get_splat_value().value])
+                return np.full(initial.type.shape, initial.get_splat_value().value)
             return np.array(initial)
     return None

@@ -93,6 +93,24 @@ func.func @table(%acc: i32, %c: index) -> i8 {
 
 // -----
 
+// Only a channel whose shift is small needs a large multiplier.
+memref.global "private" constant @multipliers : memref<2xi32> = dense<[1073741824, 5]>
+memref.global "private" constant @shifts : memref<2xi32> = dense<[32, 62]>
+// CHECK-LABEL: func.func @mixed
+// CHECK: %[[UP:.*]] = arith.maxsi
+// CHECK: %[[A:.*]] = arith.shli %{{.*}}, %[[UP]]
+// CHECK: arith.mulsi_extended %[[A]], %
+func.func @mixed(%acc: i32, %c: index) -> i8 {
+  %multipliers = memref.get_global @multipliers : memref<2xi32>
+  %shifts = memref.get_global @shifts : memref<2xi32>
+  %m = memref.load %multipliers[%c] : memref<2xi32>
+  %s = memref.load %shifts[%c] : memref<2xi32>
+  %q = "tiny.requantize"(%acc, %m, %s) {zero_point = 0 : i32, min = -128 : i32, max = 127 : i32, rounding = "nearest_up"} : (i32, i32, i32) -> i8
+  return %q : i8
+}
+
+// -----
+
 // TFLite's two roundings ask nothing of multiplier and shift.
 // CHECK-LABEL: func.func @double
 // CHECK: arith.shli %arg0
