@@ -132,6 +132,41 @@ def _constant(value: ir.Value) -> int | None:
     return None
 
 
+class DualMacOp(Tiny.Operation, name="dual_mac", traits=[ext.Pure]):
+    """Two multiply-accumulates of packed signed halfwords, as Arm's SMLAD does them.
+
+    ``res = acc + lo(lhs)·lo(rhs) + hi(lhs)·hi(rhs)``, modulo 2^32.
+    """
+
+    acc: ext.Operand[I32]
+    lhs: ext.Operand[I32]
+    rhs: ext.Operand[I32]
+    res: ext.Result[I32] = ext.infer_result()
+
+
+class ExtendBytesOp(Tiny.Operation, name="extend_bytes", traits=[ext.Pure]):
+    """Two of the four signed bytes of a word as packed halfwords, as Arm's SXTB16 does it.
+
+    ``first`` is 0 for bytes 0 and 2, 1 for bytes 1 and 3; the lower byte goes low.
+    """
+
+    word: ext.Operand[I32]
+    first: ir.IntegerAttr
+    res: ext.Result[I32] = ext.infer_result()
+
+    @staticmethod
+    def verify_invariants(op: ir.OpView) -> bool:
+        """``first`` picks one of two pairs."""
+        attributes = op.operation.attributes
+        fault = "first" in attributes and _i32_value(attributes["first"]) not in (0, 1)
+        if fault:
+            op.location.emit_error(
+                "'tiny.extend_bytes' op first must be 0 or 1 of type i32,"
+                f" not {attributes['first']}"
+            )
+        return not fault
+
+
 def register(context: ir.Context) -> None:
     """Load the dialect into ``context``; does nothing where it is loaded already.
 

@@ -5,6 +5,7 @@ from .tiny_emit_entry import EmitEntry
 from .tiny_expand_division import ExpandDivision
 from .tiny_expand_float import ExpandFloat
 from .tiny_finalize_functions import FinalizeFunctions
+from .tiny_lower_dual_mac import LowerDualMac
 from .tiny_lower_layers import LowerLayers
 from .tiny_lower_requantize import LowerRequantize
 from .tiny_outline_layers import OutlineLayers
@@ -16,6 +17,7 @@ __all__ = [
     "ExpandDivision",
     "ExpandFloat",
     "FinalizeFunctions",
+    "LowerDualMac",
     "LowerLayers",
     "LowerRequantize",
     "OutlineLayers",

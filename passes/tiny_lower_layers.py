@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
 from tinymlir.bindings import bufferization, func, ir, memref
+from tinymlir.kernels import im2col, overlap
 from tinymlir.kernels.convolution import Convolution, emit_pixels, find_convolution
 from tinymlir.kernels.depthwise import depthwise_kernel, is_depthwise
 from tinymlir.kernels.direct import LEAST_REGISTERS, direct_kernel, register_block
 from tinymlir.kernels.emitter import ConstantPool, Emitter
 from tinymlir.kernels.evaluator import Evaluator, emit_by_element, materialize_reused
-from tinymlir.linalg_info import indexing_maps, is_linalg
 
 from ._pass import Pass, PassFailure, register_pass
 
@@ -23,8 +24,9 @@ class LowerLayers(Pass):
 
     A layer takes its inputs, its output and its scratch buffers as memrefs.
     Accumulators stay in registers; weights are packed into the order in which the
-    kernel reads them. ``tiny.in_place`` lists the inputs whose buffer the output
-    may take over, ``tiny.executed_macs`` the MACs the loops execute.
+    kernel reads them. ``tiny.overlap`` says for each input how many bytes above the
+    output it must start for both to share memory (-1: they must not), and
+    ``tiny.executed_macs`` the MACs that the loops execute.
 
     Before::
 
@@ -51,8 +53,9 @@ class LowerLayers(Pass):
         }
         func.func private @layer0(%x: memref<4xi8>, %y: memref<4xi8>)
             attributes {tiny.constant_bytes = 0 : i64, tiny.executed_macs = 0 : i64,
-                        tiny.in_place = array<i64: 0>, tiny.inputs = 1 : i64,
-                        tiny.layer = "peak", tiny.macs = 0 : i64, tiny.op = "max"} {
+                        tiny.inputs = 1 : i64,
+                        tiny.layer = "peak", tiny.macs = 0 : i64, tiny.op = "max",
+                        tiny.overlap = array<i64: 0>} {
           ...
           scf.for %i = %c0 to %c4 step %c1 {
             %a = memref.load %x[%i] : memref<4xi8>
@@ -67,6 +70,8 @@ class LowerLayers(Pass):
     name: ClassVar[str] = "tiny-lower-layers"
     #: registers that a hot loop may fill
     registers: int = 14
+    #: whether two MACs at a time pay: the core has SMLAD
+    dual_mac: bool = False
 
     def run(self, op: ir.Operation) -> None:
         if self.registers < LEAST_REGISTERS:
@@ -74,7 +79,7 @@ class LowerLayers(Pass):
         pool = ConstantPool(op)
         for child in list(op.regions[0].blocks[0].operations):
             if isinstance(child, func.FuncOp) and "tiny.layer" in child.operation.attributes:
-                _lower_layer(op, child, pool, self.registers)
+                _lower_layer(op, child, pool, self)
 
 
 def _memref_of(tensor: ir.Type) -> ir.Type:
@@ -101,7 +106,7 @@ def _require_layer(layer: func.FuncOp) -> None:
 
 
 def _lower_layer(
-    module: ir.Operation, layer: func.FuncOp, pool: ConstantPool, registers: int
+    module: ir.Operation, layer: func.FuncOp, pool: ConstantPool, options: LowerLayers
 ) -> None:
     _require_layer(layer)
     arguments = list(layer.arguments)
@@ -119,22 +124,23 @@ def _lower_layer(
     lowered = _new_function(layer, symbol, [*inputs, output])
     attributes = lowered.operation.attributes
     convolution = find_convolution(root)
+
+    def allocate(buffer_type: ir.Type) -> ir.Value:
+        scratch.append(buffer_type)
+        return lowered.body.blocks[0].add_argument(buffer_type, layer.location)
+
     with layer.location:
         if convolution is not None:
-            _emit_convolution(convolution, root, arguments, lowered, emitter, pool, registers)
-            executed = convolution.executed_macs()
+            executed, pixels = _emit_convolution(
+                convolution, root, arguments, lowered, emitter, pool, options, allocate
+            )
         else:
             with ir.InsertionPoint(lowered.body.blocks[0]):
                 buffers = dict(zip(arguments, lowered.arguments, strict=False))
                 evaluator = Evaluator(emitter, pool, buffers)
-
-                def allocate(buffer_type: ir.Type) -> ir.Value:
-                    scratch.append(buffer_type)
-                    return lowered.body.blocks[0].add_argument(buffer_type, layer.location)
-
                 materialize_reused(evaluator, root, allocate)
                 emit_by_element(evaluator, root, lowered.arguments[len(inputs)])
-            executed = attributes["tiny.macs"].value
+            executed, pixels = attributes["tiny.macs"].value, 1
         with ir.InsertionPoint(lowered.body.blocks[0]):
             func.ReturnOp([])
     signature = ir.FunctionType.get([*inputs, output, *scratch], [])
@@ -143,8 +149,8 @@ def _lower_layer(
     attributes["tiny.executed_macs"] = ir.IntegerAttr.get(i64, executed)
     attributes["tiny.constant_bytes"] = ir.IntegerAttr.get(i64, pool.layer_bytes)
     attributes["tiny.inputs"] = ir.IntegerAttr.get(i64, len(inputs))
-    attributes["tiny.in_place"] = ir.DenseI64ArrayAttr.get(
-        [i for i, a in enumerate(arguments) if _may_overwrite(a, root)]
+    attributes["tiny.overlap"] = ir.DenseI64ArrayAttr.get(
+        [overlap.distance(argument, root, convolution, pixels) for argument in arguments]
     )
     _rewrite_calls(module, lowered, len(inputs), scratch)
     layer.operation.erase()
@@ -167,8 +173,10 @@ def _emit_convolution(
     lowered: func.FuncOp,
     emitter: Emitter,
     pool: ConstantPool,
-    registers: int,
-) -> None:
+    options: LowerLayers,
+    allocate: Callable[[ir.Type], ir.Value],
+) -> tuple[int, int]:
+    """Emit the kernel that suits; the MACs it executes, the pixels it computes together."""
     source_index = arguments.index(convolution.source)
 
     def bind(function: func.FuncOp) -> tuple[Evaluator, ir.Value, ir.Value]:
@@ -177,26 +185,20 @@ def _emit_convolution(
         source = emitter.flat(function.arguments[source_index])
         return evaluator, source, emitter.flat(function.arguments[len(arguments)])
 
+    if options.dual_mac and im2col.takes(convolution):
+        i8 = ir.IntegerType.get_signless(8)
+        scratch = allocate(ir.MemRefType.get([im2col.scratch_bytes(convolution)], i8))
+        with ir.InsertionPoint(lowered.body.blocks[0]):
+            im2col.emit_im2col_convolution(convolution, root, lowered, bind, scratch, emitter, pool)
+        return im2col.executed_macs(convolution), im2col.PIXELS
     if is_depthwise(convolution):
         kernel, pixels = depthwise_kernel(convolution, root, emitter, pool), 1
     else:
-        channels, pixels = register_block(registers)
+        channels, pixels = register_block(options.registers)
         kernel = direct_kernel(convolution, root, emitter, pool, channels)
     with ir.InsertionPoint(lowered.body.blocks[0]):
         emit_pixels(convolution, lowered, bind, emitter, kernel, pixels)
-
-
-def _may_overwrite(argument: ir.Value, root: ir.Value) -> bool:
-    """Whether every element of the result reads ``argument`` only at its own place."""
-    op = root.owner.operation
-    if not is_linalg(op) or argument.type != root.type:
-        return False
-    maps = indexing_maps(op)
-    if not maps[-1].is_permutation:
-        return False
-    return all(
-        use.owner.operation == op and maps[use.operand_number] == maps[-1] for use in argument.uses
-    )
+    return convolution.executed_macs(), pixels
 
 
 def _rewrite_calls(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import ClassVar
 
-from tinymlir.arena import Buffer, live_bytes, plan
+from tinymlir.arena import Buffer, plan
 from tinymlir.bindings import arith, func, ir, memref
 from tinymlir.kernels.emitter import Emitter
 
@@ -22,10 +22,11 @@ class PlanArena(Pass):
     """Place all buffers of @main in one arena that the caller gives
 
     Results become arguments: the last layer writes straight into the caller's
-    output. The other buffers are packed by liveness; a layer that may work in
-    place (``tiny.in_place``) takes over the buffer of an input that dies there.
-    ``@main`` gains ``tiny.arena_bytes``, ``tiny.live_bytes`` (bytes alive during each
-    call) and ``tiny.arena_lower_bound``, their maximum, which no plan can beat.
+    output. The other buffers are packed by liveness. An input that dies in a layer
+    may share bytes with the layer's output if it starts far enough above it
+    (``tiny.overlap``; 0 lets an elementwise layer work in place). ``@main`` gains
+    ``tiny.arena_bytes``, ``tiny.live_bytes`` (bytes in use during each call) and
+    ``tiny.arena_lower_bound``, which no plan can beat.
 
     Before::
 
@@ -60,8 +61,7 @@ class PlanArena(Pass):
         main = find_main(op)
         _require_planned_views(main)
         _results_to_arguments(main)
-        _share_in_place(op, main)
-        _place_allocations(main)
+        _place_allocations(op, main)
 
 
 def _root(value: ir.Value) -> ir.Value:
@@ -157,35 +157,6 @@ def _users(main: func.FuncOp, buffer: ir.Value) -> list[int]:
     ]
 
 
-def _share_in_place(module: ir.Operation, main: func.FuncOp) -> None:
-    """Let the output of a layer take over an input's buffer where both agree."""
-    layers = {
-        f.name.value: f
-        for f in module.regions[0].blocks[0].operations
-        if isinstance(f, func.FuncOp) and "tiny.in_place" in f.operation.attributes
-    }
-    for child in list(main.body.blocks[0].operations):
-        op = child.operation
-        if op.name != "func.call" or op.attributes["callee"].value not in layers:
-            continue
-        layer = layers[op.attributes["callee"].value]
-        output = op.operands[layer.operation.attributes["tiny.inputs"].value]
-        for index in layer.operation.attributes["tiny.in_place"]:
-            value = op.operands[index]
-            source = _root(value)
-            if not _is_alloc(source) or not _is_alloc(output):
-                continue
-            # Another operand may look at the same buffer, and read it elsewhere.
-            if [_root(v) for v in op.operands].count(source) > 1:
-                continue
-            last = main.body.blocks[0].operations[max(_users(main, source))]
-            if last.operation == op:
-                output.replace_all_uses_with(value)
-                output.owner.operation.erase()
-                _mark_aliased(module, layer)
-                break
-
-
 def _mark_aliased(module: ir.Operation, layer: func.FuncOp) -> None:
     """Note that ``layer``, and what it hands its buffers to, may be given one buffer twice."""
     called = {layer.name.value}
@@ -220,19 +191,49 @@ def _bytes(alloc: ir.Operation) -> int:
     return prod(kind.shape) * max(1, element.width // 8)
 
 
-def _place_allocations(main: func.FuncOp) -> None:
+def _overlaps(
+    main: func.FuncOp, layers: dict[str, func.FuncOp], allocs: list[ir.Value]
+) -> dict[tuple[int, int], int]:
+    """Which buffers may share bytes: a layer's output and an input that dies there."""
+    pairs: dict[tuple[int, int], int] = {}
+    for position, child in enumerate(main.body.blocks[0].operations):
+        op = child.operation
+        if op.name != "func.call" or op.attributes["callee"].value not in layers:
+            continue
+        facts = layers[op.attributes["callee"].value].operation.attributes
+        output = op.operands[facts["tiny.inputs"].value]
+        if output not in allocs:
+            continue
+        roots = [_root(v) for v in op.operands]
+        for index, distance in enumerate(facts["tiny.overlap"]):
+            source = roots[index]
+            dies = source in allocs and max(_users(main, source)) == position
+            # Another operand may look at the same buffer, and read it elsewhere.
+            if distance >= 0 and dies and roots.count(source) == 1:
+                pairs[allocs.index(output), allocs.index(source)] = distance
+    return pairs
+
+
+def _place_allocations(module: ir.Operation, main: func.FuncOp) -> None:
     entry = main.body.blocks[0]
+    layers = {
+        f.name.value: f
+        for f in module.regions[0].blocks[0].operations
+        if isinstance(f, func.FuncOp) and "tiny.overlap" in f.operation.attributes
+    }
     allocs = [c.operation for c in entry.operations if c.operation.name == "memref.alloc"]
+    values = [alloc.results[0] for alloc in allocs]
     buffers = []
     for alloc in allocs:
         positions = _users(main, alloc.results[0])
         if not positions:
             raise PassFailure(alloc.location, "allocates a buffer that nothing uses")
         buffers.append(Buffer(_bytes(alloc), min(positions), max(positions)))
-    placed = plan(buffers)
-    live = live_bytes(buffers)
+    pairs = _overlaps(main, layers, values)
+    placed = plan(buffers, pairs)
+    _mark_aliased_layers(module, main, layers, values, buffers, placed.offsets)
     alive = [
-        live[i] if i < len(live) else 0
+        placed.live[i] if i < len(placed.live) else 0
         for i, child in enumerate(entry.operations)
         if child.operation.name == "func.call"
     ]
@@ -250,3 +251,30 @@ def _place_allocations(main: func.FuncOp) -> None:
     attributes["tiny.arena_lower_bound"] = ir.IntegerAttr.get(i64, placed.lower_bound)
     attributes["tiny.live_bytes"] = ir.DenseI64ArrayAttr.get(alive)
     _set_signature(main)
+
+
+def _mark_aliased_layers(
+    module: ir.Operation,
+    main: func.FuncOp,
+    layers: dict[str, func.FuncOp],
+    values: list[ir.Value],
+    buffers: list[Buffer],
+    offsets: tuple[int, ...],
+) -> None:
+    """Mark the layers whose output and an input share bytes in the plan."""
+    span = {
+        value: range(offset, offset + buffer.size)
+        for value, buffer, offset in zip(values, buffers, offsets, strict=True)
+    }
+    for child in main.body.blocks[0].operations:
+        op = child.operation
+        if op.name != "func.call" or op.attributes["callee"].value not in layers:
+            continue
+        layer = layers[op.attributes["callee"].value]
+        count = layer.operation.attributes["tiny.inputs"].value
+        roots = [_root(v) for v in op.operands]
+        output = span.get(roots[count])
+        for source in roots[:count]:
+            read = span.get(source)
+            if output and read and output.start < read.stop and read.start < output.stop:
+                _mark_aliased(module, layer)

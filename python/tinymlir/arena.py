@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 #: Every buffer starts at a multiple of this many bytes.
@@ -21,59 +21,46 @@ class Buffer:
     last: int
 
     def overlaps(self, other: Buffer) -> bool:
+        """Whether both are alive at some step."""
         return self.first <= other.last and other.first <= self.last
+
+
+#: Pairs (written, read) of buffers that may share bytes although both are alive, with the
+#: least distance in bytes from the start of the written to the start of the read one.
+Overlaps = Mapping[tuple[int, int], int]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """``offsets`` of the buffers, the bytes they need, and the least any plan could need."""
+    """``offsets`` of the buffers, the bytes they need, and the least any plan could need.
+
+    ``live`` is the number of bytes in use at each step.
+    """
 
     offsets: tuple[int, ...]
     size: int
     lower_bound: int
+    live: tuple[int, ...]
 
 
 def _aligned(size: int) -> int:
     return -(-size // ALIGNMENT) * ALIGNMENT
 
 
-def live_bytes(buffers: Sequence[Buffer]) -> list[int]:
-    """Bytes alive at each step: their maximum bounds every plan from below."""
-    steps = max((b.last for b in buffers), default=-1) + 1
-    return [sum(_aligned(b.size) for b in buffers if b.first <= s <= b.last) for s in range(steps)]
+def plan(buffers: Sequence[Buffer], overlaps: Overlaps | None = None) -> Plan:
+    """Place ``buffers`` so that those alive together do not overlap, except as allowed.
 
-
-def _place(buffers: Sequence[Buffer], order: Sequence[int]) -> tuple[tuple[int, ...], int]:
-    """Lowest fit of the buffers one after another."""
-    offsets: dict[int, int] = {}
-    for index in order:
-        buffer = buffers[index]
-        taken = sorted(
-            (offsets[other], offsets[other] + _aligned(buffers[other].size))
-            for other in offsets
-            if buffers[other].overlaps(buffer)
-        )
-        position = 0
-        for start, end in taken:
-            if position + buffer.size <= start:
-                break
-            position = max(position, end)
-        offsets[index] = position
-    size = max((offsets[i] + _aligned(buffers[i].size) for i in offsets), default=0)
-    return tuple(offsets[i] for i in range(len(buffers))), size
-
-
-def plan(buffers: Sequence[Buffer]) -> Plan:
-    """Place ``buffers`` so that those alive together do not overlap.
-
-    Tries the usual orders (by size, by lifetime, by area), then swaps within the
-    best order; stops at the liveness lower bound. Deterministic.
+    Tries the usual orders (by size, by time, by lifetime, by area), then moves within the
+    best order; stops at the lower bound. Deterministic.
     """
-    bound = max(live_bytes(buffers), default=0)
+    pairs = {key: _aligned(distance) for key, distance in (overlaps or {}).items()}
+    bound = max(_least(buffers, pairs), default=0)
     indices = range(len(buffers))
-    keys = (
+    keys: tuple[Callable[[int], tuple[int, int]], ...] = (
         lambda i: (-buffers[i].size, buffers[i].first),
         lambda i: (buffers[i].first, -buffers[i].size),
+        # A chain of outputs, each below its input, is built from its end.
+        lambda i: (-buffers[i].first, -buffers[i].size),
         lambda i: (-(buffers[i].last - buffers[i].first), -buffers[i].size),
         lambda i: (-buffers[i].size * (buffers[i].last - buffers[i].first + 1), buffers[i].first),
     )
@@ -81,7 +68,7 @@ def plan(buffers: Sequence[Buffer]) -> Plan:
     best: tuple[tuple[int, ...], int] | None = None
     for key in keys:
         order = sorted(indices, key=key)
-        placed = _place(buffers, order)
+        placed = _place(buffers, pairs, order)
         if best is None or placed[1] < best[1]:
             best, best_order = placed, order
     assert best is not None
@@ -92,7 +79,81 @@ def plan(buffers: Sequence[Buffer]) -> Plan:
         order = list(best_order)
         a, b = chooser.sample(indices, 2)
         order.insert(a, order.pop(b))
-        placed = _place(buffers, order)
+        placed = _place(buffers, pairs, order)
         if placed[1] <= best[1]:
             best, best_order = placed, order
-    return Plan(best[0], best[1], bound)
+    return Plan(best[0], best[1], bound, tuple(_in_use(buffers, best[0])))
+
+
+def _steps(buffers: Sequence[Buffer]) -> range:
+    return range(max((b.last for b in buffers), default=-1) + 1)
+
+
+def _least(buffers: Sequence[Buffer], pairs: Overlaps) -> list[int]:
+    """Bytes that the buffers alive at each step need at the least.
+
+    Two that may share bytes save at most their largest overlap; a union is at least
+    the sum of its parts less the overlaps of all pairs.
+    """
+    needs = [
+        sum(_aligned(b.size) for b in buffers if b.first <= step <= b.last)
+        for step in _steps(buffers)
+    ]
+    for (written, read), distance in pairs.items():
+        w, r = buffers[written], buffers[read]
+        shared = max(0, min(_aligned(r.size), _aligned(w.size) - distance))
+        for step in range(max(w.first, r.first), min(w.last, r.last) + 1):
+            needs[step] -= shared
+    return needs
+
+
+def _in_use(buffers: Sequence[Buffer], offsets: Sequence[int]) -> list[int]:
+    """Bytes covered by the buffers alive at each step."""
+    result = []
+    for step in _steps(buffers):
+        spans = sorted(
+            (o, o + _aligned(b.size))
+            for b, o in zip(buffers, offsets, strict=True)
+            if b.first <= step <= b.last
+        )
+        covered, reached = 0, 0
+        for start, end in spans:
+            covered += max(0, end - max(start, reached))
+            reached = max(reached, end)
+        result.append(covered)
+    return result
+
+
+def _place(
+    buffers: Sequence[Buffer], pairs: Overlaps, order: Sequence[int]
+) -> tuple[tuple[int, ...], int]:
+    """Lowest fit of the buffers one after another."""
+    offsets: dict[int, int] = {}
+    for index in order:
+        rivals = [other for other in offsets if buffers[other].overlaps(buffers[index])]
+        places = {0}
+        for other in rivals:
+            places.add(offsets[other] + _aligned(buffers[other].size))
+            if (index, other) in pairs:
+                places.add(max(0, offsets[other] - pairs[index, other]))
+            if (other, index) in pairs:
+                places.add(offsets[other] + pairs[other, index])
+        offsets[index] = next(
+            place
+            for place in sorted(places)
+            if all(_agree(buffers, pairs, index, place, other, offsets[other]) for other in rivals)
+        )
+    size = max((offsets[i] + _aligned(buffers[i].size) for i in offsets), default=0)
+    return tuple(offsets[i] for i in range(len(buffers))), size
+
+
+def _agree(
+    buffers: Sequence[Buffer], pairs: Overlaps, a: int, at_a: int, b: int, at_b: int
+) -> bool:
+    """Whether ``a`` and ``b``, alive together, may lie there."""
+    apart = at_a + _aligned(buffers[a].size) <= at_b or at_b + _aligned(buffers[b].size) <= at_a
+    if apart:
+        return True
+    if (a, b) in pairs and at_b >= at_a + pairs[a, b]:
+        return True
+    return (b, a) in pairs and at_a >= at_b + pairs[b, a]

@@ -59,11 +59,23 @@ def target_machine(target: Target) -> llvm_binding.TargetMachine:
     )
 
 
+def _require_llvm(module: ir.Module) -> None:
+    """What is not converted would crash the translation."""
+
+    def check(op: ir.Operation) -> ir.WalkResult:
+        if not op.name.startswith(("llvm.", "builtin.module")):
+            raise TinymlirError(f"'{op.name}' at {op.location} has no conversion to LLVM")
+        return ir.WalkResult.ADVANCE
+
+    module.operation.walk(check)
+
+
 def optimize(
     module: ir.Module, target: Target
 ) -> tuple[llvm_binding.ModuleRef, llvm_binding.TargetMachine]:
     """The optimized LLVM module of an LLVM-dialect module."""
     machine = target_machine(target)
+    _require_llvm(module)
     text = llvm.translate_module_to_llvmir(module.operation)
     try:
         parsed = llvm_binding.parse_assembly(text, llvm_binding.create_context())

@@ -19,11 +19,15 @@ from tinymlir.pipeline import run_pipeline
 from tinymlir.targets import Target
 
 
+def _flag(target: Target, extension: str) -> str:
+    return str(target.has(extension)).lower()
+
+
 def _to_arena(target: Target) -> tuple[str, ...]:
     """Canonical form to loops on memrefs in one arena."""
     return (
         "tiny-outline-layers",
-        f"tiny-lower-layers{{registers={target.registers}}}",
+        f"tiny-lower-layers{{registers={target.registers} dual-mac={_flag(target, 'dsp')}}}",
         "canonicalize",
         "cse",
         "one-shot-bufferize{bufferize-function-boundaries=1"
@@ -35,9 +39,9 @@ def _to_arena(target: Target) -> tuple[str, ...]:
 
 def _to_llvm(target: Target, symbol: str) -> tuple[str, ...]:
     """Loops on memrefs to the LLVM dialect, with C names that begin with ``symbol``."""
-    long_multiply = str(target.has("mul-long")).lower()
     return (
-        f"tiny-lower-requantize{{long-multiply={long_multiply}}}",
+        f"tiny-lower-dual-mac{{dsp={_flag(target, 'dsp')}}}",
+        f"tiny-lower-requantize{{long-multiply={_flag(target, 'mul-long')}}}",
         "tiny-expand-float",
         *(() if target.has("divide") else ("tiny-expand-division",)),
         f"tiny-emit-entry{{symbol={symbol}}}",
@@ -47,7 +51,6 @@ def _to_llvm(target: Target, symbol: str) -> tuple[str, ...]:
         "expand-strided-metadata",
         "lower-affine",
         "finalize-memref-to-llvm{index-bitwidth=32}",
-        "convert-vector-to-llvm",
         "convert-arith-to-llvm{index-bitwidth=32}",
         "convert-func-to-llvm{use-bare-ptr-memref-call-conv index-bitwidth=32}",
         "convert-cf-to-llvm{index-bitwidth=32}",

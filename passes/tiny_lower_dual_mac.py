@@ -1,0 +1,107 @@
+"""``tiny-lower-dual-mac``: packed arithmetic as instructions of the core, or as plain arith."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from tinymlir.bindings import arith, ir, llvm
+
+from ._pass import Pass, register_pass
+
+
+@register_pass
+@dataclass(frozen=True)
+class LowerDualMac(Pass):
+    """Turn tiny.dual_mac and tiny.extend_bytes into DSP intrinsics or arith
+
+    Cores with the DSP extension get SMLAD and SXTB16; others, the host among them,
+    the same arithmetic spelled out. With ``dsp=true``:
+
+    Before::
+
+        func.func @f(%acc: i32, %x: i32, %word: i32) -> i32 {
+          %w = "tiny.extend_bytes"(%word) {first = 1 : i32} : (i32) -> i32
+          %s = "tiny.dual_mac"(%acc, %x, %w) : (i32, i32, i32) -> i32
+          return %s : i32
+        }
+
+    After::
+
+        func.func @f(%acc: i32, %x: i32, %word: i32) -> i32 {
+          %0 = llvm.intr.fshr(%word, %word, %c8) : (i32, i32, i32) -> i32
+          %w = llvm.call_intrinsic "llvm.arm.sxtb16"(%0) : (i32) -> i32
+          %s = llvm.call_intrinsic "llvm.arm.smlad"(%x, %w, %acc) : (i32, i32, i32) -> i32
+          return %s : i32
+        }
+    """
+
+    name: ClassVar[str] = "tiny-lower-dual-mac"
+    #: whether the core has SMLAD and SXTB16
+    dsp: bool = False
+
+    def run(self, op: ir.Operation) -> None:
+        lowerings = {
+            "tiny.dual_mac": _smlad if self.dsp else _dual_mac,
+            "tiny.extend_bytes": _sxtb16 if self.dsp else _extend_bytes,
+        }
+        found: list[ir.Operation] = []
+
+        def collect(nested: ir.Operation) -> ir.WalkResult:
+            if nested.name in lowerings:
+                found.append(nested)
+            return ir.WalkResult.ADVANCE
+
+        op.walk(collect)
+        for packed in found:
+            with ir.InsertionPoint(packed), packed.location:
+                result = lowerings[packed.name](packed)
+            packed.results[0].replace_all_uses_with(result)
+            packed.erase()
+
+
+def _i32() -> ir.Type:
+    return ir.IntegerType.get_signless(32)
+
+
+def _c(value: int) -> ir.Value:
+    return arith.constant(_i32(), value)
+
+
+def _intrinsic(name: str, operands: list[ir.Value]) -> ir.Value:
+    return llvm.CallIntrinsicOp(
+        _i32(), ir.StringAttr.get(name), operands, [], ir.DenseI32ArrayAttr.get([])
+    ).operation.results[0]
+
+
+def _smlad(op: ir.Operation) -> ir.Value:
+    accumulator, lhs, rhs = op.operands
+    return _intrinsic("llvm.arm.smlad", [lhs, rhs, accumulator])
+
+
+def _sxtb16(op: ir.Operation) -> ir.Value:
+    word = op.operands[0]
+    if op.attributes["first"].value:
+        word = llvm.intr_fshr(word, word, _c(8))
+    return _intrinsic("llvm.arm.sxtb16", [word])
+
+
+def _dual_mac(op: ir.Operation) -> ir.Value:
+    accumulator, lhs, rhs = op.operands
+    sixteen = _c(16)
+
+    def low(value: ir.Value) -> ir.Value:
+        return arith.shrsi(arith.shli(value, sixteen), sixteen)
+
+    def high(value: ir.Value) -> ir.Value:
+        return arith.shrsi(value, sixteen)
+
+    total = arith.addi(accumulator, arith.muli(low(lhs), low(rhs)))
+    return arith.addi(total, arith.muli(high(lhs), high(rhs)))
+
+
+def _extend_bytes(op: ir.Operation) -> ir.Value:
+    word, first = op.operands[0], op.attributes["first"].value
+    low = arith.shrsi(arith.shli(word, _c(24 - 8 * first)), _c(24))
+    high = arith.shrsi(arith.shli(word, _c(8 - 8 * first)), _c(24))
+    return arith.ori(arith.andi(low, _c(0xFFFF)), arith.shli(high, _c(16)))

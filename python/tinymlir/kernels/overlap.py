@@ -1,0 +1,127 @@
+"""How far a layer's input must lie above its output so that both may share memory.
+
+A layer that writes its output from the first byte on, and reads its input in step,
+may overwrite what it will not read again (the diagonal memory optimisation). If the
+input starts D bytes above the output, the write position never passes the read one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinymlir.bindings import ir
+from tinymlir.kernels.convolution import Convolution
+from tinymlir.linalg_info import dense_ints, indexing_maps, is_linalg
+
+#: No distance is enough, short of lying apart.
+APART = -1
+
+
+def distance(
+    argument: ir.Value, root: ir.Value, convolution: Convolution | None, pixels: int
+) -> int:
+    """Bytes from the start of the result to the start of ``argument``, or `APART`.
+
+    Args:
+        argument: an input of the layer, ``root`` its result, both i8 tensors.
+        convolution: what the layer is built around, if it has a kernel.
+        pixels: neighbours of a row that the kernel computes together.
+    """
+    if convolution is not None:
+        if argument != convolution.source:
+            return APART
+        depth = convolution.groups * convolution.in_per_group
+        return _window_distance(
+            (*convolution.in_hw, depth),
+            (*convolution.out_hw, convolution.groups * convolution.out_per_group),
+            convolution.stride,
+            convolution.pad,
+            pixels,
+        )
+    if _elementwise(argument, root):
+        return 0
+    pooling = _pooling_of(argument, root)
+    if pooling is None:
+        return APART
+    op, pad = pooling
+    strides = dense_ints(op.attributes["strides"]) if "strides" in op.attributes else [1, 1]
+    shapes = [tuple(value.type.shape[1:]) for value in (argument, op.results[0])]
+    return _window_distance(shapes[0], shapes[1], (strides[0], strides[1]), pad, 1)
+
+
+def _window_distance(
+    in_shape: tuple[int, ...],
+    out_shape: tuple[int, ...],
+    stride: tuple[int, int],
+    pad: tuple[int, int],
+    pixels: int,
+) -> int:
+    """D for a layer that computes blocks of ``pixels`` neighbours, row by row.
+
+    Shapes are rows, columns, channels; one byte an element. While it computes a
+    block the layer may read anything from the block's window on, and afterwards
+    anything from the windows of later blocks on; it has then written the output up
+    to the block's end. D is the greatest lead of the writes, wherever blocks begin.
+    """
+    (_, in_columns, in_channels), (out_rows, out_columns, out_channels) = in_shape, out_shape
+    rows, columns = np.arange(out_rows), np.arange(out_columns)
+    row_start = np.maximum(0, rows * stride[0] - pad[0]) * in_columns * in_channels
+    column_start = np.maximum(0, columns * stride[1] - pad[1]) * in_channels
+    window = row_start[:, None] + column_start[None, :]
+    # The next row starts over at its first column.
+    next_row = np.append(row_start[1:], np.iinfo(np.int64).max)
+    still_read = np.minimum(window, next_row[:, None])
+    block_end = np.minimum(columns + pixels, out_columns)
+    written = (rows[:, None] * out_columns + block_end[None, :]) * out_channels
+    return max(0, int((written - still_read).max()))
+
+
+def _elementwise(argument: ir.Value, root: ir.Value) -> bool:
+    """Whether every element of the result reads ``argument`` only at its own place."""
+    op = root.owner.operation
+    if not is_linalg(op) or argument.type != root.type:
+        return False
+    return all(use.owner.operation == op and _at_own_place(use) for use in argument.uses)
+
+
+def _at_own_place(use: ir.OpOperand) -> bool:
+    """Whether a linalg op reads this operand where it writes its result."""
+    maps = indexing_maps(use.owner.operation)
+    return maps[-1].is_permutation and maps[use.operand_number] == maps[-1]
+
+
+def _pooling_of(argument: ir.Value, root: ir.Value) -> tuple[ir.Operation, tuple[int, int]] | None:
+    """The pooling that ``root`` scales, and the rows and columns of padding before it.
+
+    Every way from ``argument`` must lead through a pooling over the same window, since
+    a layer may pool twice (an integer sum, and a float one near ties).
+    """
+    found: list[tuple[ir.Operation, tuple[int, int]]] = []
+
+    def follow(value: ir.Value, pad: tuple[int, int]) -> bool:
+        for use in value.uses:
+            op = use.owner.operation
+            if op.name.startswith("linalg.pooling_nhwc") and use.operand_number == 0:
+                found.append((op, pad))
+            elif op.name == "tensor.pad":
+                low = list(op.attributes["static_low"])
+                if low[0] or low[3] or not follow(op.results[0], (low[1], low[2])):
+                    return False
+            else:
+                passes_on = is_linalg(op) and op.results[0] != root and _at_own_place(use)
+                if not passes_on or not follow(op.results[0], pad):
+                    return False
+        return True
+
+    if not follow(argument, (0, 0)) or not found:
+        return None
+    first, pad = found[0]
+    shape = first.results[0].type.shape
+    same = all(
+        op.results[0].type.shape == shape
+        and other == pad
+        and str(op.attributes["strides"]) == str(first.attributes["strides"])
+        for op, other in found
+    )
+    batch_of_one = len(shape) == 4 and shape[0] == 1
+    return (first, pad) if same and batch_of_one and root.type.shape == shape else None

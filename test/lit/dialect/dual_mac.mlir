@@ -1,0 +1,10 @@
+// RUN: tinymlir-opt %s | tinymlir-opt | FileCheck %s
+
+// CHECK-LABEL: func.func @f(
+// CHECK: %[[W:.*]] = "tiny.extend_bytes"(%{{.*}}) {first = 1 : i32} : (i32) -> i32
+// CHECK: "tiny.dual_mac"(%{{.*}}, %{{.*}}, %[[W]]) : (i32, i32, i32) -> i32
+func.func @f(%acc: i32, %x: i32, %word: i32) -> i32 {
+  %w = "tiny.extend_bytes"(%word) {first = 1 : i32} : (i32) -> i32
+  %s = "tiny.dual_mac"(%acc, %x, %w) : (i32, i32, i32) -> i32
+  return %s : i32
+}

@@ -1,0 +1,15 @@
+// RUN: tinymlir-opt %s --verify-diagnostics --split-input-file
+
+func.func @third(%word: i32) -> i32 {
+  // expected-error@+1 {{'tiny.extend_bytes' op first must be 0 or 1 of type i32, not 2}}
+  %w = "tiny.extend_bytes"(%word) {first = 2 : i32} : (i32) -> i32
+  return %w : i32
+}
+
+// -----
+
+func.func @wide(%word: i32) -> i32 {
+  // expected-error@+1 {{'tiny.extend_bytes' op first must be 0 or 1 of type i32, not 1 : i64}}
+  %w = "tiny.extend_bytes"(%word) {first = 1 : i64} : (i32) -> i32
+  return %w : i32
+}

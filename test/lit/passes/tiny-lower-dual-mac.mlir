@@ -1,0 +1,40 @@
+// RUN: tinymlir-opt %s --tiny-lower-dual-mac | FileCheck %s
+// RUN: tinymlir-opt %s --tiny-lower-dual-mac=dsp=true | FileCheck %s --check-prefix=DSP
+
+// CHECK-LABEL: func.func @pair
+// CHECK-NOT: tiny.
+// CHECK: %[[LOW:.*]] = arith.muli
+// CHECK: %[[SUM:.*]] = arith.addi %{{.*}}, %[[LOW]]
+// CHECK: %[[HIGH:.*]] = arith.muli
+// CHECK: arith.addi %[[SUM]], %[[HIGH]]
+// DSP-LABEL: func.func @pair(
+// DSP-SAME: %[[ACC:[a-z0-9]+]]: i32, %[[X:[a-z0-9]+]]: i32, %[[WORD:[a-z0-9]+]]: i32
+// DSP: %[[EVEN:.*]] = llvm.call_intrinsic "llvm.arm.sxtb16"(%[[WORD]])
+// DSP: llvm.call_intrinsic "llvm.arm.smlad"(%[[X]], %[[EVEN]], %[[ACC]])
+func.func @pair(%acc: i32, %x: i32, %word: i32) -> i32 {
+  %w = "tiny.extend_bytes"(%word) {first = 0 : i32} : (i32) -> i32
+  %s = "tiny.dual_mac"(%acc, %x, %w) : (i32, i32, i32) -> i32
+  return %s : i32
+}
+
+// Bytes 1 and 3 come by rotation, which the instruction does on the way.
+// DSP-LABEL: func.func @odd
+// DSP: %[[TURNED:.*]] = llvm.intr.fshr(
+// DSP: llvm.call_intrinsic "llvm.arm.sxtb16"(%[[TURNED]])
+func.func @odd(%word: i32) -> i32 {
+  %w = "tiny.extend_bytes"(%word) {first = 1 : i32} : (i32) -> i32
+  return %w : i32
+}
+
+// A plain multiply-accumulate stays what it is.
+// CHECK-LABEL: func.func @plain
+// CHECK: arith.muli
+// CHECK-NEXT: arith.addi
+// DSP-LABEL: func.func @plain
+// DSP: arith.muli
+// DSP-NEXT: arith.addi
+func.func @plain(%acc: i32, %a: i32, %b: i32) -> i32 {
+  %p = arith.muli %a, %b : i32
+  %s = arith.addi %acc, %p : i32
+  return %s : i32
+}
