@@ -81,6 +81,9 @@ def test_constant_scales(rounding: str, long_multiply: bool) -> None:
     rng = np.random.default_rng(1)
     scales = [*random_scales(rounding, 30, rng), (0, 62), (1 << 30, 62), (3 << 20, 40)]
     cases = [(scale, LIMITS[i % len(LIMITS)]) for i, scale in enumerate(scales)]
+    if rounding == "double":
+        # So near 2^31 that adding the zero point would wrap.
+        cases.append(((2**31 - 1, 30), (127, -128, 127)))
     functions = [
         elementwise(
             f"f{i}",
@@ -162,6 +165,11 @@ def test_float_sums() -> None:
     check(a, (near * rng.choice([-1, 1], n)).astype(np.float32))
     units = np.spacing(np.abs(a)) * rng.choice([0.5, 0.25, 1.5, 0.75], n)
     check(a, (units * rng.choice([-1, 1], n)).astype(np.float32))
+    # Just below a power of two: the sum carries, and what falls off decides a tie.
+    below = np.exp2(rng.integers(-5, 6, n)) * (1 - rng.integers(1, 5, n) * 2.0**-24)
+    tiny = rng.choice([0, 2.0**-12, 2.0**-20, -(2.0**-20)], n)
+    step = np.exp2(np.floor(np.log2(below)) - 23) * rng.integers(1, 9, n) / 2 * (1 + tiny)
+    check(below.astype(np.float32), step.astype(np.float32))
     whole = rng.integers(-300, 300, (2, n)).astype(np.float32)
     check(whole[0], whole[1])
     check(a, -a)
