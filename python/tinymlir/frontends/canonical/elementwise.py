@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from tinymlir import numerics
 from tinymlir.bindings import arith, ir, tensor
+from tinymlir.numerics import IntArray
 
 from .builder import Builder, Clamp, Scaling
 from .fitting import fit_sum
@@ -126,9 +127,17 @@ def multiply(
 ) -> Activation:
     """``x * y``; ``y`` may be broadcast. Raises `ValueError` as `add` does."""
     scale = x.quantization.scale * y.quantization.scale / target.scale
-    bound = 255 * 255
-    scaling = Scaling.of(scale, target.zero_point, clamp, -bound, bound)
+    scaling = _product_scaling(scale, target.zero_point, clamp, 255 * 255)
     return _binary(b, name, "mul", x, y, scaling, lambda p, q: arith.MulIOp(p, q).result)
+
+
+def _product_scaling(scale: np.float32, zero_point: int, clamp: Clamp, bound: int) -> Scaling:
+    """As ONNX Runtime's QLinearMul: the zero point is added in float32, before rounding."""
+
+    def reference(acc: IntArray) -> npt.NDArray[np.float32]:
+        return np.rint(acc.astype(np.float32) * scale + np.float32(zero_point)) - zero_point
+
+    return Scaling.of(scale, zero_point, clamp, -bound, bound, reference)
 
 
 def add_constant(
@@ -192,8 +201,7 @@ def multiply_constant(
     """
     left, xq = x.activation, x.quantization
     bound = 255 * int(np.abs(factors).max(initial=1))
-    real = float(xq.scale) * float(scale) / float(target.scale)
-    scaling = Scaling.of(real, target.zero_point, clamp, -bound, bound)
+    scaling = _product_scaling(xq.scale * scale / target.scale, target.zero_point, clamp, bound)
     with b.layer(name, "mul"):
         multiplier, shift = _scalars(b, scaling)
         constant, shape, loops = _constant_operand(b, left.layout, factors.astype(np.int32))
@@ -290,13 +298,14 @@ def _iteration(whole: Layout, part: Sequence[int]) -> tuple[tuple[int, ...], lis
     if part == whole.shape:
         shape = natural_shape(whole)
         return shape, list(range(len(shape)))
-    order = whole.dim_order()
+    order, shape = whole.dim_order(), natural_shape(whole)
     if order is not None:
-        shape = natural_shape(whole)
-        return shape, [i for i, d in enumerate(order) if part[d] > 1]
-    present = {atom for atoms, n in zip(whole.dims, part, strict=True) if n > 1 for atom in atoms}
-    loops = [i for i, atom in enumerate(whole.order) if atom in present]
-    return whole.atom_shape, loops
+        loops = [i for i, d in enumerate(order) if part[d] > 1]
+    else:
+        present = {a for atoms, n in zip(whole.dims, part, strict=True) if n > 1 for a in atoms}
+        loops = [i for i, atom in enumerate(whole.order) if atom in present]
+    # A single number is read through a dimension of size one.
+    return (shape, loops) if loops else ((1, *shape), [0])
 
 
 def _constant_operand(

@@ -108,7 +108,8 @@ def fit(
         if best_risk < _TOLERANCE:
             break
     if reference is None and best_risk >= _TOLERANCE:
-        columns = (nominal.astype(np.int32)[:, 0], shifts.astype(np.int32)[:, 0])
+        pairs = [numerics.quantize_multiplier(float(scale)) for scale in product[:, 0]]
+        columns = tuple(np.array(column, np.int32) for column in zip(*pairs, strict=True))
         best = Fit(*columns, "float32", np.ones(real.shape, bool))
     assert best is not None
     return best

@@ -36,11 +36,13 @@ def requantize_mean(
     clamp: Clamp,
     window: Window,
     scaling: Scaling,
+    rounded_with: int,
 ) -> ir.Value:
     """i8 means from the sums ``acc`` (``1 x R x C x channels``, i32) of windows on ``x``.
 
     The window must not be padded. Equals ``DequantizeLinear``, ``AveragePool`` with
-    float32 additions in row-major order, ``QuantizeLinear``.
+    float32 additions in row-major order, ``QuantizeLinear``; ``rounded_with`` is added
+    in float32 before rounding and taken off after it.
     """
     count = math.prod(window.kernel)
     ratio = Fraction(float(source.scale)) / Fraction(float(target.scale)) / count
@@ -52,7 +54,7 @@ def requantize_mean(
     float_error = (count + 3) * _UNIT * 255 * count * ratio * 2**bits
     guard = math.ceil(Fraction(bound, 2) + float_error) + 1
     sums = _float_sums(b, x, acc.type.shape, source, window)
-    steps = b.constant(_first_bits(count, float(target.scale)))
+    steps = b.constant(_first_bits(count, float(target.scale), rounded_with))
 
     def body(total: ir.Value, _: ir.Value) -> ir.Value:
         multiplier = b.scalar(scaling.multipliers.flat[0], b.i32)
@@ -132,7 +134,7 @@ def _float_sums(
     )
 
 
-def _first_bits(count: int, target_scale: float) -> npt.NDArray[np.int32]:
+def _first_bits(count: int, target_scale: float, rounded_with: int) -> npt.NDArray[np.int32]:
     """For each of ``_RESULTS``, the least float32 sum whose mean rounds to it or more.
 
     As the float's bits in an order that agrees with the numbers': negative ones with
@@ -143,7 +145,8 @@ def _first_bits(count: int, target_scale: float) -> npt.NDArray[np.int32]:
         raw = np.where(ordered < 0, ordered ^ 0x7FFFFFFF, ordered).astype(np.int32)
         with np.errstate(all="ignore"):
             mean = raw.view(np.float32) / np.float32(count)
-            return np.rint(mean / np.float32(target_scale))
+            level = mean / np.float32(target_scale) + np.float32(rounded_with)
+            return np.rint(level) - np.float32(rounded_with)
 
     largest = int(np.float32(np.finfo(np.float32).max).view(np.int32))
     low = np.full(_RESULTS.shape, -largest - 1, np.int64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tinymlir.bindings import ir
 
-_VIEWS = ("tensor.expand_shape", "tensor.collapse_shape")
+VIEWS = ("tensor.expand_shape", "tensor.collapse_shape")
 
 
 def fold_clamps(block: ir.Block) -> None:
@@ -21,7 +21,7 @@ def fold_clamps(block: ir.Block) -> None:
 def _fold(clamp: ir.Operation) -> None:
     source = clamp.operands[0]
     value = source
-    while _sole_use(value) and value.owner.name in _VIEWS:
+    while _sole_use(value) and value.owner.name in VIEWS:
         value = value.owner.operation.operands[0]
     if isinstance(value, ir.BlockArgument) or not _sole_use(value):
         return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import numpy.typing as npt
 
@@ -47,6 +49,7 @@ def average_pool2d(
     *,
     counted_padding: tuple[tuple[int, int], tuple[int, int]] | None = None,
     float_sum: bool = False,
+    rounded_with: int = 0,
 ) -> Activation:
     """The mean under the window, as a sum and one scale.
 
@@ -56,6 +59,7 @@ def average_pool2d(
             count makes the divisor differ from position to position.
         float_sum: whether the reference adds in float32; ties then fall as there,
             unless the window is padded.
+        rounded_with: what such a reference adds to the mean while it rounds.
     """
     source = operand.quantization
     x = channels_last(b, name, operand.activation)
@@ -71,24 +75,36 @@ def average_pool2d(
     )
     if (counts == counts.flat[0]).all():
         counts = counts[:1, :1].reshape(())
-    ratio = np.float64(source.scale) / np.float64(target.scale)
     bound = 255 * int(valid.max())
-    scaling = Scaling.of(ratio / counts, target.zero_point, clamp, -bound, bound)
+    # In float32, as ONNX Runtime's QLinearGlobalAveragePool computes it.
+    scales = source.scale / (target.scale * counts.astype(np.float32))
+    padded = any((*window.pad_low, *window.pad_high))
+    looks_closer = float_sum and not padded and counts.ndim == 0
+    # What one step of the result is in the sum.
+    step = counts * Fraction(float(target.scale)) / Fraction(float(source.scale))
+    whole = all(Fraction(s).denominator == 1 for s in np.reshape(step, -1))
+    parity = int(rounded_with % 2 and whole and not looks_closer)
+    scaling = Scaling.of(scales, target.zero_point - parity, clamp, -bound, bound)
+    offsets = -valid * source.zero_point
+    if parity:
+        # Ties to even after adding an odd number: round one step more, and take it off.
+        offsets += np.broadcast_to(step, valid.shape).astype(np.int64)
     shape = (1, rows, columns, channels)
     with b.layer(name, "average_pool2d"):
         # Raw zeros pad the sum, so only what the window covers carries a zero point.
-        padded = window.pad(b, x.value, 0)
-        offsets = (-valid * source.zero_point).astype(np.int32)
+        pixels = window.pad(b, x.value, 0)
         if (offsets == offsets.flat[0]).all():
             init = b.fill(shape, int(offsets.flat[0]), b.i32)
         else:
-            init = b.broadcast(b.constant(offsets), shape, (0, 3))
+            init = b.broadcast(b.constant(offsets.astype(np.int32)), shape, (0, 3))
         kernel = b.empty(window.kernel, b.i8)
         acc = b.structured(
-            linalg.PoolingNhwcSumOp, [padded, kernel], init, window.strides, window.dilations
+            linalg.PoolingNhwcSumOp, [pixels, kernel], init, window.strides, window.dilations
         )
-        if float_sum and not any((*window.pad_low, *window.pad_high)) and scaling.uniform:
-            value = requantize_mean(b, acc, x.value, source, target, clamp, window, scaling)
+        if looks_closer:
+            value = requantize_mean(
+                b, acc, x.value, source, target, clamp, window, scaling, rounded_with
+            )
             b.finish(value)
         else:
             value = b.requantize(acc, scaling, (1, 2))

@@ -222,7 +222,8 @@ def _table(imp: Operands, node: Node, x: Dequantized, op: str) -> Deferred:
     graph = onnx.helper.make_graph([plain], "table", ports[:1], ports[1:])
     opset = onnx.helper.make_opsetid("", imp.graph.opset)
     model = onnx.helper.make_model(graph, opset_imports=[opset])
-    values = ReferenceEvaluator(model).run(None, {"x": reals})[0]
+    with np.errstate(all="ignore"):
+        values = ReferenceEvaluator(model).run(None, {"x": reals})[0]
 
     def build(target: Quantization, clamp: Clamp) -> Activation:
         entries = [min(max(quantize(float(v), target), clamp.low), clamp.high) for v in values]

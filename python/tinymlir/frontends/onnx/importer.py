@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from tinymlir.bindings import func, ir
 from tinymlir.dialects import tiny
-from tinymlir.frontends.canonical.folding import fold_clamps
+from tinymlir.frontends.canonical.folding import VIEWS, fold_clamps
 from tinymlir.frontends.canonical.layout import Layout
 from tinymlir.frontends.canonical.tensors import Activation, row_major
 
@@ -64,9 +64,9 @@ class _Importer(Operands):
                 self._import(node)
             results, result_attributes = self._results()
             func.ReturnOp(results)
-        fold_clamps(block)
         attributes = function.attributes
         signature = ir.FunctionType.get(types, [value.type for value in results])
+        fold_clamps(block)
         attributes["function_type"] = ir.TypeAttr.get(signature)
         attributes["arg_attrs"] = ir.ArrayAttr.get(
             [
@@ -80,6 +80,8 @@ class _Importer(Operands):
         """A network without any quantisation gets one answer, not one about its first node."""
         names = {node.op for node in self.graph.nodes}
         if any(name.startswith(("QLinear", "QGemm", "Dequantize", "Quantize")) for name in names):
+            return
+        if any(port.element != "float" for port in self.graph.inputs):
             return
         dynamic = sorted(n for n in names if n.startswith("Dynamic") or n.endswith("Integer"))
         if dynamic:
@@ -146,6 +148,11 @@ class _Importer(Operands):
                     hint="remove it from the outputs, or quantise the network",
                 )
             activation = value.activation
+            if _is_argument(activation.value):
+                raise self.graph.error(
+                    f"output '{name}' is an input unchanged: there is nothing to compute",
+                    hint="give a network with layers",
+                )
             permutation = activation.layout.dim_order()
             if permutation is None:
                 activation = row_major(self.builder, name, activation)
@@ -155,3 +162,12 @@ class _Importer(Operands):
             results.append(self.builder.reshape(activation.value, physical))
             attributes.append(port_attributes(name, element, shape, permutation, meaning))
         return results, attributes
+
+
+def _is_argument(value: ir.Value) -> bool:
+    """Whether a value is a function argument, under views."""
+    while not isinstance(value, ir.BlockArgument):
+        if value.owner.name not in VIEWS:
+            return False
+        value = value.owner.operation.operands[0]
+    return True

@@ -17,9 +17,15 @@ from .windows import expanded, flattened, image, window_of
 
 
 def average(
-    imp: Operands, node: Node, x: Dequantized, window: Window, *, float_sum: bool = False
+    imp: Operands, node: Node, x: Dequantized, window: Window, *, fused: bool, float_sum: bool
 ) -> Deferred:
-    """A mean under a window; ``float_sum`` as in `pooling.average_pool2d`."""
+    """A mean under a window.
+
+    Args:
+        fused: whether the reference quantises within the operator, where it adds
+            the zero point before it rounds.
+        float_sum: as in `pooling.average_pool2d`.
+    """
     spatial = len(x.shape) - 2
     source = Dequantized(expanded(x.activation), x.quantization)
     _, channels, rows, columns = source.shape
@@ -27,9 +33,11 @@ def average(
     counted = None
     if node.attribute("count_include_pad", 0):
         # What ceil_mode adds after the padding does not count.
-        pads = node.attribute("pads", None)
-        explicit = (0, *pads)[-spatial:] if pads and spatial == 2 else (0, *(pads or []))[-2:]
-        counted = (window.pad_low, tuple(explicit) if pads else window.pad_high)
+        pads = (0, *node.attribute("pads", ()))[-spatial:] if spatial == 2 else None
+        if spatial == 1 and node.attribute("pads", ()):
+            pads = (0, node.attribute("pads", ())[-1])
+        explicit = pads if pads and len(pads) == 2 and "pads" in node.attributes else None
+        counted = (window.pad_low, explicit or window.pad_high)
 
     def build(target: Quantization, clamp: Clamp) -> Activation:
         y = pooling.average_pool2d(
@@ -41,6 +49,7 @@ def average(
             window,
             counted_padding=counted,
             float_sum=float_sum,
+            rounded_with=target.zero_point if fused else 0,
         )
         return flattened(y, spatial)
 
@@ -56,31 +65,61 @@ def _whole(sizes: tuple[int, ...]) -> Window:
 _WINDOW = "1-D and 2-D; strides, dilations, pads, auto_pad and ceil_mode"
 
 
+def _covers(window: Window, size: tuple[int, ...]) -> bool:
+    """Whether there is one position, over everything."""
+    return window.kernel == (1, *size)[-2:] and not any((*window.pad_low, *window.pad_high))
+
+
+def _quantised_by_neighbours(imp: Operands, node: Node) -> bool:
+    """Whether ONNX Runtime fuses DequantizeLinear, AveragePool and QuantizeLinear.
+
+    On x86-64 it first turns int8 between a QuantizeLinear and a DequantizeLinear
+    into uint8, and fuses only where both sides of the pool have one type.
+    """
+    dequantize = imp.graph.producer(node.input(0))
+    readers = list(imp.graph.consumers(node.outputs[0]))
+    if dequantize is None or [reader.op for reader in readers] != ["QuantizeLinear"]:
+        return False
+    if imp.quantization(dequantize, 1, 2)[1]:
+        return True
+    before = imp.graph.producer(dequantize.input(0))
+    converted = before is not None and before.op == "QuantizeLinear"
+    after = [reader.op for reader in imp.graph.consumers(readers[0].outputs[0])]
+    return converted == (bool(after) and set(after) == {"DequantizeLinear"})
+
+
 @operator("AveragePool", note=_WINDOW + "; count_include_pad")
 def average_pool(imp: Operands, node: Node) -> Value:
     x = imp.activation(node, imp.input(node, 0))
-    window = window_of(imp, node, image(imp, node, x.shape))
-    return average(imp, node, x, window, float_sum=True)
+    size = image(imp, node, x.shape)
+    window = window_of(imp, node, size)
+    fused = _quantised_by_neighbours(imp, node)
+    float_sum = not (fused and _covers(window, size))
+    return average(imp, node, x, window, fused=fused, float_sum=float_sum)
 
 
 @operator("QLinearAveragePool", "com.microsoft", note="as AveragePool")
 def qlinear_average_pool(imp: Operands, node: Node) -> Value:
     x = _channels_first(imp, node)
-    window = window_of(imp, node, image(imp, node, x.shape))
-    y = average(imp, node, x, window, float_sum=True)
+    size = image(imp, node, x.shape)
+    window = window_of(imp, node, size)
+    y = average(imp, node, x, window, fused=True, float_sum=not _covers(window, size))
     return imp.quantize(node, _channels_restored(node, y), 3, 4)
+
+
+def _global_average(imp: Operands, node: Node, x: Dequantized) -> Deferred:
+    window = _whole(image(imp, node, x.shape))
+    return average(imp, node, x, window, fused=False, float_sum=False)
 
 
 @operator("GlobalAveragePool", note="1-D and 2-D")
 def global_average_pool(imp: Operands, node: Node) -> Value:
-    x = imp.activation(node, imp.input(node, 0))
-    return average(imp, node, x, _whole(image(imp, node, x.shape)))
+    return _global_average(imp, node, imp.activation(node, imp.input(node, 0)))
 
 
 @operator("QLinearGlobalAveragePool", "com.microsoft", note="1-D and 2-D")
 def qlinear_global_average_pool(imp: Operands, node: Node) -> Value:
-    x = _channels_first(imp, node)
-    y = average(imp, node, x, _whole(image(imp, node, x.shape)))
+    y = _global_average(imp, node, _channels_first(imp, node))
     return imp.quantize(node, _channels_restored(node, y), 3, 4)
 
 
