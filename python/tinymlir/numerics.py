@@ -112,19 +112,27 @@ def nearest(product: IntArray, shift: IntArray, rounding: str) -> IntArray:
 
 
 def _double_rounding(acc: IntArray, multiplier: IntArray, shift: IntArray) -> IntArray:
-    """Two roundings, as in gemmlowp's ``fixedpoint.h``.
-
-    A doubling high multiply that sends ties away from zero, then a division by
-    a power of two that does the same. Shifts below 31 scale up first.
-    """
+    """Two roundings, as in gemmlowp's ``fixedpoint.h``; shifts below 31 scale up first."""
     left, right = np.maximum(31 - shift, 0), np.maximum(shift - 31, 0)
-    product = (acc << left) * multiplier
-    nudge = np.where(product >= 0, 1 << 30, 1 - (1 << 30))
-    total = product + nudge
-    high = np.where(total >= 0, total >> 31, -(-total >> 31))
-    mask = (np.int64(1) << right) - 1
-    threshold = (mask >> 1) + (high < 0)
-    return (high >> right) + ((high & mask) > threshold)
+    return divide_by_power(high_product(acc << left, multiplier), right)
+
+
+def high_product(a: npt.ArrayLike, b: npt.ArrayLike) -> IntArray:
+    """``a * b / 2**31`` to the nearest integer, ties up.
+
+    gemmlowp's SaturatingRoundingDoublingHighMul, but for ``a = b = -2**31``.
+    """
+    return (np.asarray(a, np.int64) * np.asarray(b, np.int64) + (1 << 30)) >> 31
+
+
+def divide_by_power(values: IntArray, exponent: npt.ArrayLike) -> IntArray:
+    """``values / 2**exponent`` to the nearest integer, ties away from zero.
+
+    gemmlowp's RoundingDivideByPOT.
+    """
+    power = np.asarray(exponent, np.int64)
+    half = (np.int64(1) << power) >> 1
+    return (values + half - ((values < 0) & (power > 0))) >> power
 
 
 def accumulator_range(weights: npt.ArrayLike, bias: npt.ArrayLike) -> tuple[IntArray, IntArray]:
