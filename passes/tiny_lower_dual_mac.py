@@ -29,6 +29,7 @@ class LowerDualMac(Pass):
     After::
 
         func.func @f(%acc: i32, %x: i32, %word: i32) -> i32 {
+          %c8 = arith.constant 8 : i32
           %0 = llvm.intr.fshr(%word, %word, %c8) : (i32, i32, i32) -> i32
           %w = llvm.call_intrinsic "llvm.arm.sxtb16"(%0) : (i32) -> i32
           %s = llvm.call_intrinsic "llvm.arm.smlad"(%x, %w, %acc) : (i32, i32, i32) -> i32

@@ -25,7 +25,7 @@ class Chain:
     """A network of one layer after another, as MLIR text."""
 
     def __init__(self, shape: tuple[int, int, int], seed: int) -> None:
-        self.shape = (1, *shape)
+        self.shape: tuple[int, ...] = (1, *shape)
         self.lines: list[str] = []
         self.random = np.random.default_rng(seed)
         self.value = "%x"

@@ -111,13 +111,6 @@ func.func private @folded(memref<2x4xi8>, memref<8xi8>, memref<2x4xi8>) attribut
 // CHECK-LABEL: func.func @main(
 // CHECK-SAME: tiny.arena_bytes = 24 : i64
 // CHECK-SAME: tiny.live_bytes = array<i64: 8, 8, 8, 16, 24, 16>
-func.func @main(
-// CHECK-SAME: tiny.arena_bytes = 24 : i64
-// CHECK: call @unary(%[[A:[a-z0-9_]+]], %[[A]])
-// CHECK: call @unary(%[[A]], %[[A]])
-// CHECK: call @unary(%[[A]], %[[D:[a-z0-9_]+]])
-// CHECK: call @first(%[[A]], %[[E:[a-z0-9_]+]])
-// CHECK: call @sum(%[[D]], %[[E]]
 func.func @main(%x: memref<8xi8>) -> memref<8xi8> {
   %a = memref.alloc() : memref<8xi8>
   %b = memref.alloc() : memref<8xi8>
