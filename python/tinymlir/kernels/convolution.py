@@ -65,7 +65,8 @@ class Convolution:
         """The shapes of a layer result that name pixels and channels as a kernel does."""
         height, width = self.out_hw
         channels = self.groups * self.out_per_group
-        return [[1, height, width, channels], *([[width, channels]] if height == 1 else [])]
+        row = [[width, channels], [1, width, channels]] if height == 1 else []
+        return [[1, height, width, channels], *row]
 
     def taps(self, axis: int, position: int) -> range:
         """Kernel taps along ``axis`` that fall on the input at an output position."""
@@ -94,22 +95,8 @@ def find_convolution(root: ir.Value) -> Convolution | None:
 
     Returns None where the layer has another shape; it then runs element by element.
     """
-    op = root.owner.operation
-    if not is_linalg(op):
-        return None
-    maps = indexing_maps(op)
-    candidates = []
-    for operand, affine_map in zip(list(op.operands)[:-1], maps[:-1], strict=True):
-        value = operand
-        while not isinstance(value, ir.BlockArgument) and value.owner.operation.name in VIEW_OPS:
-            value = value.owner.operation.operands[0]
-        if isinstance(value, ir.BlockArgument) or value.owner.operation.name not in _READERS:
-            continue
-        # The kernel hands over accumulators in the order of the layer's elements.
-        if affine_map != maps[-1] or operand.type.shape != root.type.shape:
-            return None
-        candidates.append(value)
-    if len(candidates) != 1 or not _is_read_once(candidates[0]):
+    candidates = _accumulators(root)
+    if candidates is None or len(candidates) != 1 or not _is_read_once(candidates[0]):
         return None
     value = candidates[0]
     if not _multiplies_bytes(value.owner.operation):
@@ -118,6 +105,31 @@ def find_convolution(root: ir.Value) -> Convolution | None:
     if convolution is None or root.type.shape not in convolution.result_shapes():
         return None
     return convolution
+
+
+def _accumulators(root: ir.Value) -> list[ir.Value] | None:
+    """Convolutions that the elementwise result ``root`` reads at its own place.
+
+    Directly, or through other elementwise results; None where one is read elsewhere.
+    """
+    op = root.owner.operation
+    if not is_linalg(op):
+        return []
+    found: list[ir.Value] = []
+    maps = indexing_maps(op)
+    for operand, affine_map in zip(list(op.operands)[:-1], maps[:-1], strict=True):
+        value = operand
+        while not isinstance(value, ir.BlockArgument) and value.owner.operation.name in VIEW_OPS:
+            value = value.owner.operation.operands[0]
+        if isinstance(value, ir.BlockArgument):
+            continue
+        inner = [value] if value.owner.operation.name in _READERS else _accumulators(value)
+        # The kernel hands over accumulators in the order of the layer's elements.
+        moved = affine_map != maps[-1] or operand.type.shape != root.type.shape
+        if inner is None or (inner and moved):
+            return None
+        found += [accumulator for accumulator in inner if accumulator not in found]
+    return found
 
 
 def _is_read_once(value: ir.Value) -> bool:
@@ -420,7 +432,7 @@ def _views_of(value: ir.Value) -> list[ir.Value]:
 def _root_indices(
     shape: list[int], conv: Convolution, row: Index, column: Index, channel: Index
 ) -> list[Index]:
-    """The layer result's indices of an output pixel and channel: rank 4, or 2 (dense)."""
+    """The layer result's indices of an output pixel and channel: rank 4, or 2 or 3 (dense)."""
     if len(shape) == 4:
         return [0, row, column, channel]
-    return [column, channel]
+    return [*[0] * (len(shape) - 2), column, channel]
