@@ -105,7 +105,7 @@ def _pooling_of(argument: ir.Value, root: ir.Value) -> tuple[ir.Operation, tuple
                 found.append((op, pad))
             elif op.name == "tensor.pad":
                 low = list(op.attributes["static_low"])
-                if low[0] or low[3] or not follow(op.results[0], (low[1], low[2])):
+                if len(low) != 4 or low[0] or low[3] or not follow(op.results[0], (low[1], low[2])):
                     return False
             else:
                 passes_on = is_linalg(op) and op.results[0] != root and _at_own_place(use)
