@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -171,3 +171,16 @@ class Graph:
 
     def consumers(self, name: str) -> Iterator[Node]:
         return (node for node in self.nodes if name in node.inputs)
+
+
+def resolve_shape(old: Sequence[int], wanted: Sequence[int], allow_zero: int) -> list[int] | None:
+    """The shape that a Reshape operand means; None if it does not fit ``old``."""
+    shape = [
+        old[i] if n == 0 and not allow_zero and i < len(old) else n for i, n in enumerate(wanted)
+    ]
+    if shape.count(-1) == 1:
+        rest = -math.prod(shape)
+        if rest > 0:
+            shape[shape.index(-1)] = math.prod(old) // rest
+    fits = min(shape, default=1) > 0 and math.prod(shape) == math.prod(old)
+    return shape if fits else None

@@ -13,7 +13,7 @@ from tinymlir.frontends.canonical import movement
 from tinymlir.frontends.canonical.builder import Clamp
 from tinymlir.frontends.canonical.tensors import Activation, Quantization, row_major
 
-from .graph import Node
+from .graph import Node, resolve_shape
 from .operands import EXPORT_AGAIN, Operands
 from .registry import operator
 from .values import (
@@ -101,16 +101,8 @@ def reshape(imp: Operands, node: Node) -> Value:
     wanted = imp.integers(node, 1, "shape")
     if wanted is None:
         imp.fail(node, "the new shape is missing", EXPORT_AGAIN)
-    keep_zero = node.attribute("allowzero", 0)
-    shape = [
-        old[i] if n == 0 and not keep_zero and i < len(old) else n for i, n in enumerate(wanted)
-    ]
-    count = math.prod(old)
-    if shape.count(-1) == 1:
-        rest = -math.prod(shape)
-        if rest > 0:
-            shape[shape.index(-1)] = count // rest
-    if min(shape, default=1) < 1 or math.prod(shape) != count:
+    shape = resolve_shape(old, wanted, node.attribute("allowzero", 0))
+    if shape is None:
         imp.fail(node, f"{list(old)} cannot become {wanted}", EXPORT_AGAIN)
     return reshaped(imp, node, shape)
 
