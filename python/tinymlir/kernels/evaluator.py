@@ -54,6 +54,8 @@ class Evaluator:
             return self.at(op.operands[0], self.through_view(op, indices))
         if op.name == "tensor.concat":
             return self._concat(op, indices)
+        if op.name == "tensor.extract_slice":
+            return self._slice(op, indices)
         if is_linalg(op):
             return self._linalg(op, indices)
         raise PassFailure(op.location, f"has no lowering for '{op.name}' within a layer")
@@ -134,6 +136,16 @@ class Evaluator:
         with ir.InsertionPoint(choice.else_block):
             scf.yield_([self.scalar(pad_value(op))])
         return choice.results[0]
+
+    def _slice(self, op: ir.Operation, indices: Sequence[Index]) -> ir.Value:
+        starts, steps = (list(op.attributes[f"static_{n}"]) for n in ("offsets", "strides"))
+        if len(op.operands) > 1 or len(indices) != len(starts):
+            raise PassFailure(op.location, "expects a slice to be static and to keep the rank")
+        where = [
+            self.emitter.add(self.emitter.mul(index, step), start)
+            for index, step, start in zip(indices, steps, starts, strict=True)
+        ]
+        return self.at(op.operands[0], where)
 
     def _concat(self, op: ir.Operation, indices: Sequence[Index]) -> ir.Value:
         axis = op.attributes["dim"].value

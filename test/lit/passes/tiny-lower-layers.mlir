@@ -126,3 +126,16 @@ func.func private @other(%x: tensor<4xi8>) -> tensor<4xi8> {
   %y = linalg.max ins(%x, %x : tensor<4xi8>, tensor<4xi8>) outs(%e : tensor<4xi8>) -> tensor<4xi8>
   return %y : tensor<4xi8>
 }
+
+// -----
+
+// A slice reads its elements where they are.
+// CHECK-LABEL: func.func private @slice
+// CHECK: scf.for %[[I:[a-z0-9]+]] =
+// CHECK: %[[TWICE:[0-9]+]] = arith.muli %[[I]],
+// CHECK: %[[AT:[0-9]+]] = arith.addi %[[TWICE]],
+// CHECK: memref.load %{{.*}}[%[[AT]]] : memref<8xi8>
+func.func private @slice(%x: tensor<8xi8>) -> tensor<3xi8> attributes {tiny.layer = "s", tiny.macs = 0 : i64, tiny.op = "slice"} {
+  %y = tensor.extract_slice %x[1] [3] [2] : tensor<8xi8> to tensor<3xi8>
+  return %y : tensor<3xi8>
+}

@@ -50,10 +50,19 @@ func.func private @layer0(%x: tensor<4xi8>) -> tensor<4xi8> attributes {tiny.lay
 
 // -----
 
-// Only linalg, pads, concatenations, constants and reshapes have elements that can be computed.
-func.func private @layer0(%x: tensor<4xi8>) -> tensor<2xi8> attributes {tiny.layer = "a", tiny.macs = 0 : i64, tiny.op = "slice"} {
-  // expected-error@+1 {{has no lowering for 'tensor.extract_slice' within a layer}}
-  %y = tensor.extract_slice %x[0] [2] [1] : tensor<4xi8> to tensor<2xi8>
+// Only linalg, pads, slices, concatenations, constants and reshapes have elements that can be computed.
+func.func private @layer0(%x: tensor<2xi8>, %z: tensor<4xi8>) -> tensor<4xi8> attributes {tiny.layer = "a", tiny.macs = 0 : i64, tiny.op = "insert"} {
+  // expected-error@+1 {{has no lowering for 'tensor.insert_slice' within a layer}}
+  %y = tensor.insert_slice %x into %z[0] [2] [1] : tensor<2xi8> into tensor<4xi8>
+  return %y : tensor<4xi8>
+}
+
+// -----
+
+// Slices drop no dimension.
+func.func private @layer0(%x: tensor<4x4xi8>) -> tensor<2xi8> attributes {tiny.layer = "a", tiny.macs = 0 : i64, tiny.op = "slice"} {
+  // expected-error@+1 {{expects a slice to be static and to keep the rank}}
+  %y = tensor.extract_slice %x[0, 0] [1, 2] [1, 1] : tensor<4x4xi8> to tensor<2xi8>
   return %y : tensor<2xi8>
 }
 
