@@ -10,6 +10,8 @@ from dataclasses import dataclass
 ALIGNMENT = 4
 #: Orders tried when no simple heuristic reaches the lower bound.
 _SEARCH_STEPS = 2000
+#: Fewer of them where there are many buffers: each is placed anew in every order.
+_SEARCH_PLACEMENTS = 120_000
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,8 @@ def plan(buffers: Sequence[Buffer], overlaps: Overlaps | None = None) -> Plan:
             best, best_order = placed, order
     assert best is not None
     chooser = random.Random(0)
-    for _ in range(_SEARCH_STEPS if len(buffers) > 2 else 0):
+    steps = min(_SEARCH_STEPS, _SEARCH_PLACEMENTS // max(1, len(buffers)))
+    for _ in range(steps if len(buffers) > 2 else 0):
         if best[1] == bound:
             break
         order = list(best_order)
