@@ -33,7 +33,7 @@ class Quant:
     def integers(self, reals: Array) -> Array:
         """``reals`` quantised."""
         limits = np.iinfo(self.dtype)
-        steps = np.rint(reals / np.float32(self.scale)) + self.zero_point
+        steps = np.rint(reals / np.asarray(self.scale, np.float32)) + self.zero_point
         return np.clip(steps, limits.min, limits.max).astype(self.dtype)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -33,10 +34,10 @@ def _exact(model: onnx.ModelProto, *shapes: Sequence[int], seed: int = 1) -> Non
     assert agreement.equal == agreement.total > 0
 
 
-def _conv(b: ModelBuilder, x: str, channels: int, outputs: int, **attributes: object) -> str:
+def _conv(b: ModelBuilder, x: str, channels: int, outputs: int, **attributes: Any) -> str:
     """A QLinearConv 3x3 with random weights."""
     rng = np.random.default_rng(channels * 100 + outputs)
-    per_group = channels // int(attributes.get("group", 1))  # type: ignore[call-overload]
+    per_group = channels // attributes.get("group", 1)
     w = b.constant(rng.integers(-64, 64, (outputs, per_group, 3, 3)).astype(np.int8))
     inputs = [x, *b.parameters(X), w, *b.parameters(Quant(0.0123)), *b.parameters(X)]
     return b.node("QLinearConv", inputs, pads=[1, 1, 1, 1], **attributes)
@@ -256,9 +257,6 @@ def test_pad_of_raw_integers() -> None:
     assert agreement.equal == agreement.total
 
 
-Reorder = Callable[[np.ndarray], np.ndarray]
-
-
 def _buffer(layout: Layout, logical: np.ndarray) -> np.ndarray:
     """The flat buffer that holds ``logical`` in ``layout``."""
     atoms = [atom for dim in layout.dims for atom in dim]
@@ -293,9 +291,9 @@ def test_layouts_follow_transposes_and_reshapes(shape: list[int], data: st.DataO
             layout, logical = moved, logical.reshape(wanted)
         assert layout.shape == logical.shape
         assert np.array_equal(_buffer(layout, logical), buffer)
-        order = layout.dim_order()
-        if order is not None:
-            assert np.array_equal(logical.transpose(order).reshape(-1), buffer)
+        permutation = layout.dim_order()
+        if permutation is not None:
+            assert np.array_equal(logical.transpose(permutation).reshape(-1), buffer)
 
 
 def test_layouts_refine_to_common_atoms() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,7 +53,7 @@ class Conv:
     groups: int
     size: tuple[int, ...]
     kernel: tuple[int, ...]
-    attributes: dict[str, object]
+    attributes: dict[str, Any]
     form: str
     x: Quant
     y: Quant
@@ -72,7 +73,7 @@ def convs(draw: st.DrawFn, spatial: int = 2) -> Conv:
     size = tuple(
         d * (k - 1) + draw(st.integers(1, 7)) for k, d in zip(kernel, dilations, strict=True)
     )
-    attributes: dict[str, object] = {
+    attributes: dict[str, Any] = {
         "strides": [draw(st.integers(1, 3)) for _ in range(spatial)],
         "dilations": dilations,
     }
@@ -119,7 +120,7 @@ def compare_conv(case: Conv, agreement: Agreement) -> int:
     if case.form == "qdq":
         inputs = [b.dequantize(x, case.x), b.dequantize(w, weights.quant, axis=0)]
         if weights.bias is not None:
-            quant = weights.bias_quant(float(np.float32(case.x.scale)))
+            quant = weights.bias_quant(float(np.asarray(case.x.scale, np.float32)))
             inputs.append(b.dequantize(b.constant(weights.bias), quant, axis=0))
         y = b.quantize(b.node("Conv", inputs, **case.attributes), case.y)
     else:
@@ -191,7 +192,7 @@ def compare_dense(case: Dense, agreement: Agreement) -> int:
         flat = b.node("Reshape", [x, b.constant([case.rows, case.depth], "int64")])
     w = b.constant(weights.array if case.transposed else weights.array.T)
     axis = 0 if case.transposed else 1
-    attributes = {"transB": 1} if case.transposed else {}
+    attributes: dict[str, Any] = {"transB": 1} if case.transposed else {}
     if case.op.startswith("Q"):
         inputs = [flat, *b.parameters(case.x), w, *b.parameters(weights.quant)]
         if case.op == "QGemm":
@@ -201,7 +202,7 @@ def compare_dense(case: Dense, agreement: Agreement) -> int:
     else:
         inputs = [b.dequantize(flat, case.x), b.dequantize(w, weights.quant, axis=axis)]
         if weights.bias is not None:
-            quant = weights.bias_quant(float(np.float32(case.x.scale)))
+            quant = weights.bias_quant(float(np.asarray(case.x.scale, np.float32)))
             inputs.append(b.dequantize(b.constant(weights.bias), quant, axis=0))
         y = b.quantize(b.node(case.op, inputs, **attributes), case.y)
     b.output(y, case.x.dtype)

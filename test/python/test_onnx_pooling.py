@@ -123,7 +123,7 @@ def test_channels_last_pool() -> None:
         b = ModelBuilder()
         x = b.input([1, 6, 5, 4], "int8")
         inputs = [x, *b.parameters(Quant(0.05, 3)), *b.parameters(Quant(0.04, 1))]
-        window = {"kernel_shape": [2, 3]} if op == "QLinearAveragePool" else {}
+        window: dict[str, Any] = {"kernel_shape": [2, 3]} if op == "QLinearAveragePool" else {}
         b.output(b.node(op, inputs, domain=MICROSOFT, channels_last=1, **window), "int8")
         agreement = Agreement()
         assert agreement.add(b.model(), [random_integers(6, (32, 1, 6, 5, 4))]) <= 1

@@ -216,7 +216,8 @@ def _table(imp: Operands, node: Node, x: Dequantized, op: str) -> Deferred:
     levels = np.arange(numerics.I8_MIN, numerics.I8_MAX + 1) - x.quantization.zero_point
     reals = levels.astype(np.float32) * x.quantization.scale
     plain = onnx.helper.make_node(op, ["x"], ["y"])
-    plain.attribute.extend(a for a in node.proto.attribute if a.name in ("alpha", "beta"))
+    named = [a for a in node.proto.attribute if a.name in ("alpha", "beta")]
+    plain.attribute.extend(named)
     kind = onnx.TensorProto.FLOAT
     ports = [onnx.helper.make_tensor_value_info(name, kind, [256]) for name in ("x", "y")]
     graph = onnx.helper.make_graph([plain], "table", ports[:1], ports[1:])

@@ -71,7 +71,7 @@ def check_model(model: onnx.ModelProto, file: str) -> onnx.ModelProto:
             hint=f"export with opset {MIN_OPSET} or newer, or use onnx.version_converter",
         )
     try:
-        onnx.checker.check_model(model)
+        onnx.checker.check_model(_with_shapes(model))
         return onnx.inliner.inline_local_functions(model) if model.functions else model
     except Exception as error:  # the checker raises more than its own ValidationError
         reason = str(error).strip().splitlines()
@@ -80,3 +80,20 @@ def check_model(model: onnx.ModelProto, file: str) -> onnx.ModelProto:
             file=file,
             hint="export the model again; onnx.checker.check_model says the same",
         ) from error
+
+
+def _with_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with every port shaped, however wrongly.
+
+    The checker insists on shapes; but those of outputs are not needed, and an
+    input without one deserves the message about dynamic shapes.
+    """
+    ports = (*model.graph.input, *model.graph.output)
+    if all(port.type.tensor_type.HasField("shape") for port in ports):
+        return model
+    shaped = onnx.ModelProto()
+    shaped.CopyFrom(model)
+    for port in (*shaped.graph.input, *shaped.graph.output):
+        if port.type.HasField("tensor_type"):
+            port.type.tensor_type.shape.SetInParent()
+    return shaped
