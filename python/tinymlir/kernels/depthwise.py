@@ -17,6 +17,8 @@ from tinymlir.kernels.emitter import ConstantPool, Emitter, Index
 
 #: Channels computed together: they share the address arithmetic of a tap.
 CHANNEL_BLOCK = 4
+#: Kernel columns without a loop between them, where they are known.
+_UNROLL = 3
 
 
 def is_depthwise(conv: Convolution) -> bool:
@@ -59,7 +61,7 @@ def depthwise_kernel(
                         for b, value in enumerate(values)
                     ]
 
-                return emitter.loop(*site.column_taps, 1, kernel_column, carried)
+                return emitter.loop(*site.column_taps, 1, kernel_column, carried, unroll=_UNROLL)
 
             sums = emitter.loop(*site.row_taps, 1, kernel_row, sums)
             for b in range(width):

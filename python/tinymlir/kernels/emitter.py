@@ -101,22 +101,32 @@ class Emitter:
         step: int,
         body: Callable[..., Sequence[ir.Value] | None],
         inits: Sequence[ir.Value] = (),
+        unroll: int = 1,
     ) -> list[ir.Value]:
         """``for`` with loop-carried values.
 
-        ``body(iv, *carried)`` returns the next carried values. Loops known to run
-        once or never leave no trace in the IR.
+        ``body(iv, *carried)`` returns the next carried values. A loop whose trips are
+        known is unrolled by the greatest divisor of them up to ``unroll``; if that
+        leaves one trip or none, it leaves no trace in the IR.
         """
+        factor = 1
         if isinstance(lower, int) and isinstance(upper, int):
             trips = max(0, -(-(upper - lower) // step))
             if trips == 0:
                 return list(inits)
-            if trips == 1:
-                return list(body(lower, *inits) or ())
-        loop = scf.ForOp(self.index(lower), self.index(upper), self.index(step), list(inits))
+            factor = max(f for f in range(1, max(unroll, 1) + 1) if trips % f == 0)
+
+        def bodies(first: Index, carried: Sequence[ir.Value]) -> list[ir.Value]:
+            for copy in range(factor):
+                carried = body(self.add(first, copy * step), *carried) or ()
+            return list(carried)
+
+        if isinstance(lower, int) and isinstance(upper, int) and trips == factor:
+            return bodies(lower, inits)
+        bounds = [self.index(v) for v in (lower, upper, step * factor)]
+        loop = scf.ForOp(*bounds, list(inits))
         with ir.InsertionPoint(loop.body):
-            results = body(loop.induction_variable, *loop.inner_iter_args)
-            scf.yield_(list(results or ()))
+            scf.yield_(bodies(loop.induction_variable, loop.inner_iter_args))
         return list(loop.results)
 
 
