@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,8 +82,8 @@ class Linear:
 
     def permuted(self, index: npt.NDArray[np.intp]) -> Linear:
         """Output channels in another order."""
-        return Linear(
-            self.weights[index], self.bias[index], self.scales[index], self.zero_point, self.clamp
+        return dataclasses.replace(
+            self, weights=self.weights[index], bias=self.bias[index], scales=self.scales[index]
         )
 
 
@@ -113,9 +114,7 @@ def conv2d(
     depthwise = groups == channels and groups > 1
     index = x.layout.logical_index(1)
     if groups == 1:
-        linear = Linear(
-            linear.weights[:, index], linear.bias, linear.scales, linear.zero_point, linear.clamp
-        )
+        linear = dataclasses.replace(linear, weights=linear.weights[:, index])
     elif depthwise and outputs == groups:
         linear = linear.permuted(index)
         out_channels, out_inner = x.layout.dims[1], x.layout.within([1])

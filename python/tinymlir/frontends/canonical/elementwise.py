@@ -114,7 +114,7 @@ def add(
         return arith.AddIOp(acc, b.scalar(total.offset, b.i32)).result if total.offset else acc
 
     op = "sub" if subtract else "add"
-    return _binary(b, name, op, x, y, scaling, combine)
+    return binary(b, name, op, x, y, scaling, combine)
 
 
 def multiply(
@@ -128,7 +128,7 @@ def multiply(
     """``x * y``; ``y`` may be broadcast. Raises `ValueError` as `add` does."""
     scale = x.quantization.scale * y.quantization.scale / target.scale
     scaling = _product_scaling(scale, target.zero_point, clamp, 255 * 255)
-    return _binary(b, name, "mul", x, y, scaling, lambda p, q: arith.MulIOp(p, q).result)
+    return binary(b, name, "mul", x, y, scaling, lambda p, q: arith.MulIOp(p, q).result)
 
 
 def _product_scaling(scale: np.float32, zero_point: int, clamp: Clamp, bound: int) -> Scaling:
@@ -238,7 +238,7 @@ def _scalars(b: Builder, scaling: Scaling) -> tuple[ir.Value, ir.Value]:
     )
 
 
-def _binary(
+def binary(
     b: Builder,
     name: str,
     op: str,
@@ -247,7 +247,15 @@ def _binary(
     scaling: Scaling,
     combine: Callable[[ir.Value, ir.Value], ir.Value],
 ) -> Activation:
-    """One i8 result from two i8 operands, of which one may be broadcast."""
+    """One i8 result from two i8 operands, of which one may be broadcast.
+
+    Args:
+        op: the kind of layer.
+        combine: the accumulator from both operands less their zero points, in i32.
+
+    Raises:
+        ValueError: the shapes do not fit.
+    """
     xq, yq = x.quantization, y.quantization
     left, right = x.activation, y.activation
     rank = max(left.layout.rank, right.layout.rank)

@@ -1,10 +1,12 @@
-"""Layers that only place elements: concatenation and padding."""
+"""Layers that only place elements: concatenation, padding and selection."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tinymlir.bindings import tensor
+import numpy as np
+
+from tinymlir.bindings import arith, ir, linalg, tensor
 
 from .builder import Builder
 from .layout import Layout
@@ -48,3 +50,62 @@ def pad(
         if value is not x.value:
             b.finish(value)
     return Activation(value, Layout.of(shape, order))
+
+
+def select(
+    b: Builder, name: str, op: str, x: Activation, places: Sequence[Sequence[int]]
+) -> Activation:
+    """``x[numpy.ix_(*places)]``: slices, reversals, nearest-neighbour resizing.
+
+    Args:
+        op: the kind of layer.
+        places: for each logical dimension, the index that each place of the result takes.
+    """
+    x, order = _by_dimensions(b, name, x)
+    progressions = [_progression(places[d]) for d in order]
+    shape = [len(places[d]) for d in order]
+    with b.layer(name, op):
+        if all(step is not None and step[1] > 0 for step in progressions):
+            starts, steps = zip(*[step for step in progressions if step is not None], strict=True)
+            type_ = b.tensor_type(shape, b.i8)
+            value = tensor.ExtractSliceOp(type_, x.value, [], [], [], starts, shape, steps).result
+        else:
+            value = _gathered(b, x.value, [places[d] for d in order], progressions)
+        value = b.finish(value)
+    return Activation(value, Layout.of([len(p) for p in places], order))
+
+
+def _progression(places: Sequence[int]) -> tuple[int, int] | None:
+    """Start and step of an arithmetic progression; None if it is something else."""
+    steps = set(np.diff(places).tolist()) or {1}
+    return (places[0], steps.pop()) if len(steps) == 1 else None
+
+
+def _gathered(
+    b: Builder,
+    value: ir.Value,
+    places: Sequence[Sequence[int]],
+    progressions: Sequence[tuple[int, int] | None],
+) -> ir.Value:
+    """Elements at computed indices: multiples of the place, or read from a table."""
+    index = ir.IndexType.get(b.context)
+    tables = [
+        None if step is not None else b.constant(np.array(taken, np.int32))
+        for taken, step in zip(places, progressions, strict=True)
+    ]
+
+    def body(_: ir.Value) -> ir.Value:
+        at = []
+        for d, (step, table) in enumerate(zip(progressions, tables, strict=True)):
+            here = linalg.IndexOp(d).result
+            if step is None:
+                at.append(arith.IndexCastOp(index, tensor.ExtractOp(table, [here]).result).result)
+            else:
+                if step[1] != 1:
+                    here = arith.MulIOp(here, b.scalar(step[1], index)).result
+                if step[0]:
+                    here = arith.AddIOp(here, b.scalar(step[0], index)).result
+                at.append(here)
+        return tensor.ExtractOp(value, at).result
+
+    return b.generic([], b.empty([len(taken) for taken in places], b.i8), body)
