@@ -34,6 +34,12 @@ class Window:
         padded = size + self.pad_low[axis] + self.pad_high[axis]
         return (padded - self.reach(axis)) // self.strides[axis] + 1
 
+    def covered(self, axis: int, size: int, low: int = 0, high: int = 0) -> npt.NDArray[np.int64]:
+        """For each position along ``axis``, how many taps fall on ``[-low, size + high)``."""
+        starts = np.arange(self.output(axis, size)) * self.strides[axis] - self.pad_low[axis]
+        taps = starts[:, None] + np.arange(self.kernel[axis]) * self.dilations[axis]
+        return ((taps >= -low) & (taps < size + high)).sum(axis=1)
+
     def pad(self, b: Builder, value: ir.Value, fill: int) -> ir.Value:
         """``value`` (N×H×W×C) padded as far as the window reaches, not further."""
         high = []

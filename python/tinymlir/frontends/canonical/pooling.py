@@ -5,7 +5,6 @@ from __future__ import annotations
 from fractions import Fraction
 
 import numpy as np
-import numpy.typing as npt
 
 from tinymlir import numerics
 from tinymlir.bindings import linalg
@@ -66,12 +65,9 @@ def average_pool2d(
     _, height, width, channels = x.value.type.shape
     rows, columns = window.output(0, height), window.output(1, width)
     low, high = counted_padding or ((0, 0), (0, 0))
-    valid = np.multiply.outer(
-        _covered(window, 0, height, 0, 0, rows), _covered(window, 1, width, 0, 0, columns)
-    )
+    valid = np.multiply.outer(window.covered(0, height), window.covered(1, width))
     counts = np.multiply.outer(
-        _covered(window, 0, height, low[0], high[0], rows),
-        _covered(window, 1, width, low[1], high[1], columns),
+        window.covered(0, height, low[0], high[0]), window.covered(1, width, low[1], high[1])
     )
     if (counts == counts.flat[0]).all():
         counts = counts[:1, :1].reshape(())
@@ -110,12 +106,3 @@ def average_pool2d(
             value = b.requantize(acc, scaling, (1, 2))
     layout = channels_last_layout(x.layout.dims[1], x.layout.within([1]), rows, columns)
     return Activation(value, layout)
-
-
-def _covered(
-    window: Window, axis: int, size: int, low: int, high: int, positions: int
-) -> npt.NDArray[np.int64]:
-    """For each position, how many taps fall on ``[-low, size + high)``."""
-    starts = np.arange(positions) * window.strides[axis] - window.pad_low[axis]
-    taps = starts[:, None] + np.arange(window.kernel[axis]) * window.dilations[axis]
-    return ((taps >= -low) & (taps < size + high)).sum(axis=1)
