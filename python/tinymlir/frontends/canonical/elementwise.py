@@ -12,7 +12,7 @@ from tinymlir.bindings import arith, ir, tensor
 from tinymlir.numerics import IntArray
 
 from .builder import Builder, Clamp, Scaling
-from .fitting import fit_sum
+from .fitting import Sum, fit_sum
 from .layout import Layout, refine
 from .tensors import (
     Activation,
@@ -102,6 +102,20 @@ def add(
         (xq.zero_point, yq.zero_point, target.zero_point),
         -1 if subtract else 1,
     )
+    return weighted_sum(b, name, x, y, total, clamp, subtract=subtract)
+
+
+def weighted_sum(
+    b: Builder,
+    name: str,
+    x: Dequantized,
+    y: Dequantized,
+    total: Sum,
+    clamp: Clamp,
+    *,
+    subtract: bool = False,
+) -> Activation:
+    """What ``total`` says. Raises `ValueError` as `add` does."""
     multiplier, shift = np.int32(total.multiplier), np.int32(total.shift)
     scaling = Scaling(
         multiplier.reshape(()), shift.reshape(()), total.zero_point, clamp, total.rounding
