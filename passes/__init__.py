@@ -1,6 +1,7 @@
 """Passes of tinymlir, one file each, named as on the command line."""
 
 from ._pass import REGISTRY, Pass, PassFailure, register_pass
+from .tiny_canonicalize_linalg import CanonicalizeLinalg
 from .tiny_emit_entry import EmitEntry
 from .tiny_expand_division import ExpandDivision
 from .tiny_expand_float import ExpandFloat
@@ -10,9 +11,11 @@ from .tiny_lower_layers import LowerLayers
 from .tiny_lower_requantize import LowerRequantize
 from .tiny_outline_layers import OutlineLayers
 from .tiny_plan_arena import PlanArena
+from .tiny_sink_transposes import SinkTransposes
 
 __all__ = [
     "REGISTRY",
+    "CanonicalizeLinalg",
     "EmitEntry",
     "ExpandDivision",
     "ExpandFloat",
@@ -24,5 +27,6 @@ __all__ = [
     "Pass",
     "PassFailure",
     "PlanArena",
+    "SinkTransposes",
     "register_pass",
 ]

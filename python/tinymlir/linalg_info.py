@@ -57,6 +57,38 @@ def constant_array(value: ir.Value) -> np.ndarray | None:
     return np.array(attribute)
 
 
+def broadcast_array(value: ir.Value) -> np.ndarray | None:
+    """The elements of a tensor that is constant, filled or broadcast from a constant.
+
+    What is repeated takes no memory: the array has strides of zero there. None where
+    ``value`` is no such tensor.
+    """
+    if isinstance(value, ir.BlockArgument):
+        return None
+    op = value.owner.operation
+    shape = tuple(value.type.shape)
+    if op.name == "linalg.fill":
+        scalar = constant_scalar(op.operands[0])
+        return None if scalar is None else np.broadcast_to(np.int64(scalar), shape)
+    if not is_linalg(op) or len(op.operands) != 2 or not _yields_first(op):
+        return constant_array(value)
+    source, result = indexing_maps(op)
+    array = constant_array(op.operands[0])
+    loops = [e.position if isinstance(e, ir.AffineDimExpr) else -1 for e in source.results]
+    plain = result.is_permutation and str(result) == str(ir.AffineMap.get_identity(result.n_dims))
+    if array is None or not plain or -1 in loops or loops != sorted(set(loops)):
+        return None
+    sizes = dict(zip(loops, array.shape, strict=True))
+    return np.broadcast_to(array.reshape([sizes.get(d, 1) for d in range(len(shape))]), shape)
+
+
+def _yields_first(op: ir.Operation) -> bool:
+    """Whether the body of a linalg op only passes its first operand on."""
+    block = op.regions[0].blocks[0]
+    last = block.operations[len(block.operations) - 1].operation
+    return last.operands[0] == block.arguments[0]
+
+
 def constant_scalar(value: ir.Value) -> int | None:
     """The value of a scalar integer or index constant, or None."""
     if isinstance(value, ir.BlockArgument) or value.owner.operation.name != "arith.constant":

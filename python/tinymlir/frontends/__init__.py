@@ -6,14 +6,32 @@ from pathlib import Path
 
 from tinymlir.bindings import ir
 
-from .onnx import import_onnx, load_model
+_MLIR_SUFFIXES = (".mlir", ".mlirbc")
+_MLIR_BYTECODE = b"ML\xefR"
 
 
 def import_model(path: str | Path, context: ir.Context) -> ir.Module:
     """The canonical form (docs/design.md) of the model in a file.
 
+    Its name says what it is, or else how it begins.
+
     Raises:
         TinymlirError: naming the file, the node where there is one, and what to do.
     """
+    # A format's libraries are loaded only where there is a file of it.
     path = Path(path)
+    if path.suffix in _MLIR_SUFFIXES or _begins_with(path, _MLIR_BYTECODE):
+        from .mlir import import_mlir
+
+        return import_mlir(path, context)
+    from .onnx import import_onnx, load_model
+
     return import_onnx(load_model(path), file=str(path), context=context)
+
+
+def _begins_with(path: Path, magic: bytes) -> bool:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(len(magic)) == magic
+    except OSError:
+        return False

@@ -13,10 +13,7 @@ from .entry import check_results, prepare
 from .source import parse
 
 #: Passes that bring TOSA and linalg of any origin to the canonical form.
-PIPELINE = (
-    "builtin.module(tiny-legalize-tosa,tiny-canonicalize-linalg,"
-    "tiny-sink-transposes,tiny-fuse-elementwise)"
-)
+PIPELINE = "builtin.module(tiny-canonicalize-linalg,tiny-sink-transposes)"
 
 __all__ = ["PIPELINE", "import_mlir"]
 

@@ -39,9 +39,7 @@ def prepare(module: ir.Module, path: Path) -> None:
         function.operation.attributes["sym_visibility"] = ir.StringAttr.get("private")
     del entry.operation.attributes["sym_visibility"]
     if len(functions) > 1:
-        name = entry.name.value
         run_pipeline(module, "builtin.module(inline,symbol-dce)")
-        entry = next(f for f in _functions(module) if f.name.value == name)
     entry.operation.attributes["sym_name"] = ir.StringAttr.get("main")
     for op in module.body.operations:
         if op.operation != entry.operation:
@@ -71,7 +69,7 @@ def _entry(module: ir.Module, checks: _Checks) -> func.FuncOp:
     """``@main``, else the only public function, else the only one."""
     defined = [f for f in _functions(module) if not f.is_external]
     named = [f for f in defined if f.name.value == "main"]
-    public = [f for f in defined if f.visibility.value == "public"]
+    public = [f for f in defined if "sym_visibility" not in f.operation.attributes]
     for choice in (named, public, defined):
         if len(choice) == 1:
             return choice[0]

@@ -13,8 +13,8 @@ from tinymlir.pipeline import Diagnostic
 
 #: MLIR's parser calls itself for each level; thousands of levels end the process.
 MAX_NESTING = 500
-_BRACKETS = ("()", "[]", "{}", "<>")
-_NO_BRACKETS = bytes(set(range(256)) - set("".join(_BRACKETS).encode()))
+_BRACKETS = (b"()", b"[]", b"{}", b"<>")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"".join(_BRACKETS)))
 _BYTECODE = b"ML\xefR"
 
 
@@ -68,7 +68,7 @@ def _nesting(data: bytes) -> int:
     characters = np.frombuffer(brackets, np.uint8)
     deepest = 0
     for left, right in _BRACKETS:
-        steps = (characters == ord(left)).astype(np.int32) - (characters == ord(right))
+        steps = (characters == left).astype(np.int32) - (characters == right)
         deepest = max(deepest, int(np.cumsum(steps).max(initial=0)))
     return deepest
 
