@@ -1,5 +1,6 @@
 // RUN: tinymlir-opt %s --split-input-file --tiny-lower-layers | FileCheck %s
 // RUN: tinymlir-opt %s --split-input-file --tiny-lower-layers=registers=6 | FileCheck %s --check-prefix=FEW
+// RUN: tinymlir-opt %s --split-input-file --tiny-lower-layers=dual-mac=true | FileCheck %s --check-prefix=DUAL
 
 #all = affine_map<(d0, d1, d2, d3) -> (d0, d1, d2, d3)>
 
@@ -138,4 +139,48 @@ func.func private @other(%x: tensor<4xi8>) -> tensor<4xi8> {
 func.func private @slice(%x: tensor<8xi8>) -> tensor<3xi8> attributes {tiny.layer = "s", tiny.macs = 0 : i64, tiny.op = "slice"} {
   %y = tensor.extract_slice %x[1] [3] [2] : tensor<8xi8> to tensor<3xi8>
   return %y : tensor<3xi8>
+}
+
+// -----
+
+#all = affine_map<(d0, d1, d2, d3) -> (d0, d1, d2, d3)>
+
+// Two MACs at a time: windows of two pixels are widened into scratch memory, padding
+// included, so there is no function for the border; two channels share each pair.
+// CHECK-LABEL: func.func private @wide
+// CHECK-NOT: tiny.dual_mac
+// DUAL-LABEL: func.func private @wide(
+// DUAL-SAME: memref<144xi8>)
+// DUAL-COUNT-2: call @wide_im2col
+// DUAL: tiny.extend_bytes
+// DUAL-COUNT-2: tiny.dual_mac
+// DUAL: tiny.extend_bytes
+// DUAL-COUNT-2: tiny.dual_mac
+// DUAL: tiny.extend_bytes
+// DUAL-COUNT-2: tiny.dual_mac
+// DUAL: tiny.extend_bytes
+// DUAL-COUNT-2: tiny.dual_mac
+// DUAL-NOT: tiny.dual_mac
+// DUAL: func.func private @wide_im2col
+// DUAL-NOT: _border
+func.func private @wide(%x: tensor<1x4x4x4xi8>) -> tensor<1x4x4x4xi8> attributes {tiny.layer = "wide", tiny.macs = 2304 : i64, tiny.op = "conv2d"} {
+  %m = arith.constant 1500000000 : i32
+  %s = arith.constant 40 : i32
+  %zp = arith.constant 5 : i8
+  %c7 = arith.constant 7 : i32
+  %w = arith.constant dense<1> : tensor<4x3x3x4xi8>
+  %p = tensor.pad %x low[0, 1, 1, 0] high[0, 1, 1, 0] {
+  ^bb0(%i: index, %j: index, %k: index, %l: index):
+    tensor.yield %zp : i8
+  } : tensor<1x4x4x4xi8> to tensor<1x6x6x4xi8>
+  %e = tensor.empty() : tensor<1x4x4x4xi32>
+  %init = linalg.fill ins(%c7 : i32) outs(%e : tensor<1x4x4x4xi32>) -> tensor<1x4x4x4xi32>
+  %acc = linalg.conv_2d_nhwc_fhwc ins(%p, %w : tensor<1x6x6x4xi8>, tensor<4x3x3x4xi8>) outs(%init : tensor<1x4x4x4xi32>) -> tensor<1x4x4x4xi32>
+  %e8 = tensor.empty() : tensor<1x4x4x4xi8>
+  %y = linalg.generic {indexing_maps = [#all, #all], iterator_types = ["parallel", "parallel", "parallel", "parallel"]} ins(%acc : tensor<1x4x4x4xi32>) outs(%e8 : tensor<1x4x4x4xi8>) {
+  ^bb0(%a: i32, %o: i8):
+    %q = "tiny.requantize"(%a, %m, %s) {zero_point = 1 : i32, min = -128 : i32, max = 127 : i32, rounding = "nearest_up"} : (i32, i32, i32) -> i8
+    linalg.yield %q : i8
+  } -> tensor<1x4x4x4xi8>
+  return %y : tensor<1x4x4x4xi8>
 }
