@@ -87,10 +87,17 @@ def _is_layer_root(op: ir.Operation) -> bool:
         return False
     if op.name in _FEEDER_OPS:
         # A padded tensor that somebody else than a layer wants must exist by itself.
-        return op.name == "tensor.pad" and any(
-            use.owner.name in (*VIEW_OPS, "func.return") for use in op.results[0].uses
-        )
+        return op.name == "tensor.pad" and _is_returned(op.results[0])
     return True
+
+
+def _is_returned(value: ir.Value) -> bool:
+    """Whether @main gives ``value``, as it is or reshaped."""
+    users = [use.owner.operation for use in value.uses]
+    return any(
+        user.name == "func.return" or (user.name in VIEW_OPS and _is_returned(user.results[0]))
+        for user in users
+    )
 
 
 def _require_layer_result(main: func.FuncOp, index: int, value: ir.Value) -> None:

@@ -69,6 +69,28 @@ func.func @main(%x: tensor<4xi8>, %y: tensor<4xi8>) -> (tensor<4xi8>, tensor<4xi
 
 // -----
 
+// Padding belongs to the layer that reads it, through a reshape as well.
+// CHECK-LABEL: func.func @main
+// CHECK-SAME: (%[[X:.*]]: tensor<4xi8>)
+// CHECK-NEXT: %[[Y:.*]] = call @layer0(%[[X]]) : (tensor<4xi8>) -> tensor<2x3xi8>
+// CHECK-NEXT: return %[[Y]]
+// CHECK: tensor.pad
+// CHECK: tensor.expand_shape
+// CHECK-NOT: @layer1
+func.func @main(%x: tensor<4xi8>) -> tensor<2x3xi8> {
+  %zp = arith.constant 0 : i8
+  %p = tensor.pad %x low[1] high[1] {
+  ^bb0(%i: index):
+    tensor.yield %zp : i8
+  } : tensor<4xi8> to tensor<6xi8>
+  %v = tensor.expand_shape %p [[0, 1]] output_shape [2, 3] : tensor<6xi8> into tensor<2x3xi8>
+  %e = tensor.empty() : tensor<2x3xi8>
+  %y = linalg.max ins(%v, %v : tensor<2x3xi8>, tensor<2x3xi8>) outs(%e : tensor<2x3xi8>) -> tensor<2x3xi8>
+  return %y : tensor<2x3xi8>
+}
+
+// -----
+
 // A padded tensor that the network gives is a layer of its own.
 // CHECK-LABEL: func.func @main
 // CHECK: call @layer0
