@@ -8,6 +8,8 @@ from tinymlir.bindings import ir
 
 _MLIR_SUFFIXES = (".mlir", ".mlirbc")
 _MLIR_BYTECODE = b"ML\xefR"
+_TFLITE_SUFFIX = ".tflite"
+_TFLITE_IDENTIFIER = b"TFL3"
 
 
 def import_model(path: str | Path, context: ir.Context) -> ir.Module:
@@ -24,14 +26,18 @@ def import_model(path: str | Path, context: ir.Context) -> ir.Module:
         from .mlir import import_mlir
 
         return import_mlir(path, context)
+    if path.suffix == _TFLITE_SUFFIX or _begins_with(path, _TFLITE_IDENTIFIER, after=4):
+        from .tflite import import_tflite
+
+        return import_tflite(path, context)
     from .onnx import import_onnx, load_model
 
     return import_onnx(load_model(path), file=str(path), context=context)
 
 
-def _begins_with(path: Path, magic: bytes) -> bool:
+def _begins_with(path: Path, magic: bytes, *, after: int = 0) -> bool:
     try:
         with path.open("rb") as stream:
-            return stream.read(len(magic)) == magic
+            return stream.read(after + len(magic))[after:] == magic
     except OSError:
         return False

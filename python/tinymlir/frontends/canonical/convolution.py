@@ -65,7 +65,7 @@ class Linear:
 
     weights: npt.NDArray[np.int8]
     bias: npt.NDArray[np.int64]
-    scales: npt.NDArray[np.float32]
+    scales: npt.NDArray[np.floating]
     zero_point: int
     clamp: Clamp
 

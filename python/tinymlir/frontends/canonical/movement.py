@@ -77,6 +77,8 @@ def select(
 
 def _progression(places: Sequence[int]) -> tuple[int, int] | None:
     """Start and step of an arithmetic progression; None if it is something else."""
+    if isinstance(places, range):
+        return places.start, places.step
     steps = set(np.diff(places).tolist()) or {1}
     return (places[0], steps.pop()) if len(steps) == 1 else None
 

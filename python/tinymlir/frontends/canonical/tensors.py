@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,13 @@ from .builder import Builder
 from .layout import Atom, Atoms, Layout
 
 #: Tensors above this are no microcontroller's; it also bounds what a bad file can make us allocate.
-MAX_TENSOR_BYTES = 2**31
+MAX_TENSOR_BYTES = 2**26
+MAX_DIMENSION = 2**20
+
+
+def is_absurd(shape: Sequence[int]) -> bool:
+    """Whether no microcontroller has such a tensor."""
+    return math.prod(shape) > MAX_TENSOR_BYTES or max(shape, default=0) > MAX_DIMENSION
 
 
 @dataclass(frozen=True)
@@ -98,3 +105,13 @@ def natural_shape(layout: Layout) -> tuple[int, ...]:
 
 def element_count(layout: Layout) -> int:
     return math.prod(layout.shape)
+
+
+def reshaped(b: Builder, name: str, x: Activation, shape: Sequence[int]) -> Activation:
+    """``x`` under another logical shape: a view, unless its elements lie in another order."""
+    layout = x.layout.reshaped(shape)
+    if layout is None:
+        x = row_major(b, name, x)
+        layout = x.layout.reshaped(shape)
+        assert layout is not None
+    return Activation(x.value, layout)

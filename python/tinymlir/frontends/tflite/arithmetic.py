@@ -72,6 +72,22 @@ def to_int8(values: npt.NDArray[np.generic], zero_point: int) -> npt.NDArray[np.
     return np.clip(values + zero_point, numerics.I8_MIN, numerics.I8_MAX).astype(np.int8)
 
 
+def sum_factors(x: Quantization, y: Quantization, target: Quantization) -> tuple[float, ...]:
+    """What ADD and SUB scale their operands and then the sum by, in fractions of 2**20."""
+    scales = [float(q.scale) for q in (x, y, target)]
+    double = 2 * max(scales[:2])
+    return scales[0] / double, scales[1] / double, double / (2**20 * scales[2])
+
+
+def sums(x: Quantization, y: Quantization, target: Quantization, *, subtract: bool) -> IntArray:
+    """``x + y`` or ``x - y`` for all pairs, 256 for each value of ``x``; int8 values."""
+    first, second, last = map(quantize_multiplier, sum_factors(x, y, target))
+    p = scaled((LEVELS - x.zero_point) << 20, first)[:, None]
+    q = scaled((LEVELS - y.zero_point) << 20, second)[None, :]
+    total = p - q if subtract else p + q
+    return to_int8(scaled(total, last), target.zero_point).astype(np.int64).reshape(-1)
+
+
 # Tables: the result for each of `LEVELS`.
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -103,21 +104,25 @@ class _Damaged(Exception):
     """The file contradicts itself; the text says how."""
 
 
-def read_graph(data: bytes, file: str) -> Graph:
+def load_graph(path: Path) -> Graph:
     """Read a TFLite file.
 
-    Args:
-        data: the file's content.
-        file: what error messages call it.
-
     Raises:
-        TinymlirError: the file is damaged or of a form that is not taken.
+        TinymlirError: the file cannot be read, is damaged, or of a form that is not taken.
     """
+    file = str(path)
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise TinymlirError(
+            f"cannot be read: {error.strerror or error}", file=file, hint="check the path"
+        ) from error
     if data[4:8] != IDENTIFIER:
         raise TinymlirError("not a TFLite model", file=file, hint="give a .tflite or .onnx file")
     if len(data) > MAX_FILE_BYTES:
         raise TinymlirError(
-            f"the file has {len(data)} bytes, more than {MAX_FILE_BYTES}",
+            f"the file has more than {MAX_FILE_BYTES} bytes",
             file=file,
             hint="such a network fits no microcontroller",
         )

@@ -1,0 +1,215 @@
+"""Convolutions and fully connected layers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tinymlir import numerics
+from tinymlir.frontends.canonical.builder import Clamp, Scaling
+from tinymlir.frontends.canonical.convolution import Linear, conv2d
+from tinymlir.frontends.canonical.dense import fully_connected
+from tinymlir.frontends.canonical.fitting import fit
+from tinymlir.frontends.canonical.tensors import Activation, Dequantized, reshaped
+
+from . import arithmetic
+from .operands import CONVERT_AGAIN, HOW_TO_QUANTIZE, Operands
+from .registry import operator
+from .schema import Array, Node
+from .values import Integer, Padded, Value
+from .windows import window_of
+
+
+@dataclass(frozen=True)
+class _Wrapping(Linear):
+    """Constants of a layer whose accumulator wraps around, as the reference's does."""
+
+    def folded_bias(self, input_zero_point: int) -> npt.NDArray[np.int32]:
+        sums = self.weights.reshape(len(self.weights), -1).sum(axis=1, dtype=np.int64)
+        return arithmetic.wrapped(self.bias - input_zero_point * sums).astype(np.int32)
+
+    def range(self, folded_bias: npt.NDArray[np.int32]) -> tuple[Array, Array]:
+        """Reachable accumulators; all where some could wrap."""
+        low, high = numerics.accumulator_range(self.weights, folded_bias)
+        wraps = (low < numerics.I32_MIN) | (high > numerics.I32_MAX)
+        return np.where(wraps, numerics.I32_MIN, low), np.where(wraps, numerics.I32_MAX, high)
+
+
+class ConvolutionLinear(_Wrapping):
+    """Results rounded twice, which is what the convolution kernels do."""
+
+    def scaling(self, folded_bias: npt.NDArray[np.int32]) -> Scaling:
+        return double_rounding(self.scales, self.zero_point, self.clamp)
+
+
+class DenseLinear(_Wrapping):
+    """Results rounded once, from a product in double precision.
+
+    Which integer arithmetic equals that is searched for; raises `NotImplementedError`
+    where none does.
+    """
+
+    def scaling(self, folded_bias: npt.NDArray[np.int32]) -> Scaling:
+        scales = self.scales
+        low, high = self.range(folded_bias)
+        if (scales == scales[0]).all():
+            scales, low, high = scales[:1], low.min(keepdims=True), high.max(keepdims=True)
+        first, last = (c - self.zero_point for c in (self.clamp.low, self.clamp.high))
+        real = scales.astype(np.float64)[:, None]
+        fitted = fit(scales, low, high, first, last, lambda acc: arithmetic.round_away(acc * real))
+        if not fitted.exact.all():
+            raise NotImplementedError("the bias is too large for the scale of the result")
+        shape = () if len(scales) == 1 else scales.shape
+        multipliers, shifts = fitted.multipliers.reshape(shape), fitted.shifts.reshape(shape)
+        return Scaling(multipliers, shifts, self.zero_point, self.clamp, fitted.rounding)
+
+
+def double_rounding(scales: npt.ArrayLike, zero_point: int, clamp: Clamp) -> Scaling:
+    """The reference's multiplication by one real factor, or one for each channel."""
+    real = np.asarray(scales, np.float64)
+    if (real == real.flat[0]).all():
+        real = real.flat[0].reshape(())
+    pairs = np.array([arithmetic.quantize_multiplier(float(s)) for s in real.reshape(-1)])
+    multipliers = pairs[:, 0].astype(np.int32).reshape(real.shape)
+    shifts = (31 - pairs[:, 1]).astype(np.int32).reshape(real.shape)
+    return Scaling(multipliers, shifts, zero_point, clamp, "double")
+
+
+@operator("CONV_2D", note="int8, weights per tensor or per channel, groups")
+def conv_2d(imp: Operands, node: Node) -> Value:
+    weights, scales = _weights(imp, node, 1, 4, axis=0)
+    filters, _, _, depth = weights.shape
+    x, border = _padded_input(imp, node)
+    channels = x.shape[3]
+    if channels % depth or filters % (channels // depth):
+        _misfit(imp, node, weights.shape, x.shape)
+    linear_weights = weights.transpose(0, 3, 1, 2)
+    return _convolution(imp, node, x, border, linear_weights, scales, channels // depth)
+
+
+@operator("DEPTHWISE_CONV_2D", note="int8, any depth multiplier")
+def depthwise_conv_2d(imp: Operands, node: Node) -> Value:
+    weights, scales = _weights(imp, node, 1, 4, axis=3)
+    x, border = _padded_input(imp, node)
+    channels = x.shape[3]
+    if weights.shape[0] != 1 or weights.shape[3] % channels:
+        _misfit(imp, node, weights.shape, x.shape)
+    return _convolution(imp, node, x, border, weights.transpose(3, 0, 1, 2), scales, channels)
+
+
+def _misfit(imp: Operands, node: Node, weights: tuple[int, ...], shape: tuple[int, ...]) -> None:
+    imp.fail(node, f"weights {list(weights)} do not fit the input {list(shape)}", CONVERT_AGAIN)
+
+
+_Border = tuple[tuple[int, int], tuple[int, int]]
+
+
+def _padded_input(imp: Operands, node: Node) -> tuple[Integer, _Border]:
+    """Input 0, of rank four, and the border around its rows and columns.
+
+    A PAD in front is taken into the convolution's own padding if it pads with the
+    zero point, so that no padded copy need exist.
+    """
+    value = imp.value(node, 0)
+    none: _Border = ((0, 0), (0, 0))
+    if len(value.shape) != 4 or value.shape[0] != 1:
+        imp.fail(
+            node,
+            f"the input has the shape {list(value.shape)}",
+            "convert the network for one sample (batch 1), with rows, columns and channels",
+        )
+    if isinstance(value, Padded) and not value.source.unsigned:
+        outer = (value.low[0], value.low[3], value.high[0], value.high[3])
+        if not any(outer) and value.fill == value.quantization.zero_point:
+            border = tuple((p[1], p[2]) for p in (value.low, value.high))
+            source = Integer(value.source.activation, value.quantization)
+            return source, (border[0], border[1])
+    return imp.activation(node, 0), none
+
+
+def _convolution(
+    imp: Operands,
+    node: Node,
+    x: Integer,
+    border: _Border,
+    weights: Array,
+    scales: Array,
+    groups: int,
+) -> Integer:
+    """Weights are O×I×KH×KW."""
+    target = imp.output(node)
+    window = window_of(imp, node, x.shape[1:3], weights.shape[2:], border)
+    bias = _bias(imp, node, len(weights))
+    real = float(x.quantization.scale) * scales.astype(np.float64) / float(target.scale)
+    linear = ConvolutionLinear(weights, bias, real, target.zero_point, imp.clamp(node, target))
+    layout = x.activation.layout.transposed((0, 3, 1, 2))
+    operand = Dequantized(Activation(x.activation.value, layout), x.quantization)
+    y = conv2d(imp.builder, node.name, operand, linear, window, groups)
+    return Integer(Activation(y.value, y.layout.transposed((0, 2, 3, 1))), target)
+
+
+def _weights(imp: Operands, node: Node, index: int, rank: int, *, axis: int) -> tuple[Array, Array]:
+    """Constant int8 weights, less their zero point, and a scale for each output channel.
+
+    Args:
+        axis: where the output channels are.
+    """
+    tensor, array = imp.tensor(node, index), imp.constant(node, index)
+    if tensor.type != "int8":
+        hint = "quantise weights to int8"
+        imp.fail(node, f"weights of type {tensor.type} are not supported", hint)
+    if array.ndim != rank or array.size == 0:
+        imp.fail(node, f"weights have the shape {list(array.shape)}", CONVERT_AGAIN)
+    count = array.shape[axis]
+    scale, zero_point = tensor.scale, tensor.zero_point
+    known = len(scale) in (1, count) and (len(scale) == 1 or tensor.axis == axis)
+    if not known or not np.isfinite(scale).all() or (scale <= 0).any():
+        imp.fail(
+            node,
+            f"weights '{tensor.name}' have no usable scales",
+            "quantise them per tensor or along the output channels",
+        )
+    centred = array.astype(np.int64) - (zero_point[0] if len(zero_point) == 1 else 0)
+    uneven = len(zero_point) > 1 and zero_point.any()
+    if uneven or centred.min() < numerics.I8_MIN or centred.max() > numerics.I8_MAX:
+        imp.fail(node, f"weights '{tensor.name}' are not symmetric", HOW_TO_QUANTIZE)
+    return centred.astype(np.int8), np.broadcast_to(scale, (count,))
+
+
+def _bias(imp: Operands, node: Node, count: int) -> Array:
+    """In units of the accumulator, one for each output."""
+    if not imp.has_input(node, 2):
+        return np.zeros(count, np.int64)
+    tensor, array = imp.tensor(node, 2), imp.constant(node, 2)
+    if tensor.type != "int32" or array.size != count:
+        imp.fail(
+            node,
+            f"the bias is {tensor.type} of shape {list(array.shape)}, not int32 of {count}",
+            HOW_TO_QUANTIZE,
+        )
+    return array.reshape(-1).astype(np.int64)
+
+
+@operator("FULLY_CONNECTED", note="int8, constant weights per tensor or per channel")
+def dense(imp: Operands, node: Node) -> Value:
+    x = imp.activation(node)
+    weights, scales = _weights(imp, node, 1, 2, axis=0)
+    outputs, depth = weights.shape
+    if node.options["WeightsFormat"]:
+        imp.fail(node, "shuffled weights are not supported", CONVERT_AGAIN)
+    count = math.prod(x.shape)
+    keep = node.options["KeepNumDims"]
+    if count % depth or (keep and x.shape[-1] != depth):
+        _misfit(imp, node, weights.shape, x.shape)
+    target = imp.output(node)
+    activation = reshaped(imp.builder, node.name, x.activation, (count // depth, depth))
+    real = float(x.quantization.scale) * scales.astype(np.float64) / float(target.scale)
+    bias = _bias(imp, node, outputs)
+    linear = DenseLinear(weights, bias, real, target.zero_point, imp.clamp(node, target))
+    operand = Dequantized(activation, x.quantization)
+    y = fully_connected(imp.builder, node.name, operand, linear)
+    shape = (*x.shape[:-1], outputs) if keep else (count // depth, outputs)
+    return Integer(reshaped(imp.builder, node.name, y, shape), target)
