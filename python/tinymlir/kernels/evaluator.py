@@ -255,16 +255,18 @@ class Evaluator:
                     with ir.InsertionPoint(target.blocks[0]):
                         scf.yield_([self._inline(source.blocks[0], dict(scalars), dims)])
                 made = choice.results[0]
-            elif len(op.regions) or len(op.results) != 1:
+            elif len(op.regions) or not len(op.results):
                 raise PassFailure(op.location, f"has no lowering for '{op.name}' in a layer's body")
             else:
-                made = ir.Operation.create(
+                clone = ir.Operation.create(
                     op.name,
-                    results=[op.results[0].type],
+                    results=[result.type for result in op.results],
                     operands=[resolve(v) for v in op.operands],
                     attributes={a: op.attributes[a] for a in op.attributes},
                     loc=op.location,
-                ).result
+                )
+                scalars.update(zip(op.results, clone.results, strict=True))
+                continue
             scalars[op.results[0]] = made
         raise AssertionError("a body ends in a yield")
 
@@ -313,46 +315,68 @@ def _emit_concat(evaluator: Evaluator, op: ir.Operation, out: ir.Value) -> None:
         start += part.type.shape[axis]
 
 
+#: Bodies of more ops than this cost more than a store and a load.
+_CHEAP_OPS = 16
+
+
 def materialize_reused(
     evaluator: Evaluator, root: ir.Value, allocate: Callable[[ir.Type], ir.Value]
 ) -> None:
-    """Store reductions that ``root`` would otherwise compute again and again.
+    """Store what ``root`` would otherwise compute again and again.
 
-    A reduction is reused where its consumer visits it more often than it has
-    elements (softmax: the row's maximum and sum). ``allocate(type)`` gives the
-    buffer for one.
+    That is the result of a reduction, or of a long body, whose consumers visit it more
+    often than it has elements (softmax: a row's maximum, sum and reciprocal).
+    ``allocate(type)`` gives the buffer for one.
     """
-    order: list[tuple[ir.Operation, int]] = []
-
-    def visit(value: ir.Value, visits: int) -> None:
-        if isinstance(value, ir.BlockArgument) or value in evaluator.buffers:
-            return
-        op = value.owner.operation
-        if op.name == "arith.constant":
-            return
+    visits: dict[ir.Operation, int] = {}
+    reused: list[ir.Operation] = []
+    ops = _operations_below(evaluator, root)
+    for op in reversed(ops):
+        size = prod(op.results[0].type.shape)
+        count = visits.get(op, size)
+        per_element = 1
         if is_linalg(op):
-            space = iteration_space(op)
-            size = prod(value.type.shape)
-            reused = prod(space) > size and visits > size
-            inner_visits = (size if reused else visits) * (prod(space) // size)
-            for operand in [*op.operands, *_extracted_tensors(op)]:
-                if isinstance(operand.type, ir.RankedTensorType):
-                    visit(operand, inner_visits)
-            if reused and all(op != seen for seen, _ in order):
-                order.append((op, size))
-        else:
-            for operand in op.operands:
-                if isinstance(operand.type, ir.RankedTensorType):
-                    visit(operand, visits)
-
-    visit(root, prod(root.type.shape))
-    for op, _ in order:
+            per_element = prod(iteration_space(op)) // size
+            worthwhile = per_element > 1 or _body_length(op) > _CHEAP_OPS
+            if count > size and worthwhile and op.results[0] != root:
+                reused.append(op)
+                count = size
+        for operand in _tensors_read(op):
+            if not isinstance(operand, ir.BlockArgument):
+                producer = operand.owner.operation
+                visits[producer] = visits.get(producer, 0) + count * per_element
+    for op in reversed(reused):
         result = op.results[0]
-        if result == root:
-            continue
         buffer = allocate(ir.MemRefType.get(result.type.shape, result.type.element_type))
         emit_by_element(evaluator, result, buffer)
         evaluator.buffers[result] = buffer
+
+
+def _operations_below(evaluator: Evaluator, root: ir.Value) -> list[ir.Operation]:
+    """What computes ``root``, each op after those that it reads; constants and buffers aside."""
+    found: list[ir.Operation] = []
+
+    def visit(value: ir.Value) -> None:
+        if isinstance(value, ir.BlockArgument) or value in evaluator.buffers:
+            return
+        op = value.owner.operation
+        if op.name == "arith.constant" or op in found:
+            return
+        for operand in _tensors_read(op):
+            visit(operand)
+        found.append(op)
+
+    visit(root)
+    return found
+
+
+def _tensors_read(op: ir.Operation) -> list[ir.Value]:
+    values = [*op.operands, *(_extracted_tensors(op) if is_linalg(op) else ())]
+    return [value for value in values if isinstance(value.type, ir.RankedTensorType)]
+
+
+def _body_length(op: ir.Operation) -> int:
+    return len(list(op.regions[0].blocks[0].operations))
 
 
 def _extracted_tensors(op: ir.Operation) -> list[ir.Value]:
