@@ -338,6 +338,7 @@ class TestOtherForms:
         self.narrow(network, [(acc, swapped)], array.transpose(0, 1, 3, 2, 4))
 
     def test_accumulators_read_twice(self) -> None:
+        """In place, then transposed."""
         network = Network(2)
         x = network.negate(network.input(1, 3, 3, 3))
         acc, array = self.accumulate(network, x)
@@ -348,6 +349,20 @@ class TestOtherForms:
         )
         inputs = [(acc, identity(4)), (other, identity(4))]
         self.narrow(network, inputs, array ^ array.transpose(0, 1, 3, 2, 4))
+
+    def test_accumulators_read_by_index(self) -> None:
+        network = Network(2)
+        x = network.negate(network.input(1, 3, 3, 3))
+        acc, array = self.accumulate(network, x)
+        kind = tensor((1, 3, 3, 3), "i32")
+        body = f"""%b = linalg.index 0 : index
+          %h = linalg.index 1 : index
+          %w = linalg.index 2 : index
+          %c = linalg.index 3 : index
+          %e = tensor.extract {acc}[%b, %w, %h, %c] : {kind}
+          %r = arith.xori %a0, %e : i32"""
+        both = network.generic("", [(acc, kind, identity(4))], (1, 3, 3, 3), body, "i32")
+        self.narrow(network, [(both, identity(4))], array ^ array.transpose(0, 1, 3, 2, 4))
 
     def test_a_result_of_another_shape(self) -> None:
         """Whose other operand must be read where the result has it."""
@@ -383,8 +398,8 @@ class TestOtherForms:
     @pytest.mark.parametrize("form", ["transposed", "unsigned"])
     def test_products(self, form: str) -> None:
         network = Network(5)
-        x = network.negate(network.input(2, 5))
-        weights = network.random.integers(-128, 128, (5, 4))
+        x = network.negate(network.input(2, 4))
+        weights = network.random.integers(-128, 128, (4, 4))
         given, signed = weights, x.array.astype(int)
         attributes = ""
         if form == "transposed":
