@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +15,7 @@ from tinymlir.frontends.canonical.builder import Clamp, Scaling
 from tinymlir.frontends.canonical.convolution import Linear, conv2d
 from tinymlir.frontends.canonical.dense import fully_connected
 from tinymlir.frontends.canonical.fitting import fit
-from tinymlir.frontends.canonical.tensors import Activation, Dequantized, reshaped
+from tinymlir.frontends.canonical.tensors import Activation, Dequantized, Quantization, reshaped
 
 from . import arithmetic
 from .operands import CONVERT_AGAIN, HOW_TO_QUANTIZE, Operands
@@ -78,30 +80,91 @@ def double_rounding(scales: npt.ArrayLike, zero_point: int, clamp: Clamp) -> Sca
     return Scaling(multipliers, shifts, zero_point, clamp, "double")
 
 
+@dataclass(frozen=True)
+class Constants:
+    """Weights (int8, output channels first), bias and scales of the weights, none negative."""
+
+    weights: Array
+    bias: Array
+    scales: Array
+
+    def scaled(self, x: Quantization, target: Quantization) -> npt.NDArray[np.float64]:
+        """From accumulators to results, one factor for each output channel."""
+        return float(x.scale) * self.scales.astype(np.float64) / float(target.scale)
+
+
+def constants(imp: Operands, node: Node, rank: int, *, outputs: int, bias: int = 2) -> Constants:
+    """Input 1 and the bias.
+
+    Args:
+        rank: of the weights.
+        outputs: which dimension of the weights runs over the output channels.
+        bias: which input that is.
+    """
+    tensor, array = imp.tensor(node, 1), imp.constant(node, 1)
+    if tensor.type != "int8":
+        hint = HOW_TO_QUANTIZE if tensor.type.startswith("float") else "quantise weights to int8"
+        imp.fail(node, f"weights of type {tensor.type} are not supported", hint)
+    if array.ndim != rank or array.size == 0:
+        imp.fail(node, f"weights have the shape {list(array.shape)}", CONVERT_AGAIN)
+    count = array.shape[outputs]
+    scale, zero_point = tensor.scale, tensor.zero_point
+    known = len(scale) == 1 or (len(scale) == count and tensor.axis == outputs)
+    if not known or not np.isfinite(scale).all():
+        imp.fail(
+            node,
+            f"weights '{tensor.name}' have no usable scales",
+            "quantise them per tensor or along the output channels",
+        )
+    # Folding a batch normalisation can leave negative scales; their channels change sign.
+    sign = np.where(np.broadcast_to(scale, (count,)) < 0, -1, 1)
+    offset = zero_point[0] if len(zero_point) == 1 else 0
+    centred = np.moveaxis(array, outputs, 0).astype(np.int64) - offset
+    centred *= sign.reshape(-1, *[1] * (rank - 1))
+    uneven = len(zero_point) > 1 and zero_point.any()
+    if uneven or centred.min() < numerics.I8_MIN or centred.max() > numerics.I8_MAX:
+        imp.fail(node, f"weights '{tensor.name}' are not symmetric", HOW_TO_QUANTIZE)
+    weights, scales = centred.astype(np.int8), np.abs(np.broadcast_to(scale, (count,)))
+    return Constants(weights, sign * _bias(imp, node, bias, count), scales)
+
+
+def _bias(imp: Operands, node: Node, index: int, count: int) -> Array:
+    """In units of the accumulator, one for each output."""
+    if not imp.has_input(node, index):
+        return np.zeros(count, np.int64)
+    tensor, array = imp.tensor(node, index), imp.constant(node, index)
+    if tensor.type != "int32" or array.size != count:
+        imp.fail(
+            node,
+            f"the bias is {tensor.type} of shape {list(array.shape)}, not int32 of {count}",
+            HOW_TO_QUANTIZE,
+        )
+    return array.reshape(-1).astype(np.int64)
+
+
 @operator("CONV_2D", note="int8, weights per tensor or per channel, groups")
 def conv_2d(imp: Operands, node: Node) -> Value:
-    weights, scales = _weights(imp, node, 1, 4, axis=0)
-    filters, _, _, depth = weights.shape
+    known = constants(imp, node, 4, outputs=0)
     x, border = _padded_input(imp, node)
-    channels = x.shape[3]
-    if channels % depth or filters % (channels // depth):
-        _misfit(imp, node, weights.shape, x.shape)
-    linear_weights = weights.transpose(0, 3, 1, 2)
-    return _convolution(imp, node, x, border, linear_weights, scales, channels // depth)
+    channels, depth = x.shape[3], known.weights.shape[3]
+    if channels % depth or len(known.weights) % (channels // depth):
+        _misfit(imp, node, known, x)
+    known = dataclasses.replace(known, weights=known.weights.transpose(0, 3, 1, 2))
+    return _convolution(imp, node, x, border, known, channels // depth)
 
 
-@operator("DEPTHWISE_CONV_2D", note="int8, any depth multiplier")
+@operator("DEPTHWISE_CONV_2D", note="int8, weights per tensor or per channel, any multiplier")
 def depthwise_conv_2d(imp: Operands, node: Node) -> Value:
-    weights, scales = _weights(imp, node, 1, 4, axis=3)
+    known = constants(imp, node, 4, outputs=3)
     x, border = _padded_input(imp, node)
-    channels = x.shape[3]
-    if weights.shape[0] != 1 or weights.shape[3] % channels:
-        _misfit(imp, node, weights.shape, x.shape)
-    return _convolution(imp, node, x, border, weights.transpose(3, 0, 1, 2), scales, channels)
+    if known.weights.shape[1] != 1 or len(known.weights) % x.shape[3]:
+        _misfit(imp, node, known, x)
+    return _convolution(imp, node, x, border, known, x.shape[3])
 
 
-def _misfit(imp: Operands, node: Node, weights: tuple[int, ...], shape: tuple[int, ...]) -> None:
-    imp.fail(node, f"weights {list(weights)} do not fit the input {list(shape)}", CONVERT_AGAIN)
+def _misfit(imp: Operands, node: Node, known: Constants, x: Integer) -> NoReturn:
+    shapes = f"weights {list(known.weights.shape)} do not fit the input {list(x.shape)}"
+    imp.fail(node, shapes, CONVERT_AGAIN)
 
 
 _Border = tuple[tuple[int, int], tuple[int, int]]
@@ -114,7 +177,6 @@ def _padded_input(imp: Operands, node: Node) -> tuple[Integer, _Border]:
     zero point, so that no padded copy need exist.
     """
     value = imp.value(node, 0)
-    none: _Border = ((0, 0), (0, 0))
     if len(value.shape) != 4 or value.shape[0] != 1:
         imp.fail(
             node,
@@ -124,91 +186,51 @@ def _padded_input(imp: Operands, node: Node) -> tuple[Integer, _Border]:
     if isinstance(value, Padded) and not value.source.unsigned:
         outer = (value.low[0], value.low[3], value.high[0], value.high[3])
         if not any(outer) and value.fill == value.quantization.zero_point:
-            border = tuple((p[1], p[2]) for p in (value.low, value.high))
             source = Integer(value.source.activation, value.quantization)
-            return source, (border[0], border[1])
-    return imp.activation(node, 0), none
+            low, high = value.low, value.high
+            return source, ((low[1], low[2]), (high[1], high[2]))
+    return imp.activation(node, 0), ((0, 0), (0, 0))
 
 
 def _convolution(
-    imp: Operands,
-    node: Node,
-    x: Integer,
-    border: _Border,
-    weights: Array,
-    scales: Array,
-    groups: int,
+    imp: Operands, node: Node, x: Integer, border: _Border, known: Constants, groups: int
 ) -> Integer:
     """Weights are O×I×KH×KW."""
     target = imp.output(node)
-    window = window_of(imp, node, x.shape[1:3], weights.shape[2:], border)
-    bias = _bias(imp, node, len(weights))
-    real = float(x.quantization.scale) * scales.astype(np.float64) / float(target.scale)
-    linear = ConvolutionLinear(weights, bias, real, target.zero_point, imp.clamp(node, target))
+    window = window_of(imp, node, x.shape[1:3], known.weights.shape[2:], border)
+    linear = ConvolutionLinear(
+        known.weights,
+        known.bias,
+        known.scaled(x.quantization, target),
+        target.zero_point,
+        imp.clamp(node, target),
+    )
     layout = x.activation.layout.transposed((0, 3, 1, 2))
     operand = Dequantized(Activation(x.activation.value, layout), x.quantization)
     y = conv2d(imp.builder, node.name, operand, linear, window, groups)
     return Integer(Activation(y.value, y.layout.transposed((0, 2, 3, 1))), target)
 
 
-def _weights(imp: Operands, node: Node, index: int, rank: int, *, axis: int) -> tuple[Array, Array]:
-    """Constant int8 weights, less their zero point, and a scale for each output channel.
-
-    Args:
-        axis: where the output channels are.
-    """
-    tensor, array = imp.tensor(node, index), imp.constant(node, index)
-    if tensor.type != "int8":
-        hint = "quantise weights to int8"
-        imp.fail(node, f"weights of type {tensor.type} are not supported", hint)
-    if array.ndim != rank or array.size == 0:
-        imp.fail(node, f"weights have the shape {list(array.shape)}", CONVERT_AGAIN)
-    count = array.shape[axis]
-    scale, zero_point = tensor.scale, tensor.zero_point
-    known = len(scale) in (1, count) and (len(scale) == 1 or tensor.axis == axis)
-    if not known or not np.isfinite(scale).all() or (scale <= 0).any():
-        imp.fail(
-            node,
-            f"weights '{tensor.name}' have no usable scales",
-            "quantise them per tensor or along the output channels",
-        )
-    centred = array.astype(np.int64) - (zero_point[0] if len(zero_point) == 1 else 0)
-    uneven = len(zero_point) > 1 and zero_point.any()
-    if uneven or centred.min() < numerics.I8_MIN or centred.max() > numerics.I8_MAX:
-        imp.fail(node, f"weights '{tensor.name}' are not symmetric", HOW_TO_QUANTIZE)
-    return centred.astype(np.int8), np.broadcast_to(scale, (count,))
-
-
-def _bias(imp: Operands, node: Node, count: int) -> Array:
-    """In units of the accumulator, one for each output."""
-    if not imp.has_input(node, 2):
-        return np.zeros(count, np.int64)
-    tensor, array = imp.tensor(node, 2), imp.constant(node, 2)
-    if tensor.type != "int32" or array.size != count:
-        imp.fail(
-            node,
-            f"the bias is {tensor.type} of shape {list(array.shape)}, not int32 of {count}",
-            HOW_TO_QUANTIZE,
-        )
-    return array.reshape(-1).astype(np.int64)
-
-
 @operator("FULLY_CONNECTED", note="int8, constant weights per tensor or per channel")
 def dense(imp: Operands, node: Node) -> Value:
     x = imp.activation(node)
-    weights, scales = _weights(imp, node, 1, 2, axis=0)
-    outputs, depth = weights.shape
+    known = constants(imp, node, 2, outputs=0)
+    outputs, depth = known.weights.shape
     if node.options["WeightsFormat"]:
         imp.fail(node, "shuffled weights are not supported", CONVERT_AGAIN)
     count = math.prod(x.shape)
     keep = node.options["KeepNumDims"]
-    if count % depth or (keep and x.shape[-1] != depth):
-        _misfit(imp, node, weights.shape, x.shape)
+    if count % depth or (keep and x.shape[-1:] != (depth,)):
+        _misfit(imp, node, known, x)
     target = imp.output(node)
     activation = reshaped(imp.builder, node.name, x.activation, (count // depth, depth))
-    real = float(x.quantization.scale) * scales.astype(np.float64) / float(target.scale)
-    bias = _bias(imp, node, outputs)
-    linear = DenseLinear(weights, bias, real, target.zero_point, imp.clamp(node, target))
+    linear = DenseLinear(
+        known.weights,
+        known.bias,
+        known.scaled(x.quantization, target),
+        target.zero_point,
+        imp.clamp(node, target),
+    )
     operand = Dequantized(activation, x.quantization)
     y = fully_connected(imp.builder, node.name, operand, linear)
     shape = (*x.shape[:-1], outputs) if keep else (count // depth, outputs)
