@@ -86,7 +86,7 @@ class LowerRequantize(Pass):
         rounding = op.attributes["rounding"].value
         limits = [op.attributes[n].value for n in ("zero_point", "min", "max")]
         if rounding == "double":
-            value = self._double(accumulator, multiplier, shift)
+            value = self._double(op, accumulator, multiplier, shift)
         else:
             value = self._nearest(op, accumulator, multiplier, shift, rounding)
         return _saturate(value, *limits)
@@ -169,15 +169,31 @@ class LowerRequantize(Pass):
             up = arith.select(odd, odd_up, even_up)
             func.ReturnOp([arith.addi(whole, arith.extui(_i32(), up))])
 
-    def _double(self, accumulator: ir.Value, multiplier: ir.Value, shift: ir.Value) -> ir.Value:
-        """gemmlowp's SaturatingRoundingDoublingHighMul, then RoundingDivideByPOT."""
+    def _double(
+        self, op: ir.Operation, accumulator: ir.Value, multiplier: ir.Value, shift: ir.Value
+    ) -> ir.Value:
+        """gemmlowp's SaturatingRoundingDoublingHighMul, then RoundingDivideByPOT.
+
+        The division by 2^e sends ties away from zero: with e >= 1 it is
+        ``floor((x + 2^(e-1) - (x < 0)) / 2^e)``, here in steps that cannot overflow.
+        """
         c0, c1, c31 = _constant(0), _constant(1), _constant(31)
-        up = arith.maxsi(_sub(c31, shift), c0)
-        down = arith.maxsi(_sub(shift, c31), c0)
-        low, high = self._multiply(arith.shli(accumulator, up), multiplier)
+        try:
+            shrinks = int(_values(op, shift).min()) > 31
+        except PassFailure:
+            # Any shift will do, only not as fast.
+            shrinks = False
+        if not shrinks:
+            accumulator = arith.shli(accumulator, arith.maxsi(_sub(c31, shift), c0))
+        low, high = self._multiply(accumulator, multiplier)
         doubled = arith.ori(arith.shli(high, c1), arith.shrui(low, c31))
         nudge = arith.andi(arith.shrui(low, _constant(30)), c1)
         value = arith.addi(doubled, nudge)
+        if shrinks:
+            away = arith.addi(value, arith.shrsi(value, c31))
+            halved = arith.shrsi(away, _sub(shift, _constant(32)))
+            return arith.shrsi(arith.addi(halved, c1), c1)
+        down = arith.maxsi(_sub(shift, c31), c0)
         mask = _sub(arith.shli(c1, down), c1)
         remainder = arith.andi(value, mask)
         threshold = arith.addi(arith.shrui(mask, c1), arith.shrui(value, c31))
