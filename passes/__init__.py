@@ -5,6 +5,7 @@ from .tiny_canonicalize_linalg import CanonicalizeLinalg
 from .tiny_emit_entry import EmitEntry
 from .tiny_expand_division import ExpandDivision
 from .tiny_expand_float import ExpandFloat
+from .tiny_expand_multiply import ExpandMultiply
 from .tiny_finalize_functions import FinalizeFunctions
 from .tiny_lower_dual_mac import LowerDualMac
 from .tiny_lower_layers import LowerLayers
@@ -19,6 +20,7 @@ __all__ = [
     "EmitEntry",
     "ExpandDivision",
     "ExpandFloat",
+    "ExpandMultiply",
     "FinalizeFunctions",
     "LowerDualMac",
     "LowerLayers",

@@ -8,7 +8,7 @@ from typing import ClassVar
 from tinymlir.bindings import ir
 from tinymlir.errors import PassFailure
 
-__all__ = ["REGISTRY", "Pass", "PassFailure", "register_pass"]
+__all__ = ["REGISTRY", "Pass", "PassFailure", "find_ops", "register_pass"]
 
 
 @dataclass(frozen=True)
@@ -49,3 +49,16 @@ def register_pass(cls: type[Pass]) -> type[Pass]:
     if known is not cls:
         raise ValueError(f"pass '{cls.name}' is registered already, by {known.__module__}")
     return cls
+
+
+def find_ops(root: ir.Operation, *names: str) -> list[ir.Operation]:
+    """The operations of these names inside ``root``, in order; the list outlives rewriting."""
+    found: list[ir.Operation] = []
+
+    def visit(op: ir.Operation) -> ir.WalkResult:
+        if op.name in names:
+            found.append(op)
+        return ir.WalkResult.ADVANCE
+
+    root.walk(visit)
+    return found

@@ -10,7 +10,7 @@ import numpy as np
 from tinymlir.bindings import arith, func, ir, scf
 from tinymlir.linalg_info import constant_scalar
 
-from ._pass import Pass, PassFailure, register_pass
+from ._pass import Pass, PassFailure, find_ops, register_pass
 
 #: Least total shift of the fast form: the product's high word, rounded by one more bit.
 _FAST_SHIFT = 33
@@ -30,9 +30,7 @@ class LowerRequantize(Pass):
     ``floor((acc·m + 2^(s-1)) / 2^s)`` equals ``((hi >> (s-33)) + 1) >> 1``, since the
     half cannot carry out of the low word. Smaller shifts scale the accumulator up
     first, after clamping it to where the result saturates anyway. ``float32`` takes
-    this path as well, except near a tie, where ``@round_near_tie`` looks closer. Without
-    ``long-multiply`` the high word is made of 16-bit halves, so that no library
-    call is left.
+    this path as well, except near a tie, where ``@round_near_tie`` looks closer.
 
     Before::
 
@@ -61,17 +59,9 @@ class LowerRequantize(Pass):
     """
 
     name: ClassVar[str] = "tiny-lower-requantize"
-    long_multiply: bool = True
 
     def run(self, op: ir.Operation) -> None:
-        found: list[ir.Operation] = []
-
-        def collect(nested: ir.Operation) -> ir.WalkResult:
-            if nested.name == "tiny.requantize":
-                found.append(nested)
-            return ir.WalkResult.ADVANCE
-
-        op.walk(collect)
+        found = find_ops(op, "tiny.requantize")
         if any(r.attributes["rounding"].value == "float32" for r in found):
             with ir.InsertionPoint.at_block_begin(op.regions[0].blocks[0]), op.location:
                 self._emit_near_tie()
@@ -112,7 +102,7 @@ class LowerRequantize(Pass):
                     " where a shift is below 33",
                 )
             accumulator, shift = _scale_up(accumulator, shift, least_shift == most_shift)
-        low, high = self._multiply(accumulator, multiplier)
+        low, high = arith.mulsi_extended(accumulator, multiplier)
         down = _sub(shift, _constant(_FAST_SHIFT))
         truncated = arith.shrsi(high, down)
         rounded = arith.shrsi(arith.addi(truncated, _constant(1)), _constant(1))
@@ -149,7 +139,7 @@ class LowerRequantize(Pass):
         with ir.InsertionPoint(function.add_entry_block()):
             accumulator, multiplier, shift = function.arguments
             c0, c1, c31, top = (_constant(v) for v in (0, 1, 31, -(1 << 31)))
-            low, high = self._multiply(_to_float32(accumulator), multiplier)
+            low, high = arith.mulsi_extended(_to_float32(accumulator), multiplier)
             down = arith.subi(shift, _constant(_FAST_SHIFT))
             whole = arith.shrsi(arith.shrsi(high, down), c1)
             below = arith.addi(down, c1)
@@ -185,7 +175,7 @@ class LowerRequantize(Pass):
             shrinks = False
         if not shrinks:
             accumulator = arith.shli(accumulator, arith.maxsi(_sub(c31, shift), c0))
-        low, high = self._multiply(accumulator, multiplier)
+        low, high = arith.mulsi_extended(accumulator, multiplier)
         doubled = arith.ori(arith.shli(high, c1), arith.shrui(low, c31))
         nudge = arith.andi(arith.shrui(low, _constant(30)), c1)
         value = arith.addi(doubled, nudge)
@@ -201,24 +191,6 @@ class LowerRequantize(Pass):
         # Bounded before the zero point is added, so that the sum cannot wrap.
         rounded = arith.addi(arith.shrsi(value, down), arith.extui(_i32(), above))
         return arith.maxsi(arith.minsi(rounded, _constant(512)), _constant(-512))
-
-    def _multiply(self, a: ir.Value, b: ir.Value) -> tuple[ir.Value, ir.Value]:
-        """Low and high word of ``a · b``, where ``b`` is not negative."""
-        if self.long_multiply:
-            low, high = arith.mulsi_extended(a, b)
-            return low, high
-        sixteen, mask = _constant(16), _constant(0xFFFF)
-        a_low, a_high = arith.andi(a, mask), arith.shrsi(a, sixteen)
-        b_low, b_high = arith.andi(b, mask), arith.shrui(b, sixteen)
-        middle = arith.addi(
-            arith.muli(a_high, b_low), arith.shrui(arith.muli(a_low, b_low), sixteen)
-        )
-        carry = arith.addi(arith.muli(a_low, b_high), arith.andi(middle, mask))
-        high = arith.addi(
-            arith.addi(arith.muli(a_high, b_high), arith.shrsi(middle, sixteen)),
-            arith.shrsi(carry, sixteen),
-        )
-        return arith.muli(a, b), high
 
 
 def _near_tie(low: ir.Value, high: ir.Value, down: ir.Value, least_down: int) -> ir.Value:

@@ -41,8 +41,9 @@ def _to_llvm(target: Target, symbol: str) -> tuple[str, ...]:
     """Loops on memrefs to the LLVM dialect, with C names that begin with ``symbol``."""
     return (
         f"tiny-lower-dual-mac{{dsp={_flag(target, 'dsp')}}}",
-        f"tiny-lower-requantize{{long-multiply={_flag(target, 'mul-long')}}}",
+        "tiny-lower-requantize",
         "tiny-expand-float",
+        *(() if target.has("mul-long") else ("tiny-expand-multiply",)),
         *(() if target.has("divide") else ("tiny-expand-division",)),
         f"tiny-emit-entry{{symbol={symbol}}}",
         "canonicalize",

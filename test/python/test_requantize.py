@@ -56,7 +56,7 @@ def requantize(rounding: str, limits: tuple[int, int, int]) -> str:
 
 
 def lowering(long_multiply: bool) -> str:
-    return f"tiny-lower-requantize{{long-multiply={str(long_multiply).lower()}}}"
+    return f"tiny-lower-requantize{'' if long_multiply else ',tiny-expand-multiply'}"
 
 
 def assert_equal(

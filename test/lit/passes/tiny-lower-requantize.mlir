@@ -1,8 +1,6 @@
 // RUN: tinymlir-opt %s --split-input-file --tiny-lower-requantize --canonicalize | FileCheck %s
-// RUN: tinymlir-opt %s --split-input-file --tiny-lower-requantize=long-multiply=false --canonicalize | FileCheck %s --check-prefix=SHORT
 
-// The quotient, then one bit more than is wanted, then the rounding. Without a long
-// multiply the high word is put together from halves.
+// The quotient, then one bit more than is wanted, then the rounding.
 // CHECK-LABEL: func.func @up
 // CHECK: arith.mulsi_extended
 // CHECK-NEXT: arith.shrsi
@@ -12,10 +10,6 @@
 // CHECK-NEXT: arith.maxsi
 // CHECK-NEXT: arith.trunci
 // CHECK-NEXT: return
-// SHORT-LABEL: func.func @up
-// SHORT-NOT: mulsi_extended
-// SHORT: arith.muli
-// SHORT: return
 func.func @up(%acc: i32) -> i8 {
   %m = arith.constant 1431655765 : i32
   %s = arith.constant 40 : i32
