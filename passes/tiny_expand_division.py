@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from tinymlir.bindings import arith, func, ir, scf
 
-from ._pass import Pass, PassFailure, register_pass
+from ._pass import Pass, PassFailure, find_ops, register_pass
 
 _HELPER = "divide"
 _Cast = Callable[[ir.Type, ir.Value], ir.Value]
@@ -41,14 +41,7 @@ class ExpandDivision(Pass):
     name: ClassVar[str] = "tiny-expand-division"
 
     def run(self, op: ir.Operation) -> None:
-        found: list[ir.Operation] = []
-
-        def collect(nested: ir.Operation) -> ir.WalkResult:
-            if nested.name in ("arith.divui", "arith.remui"):
-                found.append(nested)
-            return ir.WalkResult.ADVANCE
-
-        op.walk(collect)
+        found = find_ops(op, "arith.divui", "arith.remui")
         if not found:
             return
         with ir.InsertionPoint.at_block_begin(op.regions[0].blocks[0]), op.location:

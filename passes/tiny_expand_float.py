@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from tinymlir.bindings import arith, func, ir
 
-from ._pass import Pass, register_pass
+from ._pass import Pass, find_ops, register_pass
 
 _HELPER = "add_float32"
 #: Bits below the last place that alignment and rounding keep.
@@ -46,14 +46,8 @@ class ExpandFloat(Pass):
     name: ClassVar[str] = "tiny-expand-float"
 
     def run(self, op: ir.Operation) -> None:
-        found: list[ir.Operation] = []
-
-        def collect(nested: ir.Operation) -> ir.WalkResult:
-            if nested.name == "arith.addf" and isinstance(nested.results[0].type, ir.F32Type):
-                found.append(nested)
-            return ir.WalkResult.ADVANCE
-
-        op.walk(collect)
+        additions = find_ops(op, "arith.addf")
+        found = [a for a in additions if isinstance(a.results[0].type, ir.F32Type)]
         if not found:
             return
         with ir.InsertionPoint.at_block_begin(op.regions[0].blocks[0]), op.location:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from tinymlir.bindings import arith, ir, llvm
 
-from ._pass import Pass, register_pass
+from ._pass import Pass, find_ops, register_pass
 
 
 @register_pass
@@ -46,14 +46,7 @@ class LowerDualMac(Pass):
             "tiny.dual_mac": _smlad if self.dsp else _dual_mac,
             "tiny.extend_bytes": _sxtb16 if self.dsp else _extend_bytes,
         }
-        found: list[ir.Operation] = []
-
-        def collect(nested: ir.Operation) -> ir.WalkResult:
-            if nested.name in lowerings:
-                found.append(nested)
-            return ir.WalkResult.ADVANCE
-
-        op.walk(collect)
+        found = find_ops(op, *lowerings)
         for packed in found:
             with ir.InsertionPoint(packed), packed.location:
                 result = lowerings[packed.name](packed)

@@ -14,7 +14,7 @@ from tinymlir.kernels.direct import LEAST_REGISTERS, direct_kernel, register_blo
 from tinymlir.kernels.emitter import ConstantPool, Emitter
 from tinymlir.kernels.evaluator import Evaluator, emit_by_element, materialize_reused
 
-from ._pass import Pass, PassFailure, register_pass
+from ._pass import Pass, PassFailure, find_ops, register_pass
 
 
 @register_pass
@@ -205,14 +205,7 @@ def _rewrite_calls(
     module: ir.Operation, lowered: func.FuncOp, inputs: int, scratch: list[ir.Type]
 ) -> None:
     symbol = lowered.name.value
-    calls: list[ir.Operation] = []
-
-    def collect(op: ir.Operation) -> ir.WalkResult:
-        if op.name == "func.call" and op.attributes["callee"].value == symbol:
-            calls.append(op)
-        return ir.WalkResult.ADVANCE
-
-    module.walk(collect)
+    calls = [c for c in find_ops(module, "func.call") if c.attributes["callee"].value == symbol]
     for call in calls:
         if len(call.results) != 1:
             continue

@@ -10,7 +10,7 @@ from tinymlir.arena import Buffer, plan
 from tinymlir.bindings import arith, func, ir, memref
 from tinymlir.kernels.emitter import Emitter
 
-from ._pass import Pass, PassFailure, register_pass
+from ._pass import Pass, PassFailure, find_ops, register_pass
 from .tiny_outline_layers import find_main
 
 _VIEWS = ("memref.expand_shape", "memref.collapse_shape")
@@ -159,14 +159,8 @@ def _users(main: func.FuncOp, buffer: ir.Value) -> list[int]:
 
 def _mark_aliased(module: ir.Operation, layer: func.FuncOp) -> None:
     """Note that ``layer``, and what it hands its buffers to, may be given one buffer twice."""
-    called = {layer.name.value}
-
-    def collect(nested: ir.Operation) -> ir.WalkResult:
-        if nested.name == "func.call":
-            called.add(nested.attributes["callee"].value)
-        return ir.WalkResult.ADVANCE
-
-    layer.operation.walk(collect)
+    calls = find_ops(layer.operation, "func.call")
+    called = {layer.name.value, *(call.attributes["callee"].value for call in calls)}
     for f in module.regions[0].blocks[0].operations:
         if isinstance(f, func.FuncOp) and f.name.value in called:
             f.operation.attributes["tiny.aliased"] = ir.UnitAttr.get()

@@ -377,6 +377,23 @@ def _emit_border_function(
         func.ReturnOp([])
 
 
+def input_row(emitter: Emitter, conv: Convolution, row: Index, kh: Index) -> Index:
+    """The input row under kernel row ``kh`` of an output row; may lie in the padding."""
+    start = emitter.mul(row, conv.stride[0])
+    return emitter.sub(emitter.add(start, emitter.mul(kh, conv.dilation[0])), conv.pad[0])
+
+
+def input_column(emitter: Emitter, conv: Convolution, column: Index) -> Index:
+    """The input column under the first kernel column; may lie in the padding."""
+    return emitter.sub(emitter.mul(column, conv.stride[1]), conv.pad[1])
+
+
+def input_pixel(emitter: Emitter, conv: Convolution, site: Site, kh: Index) -> Index:
+    """Number of the input pixel under the first tap of kernel row ``kh``."""
+    start = emitter.mul(input_row(emitter, conv, site.row, kh), conv.in_hw[1])
+    return emitter.add(start, input_column(emitter, conv, site.column))
+
+
 def multiply_accumulate(
     emitter: Emitter, sums: list[ir.Value], lhs: list[ir.Value], rhs: list[ir.Value]
 ) -> list[ir.Value]:

@@ -11,6 +11,7 @@ from tinymlir.kernels.convolution import (
     Site,
     finish,
     full_bias,
+    input_pixel,
     load_activation,
 )
 from tinymlir.kernels.emitter import ConstantPool, Emitter, Index
@@ -42,14 +43,7 @@ def depthwise_kernel(
             sums = [emitter.load(bias, [emitter.add(first, b)]) for b in range(width)]
 
             def kernel_row(kh: Index, *carried: ir.Value) -> list[ir.Value]:
-                in_row = emitter.sub(
-                    emitter.add(
-                        emitter.mul(site.row, conv.stride[0]), emitter.mul(kh, conv.dilation[0])
-                    ),
-                    conv.pad[0],
-                )
-                in_column = emitter.sub(emitter.mul(site.column, conv.stride[1]), conv.pad[1])
-                pixel = emitter.add(emitter.mul(in_row, conv.in_hw[1]), in_column)
+                pixel = input_pixel(emitter, conv, site, kh)
                 origin = emitter.add(emitter.mul(pixel, channels), first)
                 weight = emitter.add(emitter.mul(kh, kernel_w * channels), first)
 

@@ -11,6 +11,7 @@ from tinymlir.kernels.convolution import (
     Site,
     finish,
     full_bias,
+    input_pixel,
     load_activation,
     multiply_accumulate,
 )
@@ -91,19 +92,8 @@ def direct_kernel(
                 return multiply_accumulate(emitter, list(carried), activations, row)
 
             def kernel_row(kh: Index, *carried: ir.Value) -> list[ir.Value]:
-                in_row = emitter.sub(
-                    emitter.add(
-                        emitter.mul(site.row, conv.stride[0]), emitter.mul(kh, conv.dilation[0])
-                    ),
-                    conv.pad[0],
-                )
-                in_column = emitter.sub(emitter.mul(site.column, conv.stride[1]), conv.pad[1])
-                origin = emitter.add(
-                    emitter.mul(
-                        emitter.add(emitter.mul(in_row, conv.in_hw[1]), in_column), in_channels
-                    ),
-                    emitter.mul(group, depth),
-                )
+                pixel = input_pixel(emitter, conv, site, kh)
+                origin = emitter.add(emitter.mul(pixel, in_channels), emitter.mul(group, depth))
                 weight = emitter.add(start, emitter.mul(kh, kernel_w * depth * width))
                 low, high = site.column_taps
 

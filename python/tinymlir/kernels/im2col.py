@@ -14,7 +14,13 @@ import numpy as np
 
 from tinymlir.bindings import arith, func, ir, memref
 from tinymlir.dialects import tiny
-from tinymlir.kernels.convolution import Convolution, Site, finish
+from tinymlir.kernels.convolution import (
+    Convolution,
+    Site,
+    finish,
+    input_column,
+    input_row,
+)
 from tinymlir.kernels.emitter import ConstantPool, Emitter, Index
 from tinymlir.kernels.evaluator import Evaluator
 
@@ -182,15 +188,12 @@ def _emit_im2col(
     with ir.InsertionPoint(helper.add_entry_block()):
         source, scratch, row, column, place = helper.arguments
         put = _put_words if _whole_words(conv) else _put_halfwords
-        start = emitter.sub(emitter.mul(column, conv.stride[1]), conv.pad[1])
+        start = input_column(emitter, conv, column)
         first, last = _column_taps(conv, emitter, start)
         low, high = emitter.mul(first, depth), emitter.mul(last, depth)
 
         def kernel_row(kh: Index) -> None:
-            in_row = emitter.sub(
-                emitter.add(emitter.mul(row, conv.stride[0]), emitter.mul(kh, conv.dilation[0])),
-                conv.pad[0],
-            )
+            in_row = input_row(emitter, conv, row, kh)
             base = emitter.mul(emitter.add(emitter.mul(in_row, conv.in_hw[1]), start), depth)
             slot = emitter.mul(kh, length)
             inside = arith.cmpi(
