@@ -121,20 +121,29 @@ def _run_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
     return dict(zip(names, (r.shape for r in session.run(None, zeros)), strict=True))
 
 
-def _session(model: onnx.ModelProto) -> Any:
+def _session(model: onnx.ModelProto, *, integer: bool = False) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
+    if integer:
+        # On x86-64 it otherwise computes some int8 operators of QDQ models in float32.
+        options.add_session_config_entry("session.qdqisint8allowed", "1")
     return onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
 
 
-def reference(model: onnx.ModelProto, inputs: Sequence[Array]) -> list[Array]:
-    """ONNX Runtime's outputs, samples first; inputs are (N, *model shape)."""
-    session = _session(model)
+def reference(
+    model: onnx.ModelProto, inputs: Sequence[Array], *, integer: bool = False
+) -> list[Array]:
+    """ONNX Runtime's outputs, samples first; inputs are (N, *model shape).
+
+    Args:
+        integer: keep to its integer kernels for all of a QDQ model.
+    """
+    session = _session(model, integer=integer)
     names = [i.name for i in session.get_inputs()]
     runs = [
         session.run(None, dict(zip(names, sample, strict=True)))
@@ -169,10 +178,11 @@ class Agreement:
     equal: int = 0
     worst: int = 0
 
-    def add(self, model: onnx.ModelProto, inputs: Sequence[Array]) -> int:
+    def add(self, model: onnx.ModelProto, inputs: Sequence[Array], *, integer: bool = False) -> int:
         """Compare on one model; gives the greatest difference there."""
         greatest = 0
-        for ours, theirs in zip(compiled(model, inputs), reference(model, inputs), strict=True):
+        expected = reference(model, inputs, integer=integer)
+        for ours, theirs in zip(compiled(model, inputs), expected, strict=True):
             assert ours.shape == theirs.shape and ours.dtype == theirs.dtype
             difference = np.abs(ours.astype(np.float64) - theirs.astype(np.float64))
             if ours.dtype == np.float32:

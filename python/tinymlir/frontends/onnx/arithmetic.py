@@ -224,7 +224,7 @@ def _table(imp: Operands, node: Node, x: Dequantized, op: str) -> Deferred:
     opset = onnx.helper.make_opsetid("", imp.graph.opset)
     model = onnx.helper.make_model(graph, opset_imports=[opset])
     with np.errstate(all="ignore"):
-        values = ReferenceEvaluator(model).run(None, {"x": reals})[0]
+        (values,) = ReferenceEvaluator(model).run(None, {"x": reals})
 
     def build(target: Quantization, clamp: Clamp) -> Activation:
         entries = [min(max(quantize(float(v), target), clamp.low), clamp.high) for v in values]

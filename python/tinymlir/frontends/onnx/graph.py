@@ -17,6 +17,12 @@ from tinymlir.frontends.canonical.tensors import MAX_TENSOR_BYTES
 _TYPE_NAMES = {v: k.lower() for k, v in onnx.TensorProto.DataType.items()}
 
 
+def _text(value: str | bytes) -> str:
+    """A name fit for a message: damaged files hold bytes that are no text."""
+    text = value.decode(errors="backslashreplace") if isinstance(value, bytes) else value
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+
+
 @dataclass(frozen=True)
 class Node:
     """One operator; absent optional inputs are empty strings."""
@@ -62,14 +68,16 @@ class Graph:
         self.opset = max(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
         self.constants: dict[str, npt.NDArray[Any]] = {}
         for initializer in graph.initializer:
-            self.constants[initializer.name] = self._array(initializer)
+            self.constants[_text(initializer.name)] = self._array(initializer)
         if graph.sparse_initializer:
             raise self.error("sparse initializers are not supported", hint="store them densely")
         self.nodes = [self._node(i, proto) for i, proto in enumerate(graph.node)]
         self.inputs = [
-            self._port(info, "input") for info in graph.input if info.name not in self.constants
+            self._port(info, "input")
+            for info in graph.input
+            if _text(info.name) not in self.constants
         ]
-        self.outputs = [info.name for info in graph.output]
+        self.outputs = [_text(info.name) for info in graph.output]
         self._check_order()
 
     def error(
@@ -79,12 +87,14 @@ class Graph:
         return TinymlirError(message, file=self.file, node=node.name if node else None, hint=hint)
 
     def _array(self, proto: onnx.TensorProto) -> npt.NDArray[Any]:
-        self._check_size(proto.name, tuple(proto.dims), "initializer")
+        name = _text(proto.name)
+        self._check_size(name, tuple(proto.dims), "initializer")
         try:
             return numpy_helper.to_array(proto)
         except Exception as error:  # malformed protos raise many types
             raise self.error(
-                f"initializer '{proto.name}' is malformed: {error}", hint="export the model again"
+                f"initializer '{name}' is malformed: {_text(str(error))}",
+                hint="export the model again",
             ) from error
 
     def _check_size(self, name: str, shape: tuple[int, ...], what: str) -> None:
@@ -95,46 +105,42 @@ class Graph:
             )
 
     def _node(self, index: int, proto: onnx.NodeProto) -> Node:
-        first = next((name for name in proto.output if name), "")
-        name = proto.name or first or f"{proto.op_type}_{index}"
+        inputs, outputs = (tuple(map(_text, names)) for names in (proto.input, proto.output))
+        op, domain = _text(proto.op_type), _text(proto.domain)
+        # Without a name of its own, a node is known by its first output.
+        first = next((name for name in outputs if name), "")
+        name = _text(proto.name) or first or f"{op}_{index}"
         attributes = {}
         for attribute in proto.attribute:
             value = onnx.helper.get_attribute_value(attribute)
-            attributes[attribute.name] = (
-                value.decode(errors="replace") if isinstance(value, bytes) else value
-            )
-        domain = "" if proto.domain == "ai.onnx" else proto.domain
+            attributes[_text(attribute.name)] = _text(value) if isinstance(value, bytes) else value
         return Node(
-            proto.op_type,
-            domain,
-            name,
-            tuple(proto.input),
-            tuple(proto.output),
-            attributes,
-            proto,
+            op, "" if domain == "ai.onnx" else domain, name, inputs, outputs, attributes, proto
         )
 
     def _port(self, info: onnx.ValueInfoProto, what: str) -> Port:
+        name = _text(info.name)
         if not info.type.HasField("tensor_type"):
-            raise self.error(f"{what} '{info.name}' is not a tensor", hint="use tensor inputs")
+            raise self.error(f"{what} '{name}' is not a tensor", hint="use tensor inputs")
         tensor = info.type.tensor_type
         element = _TYPE_NAMES.get(tensor.elem_type, "undefined")
         if not tensor.HasField("shape"):
-            raise self._dynamic(f"{what} '{info.name}' has no shape", info.name, None)
+            raise self._dynamic(f"{what} '{name}' has no shape", name, None)
         shape = []
         for i, dim in enumerate(tensor.shape.dim):
             if not dim.HasField("dim_value"):
-                label = f" ('{dim.dim_param}')" if dim.dim_param else ""
-                message = f"{what} '{info.name}' has a dynamic dimension {i}{label}"
-                raise self._dynamic(message, info.name, dim.dim_param or None)
+                param = _text(dim.dim_param)
+                label = f" ('{param}')" if param else ""
+                message = f"{what} '{name}' has a dynamic dimension {i}{label}"
+                raise self._dynamic(message, name, param or None)
             shape.append(dim.dim_value)
         if 0 in shape:
             raise self.error(
-                f"{what} '{info.name}' has the empty shape {shape}",
+                f"{what} '{name}' has the empty shape {shape}",
                 hint="give every dimension a size",
             )
-        self._check_size(info.name, tuple(shape), what)
-        return Port(info.name, element, tuple(shape))
+        self._check_size(name, tuple(shape), what)
+        return Port(name, element, tuple(shape))
 
     def _dynamic(self, message: str, name: str, param: str | None) -> TinymlirError:
         how = (

@@ -17,13 +17,19 @@ from .windows import expanded, flattened, image, window_of
 
 
 def average(
-    imp: Operands, node: Node, x: Dequantized, window: Window, *, fused: bool, float_sum: bool
+    imp: Operands,
+    node: Node,
+    x: Dequantized,
+    window: Window,
+    *,
+    fused: int | None,
+    float_sum: bool,
 ) -> Deferred:
     """A mean under a window.
 
     Args:
-        fused: whether the reference quantises within the operator, where it adds
-            the zero point before it rounds.
+        fused: where the reference quantises within the operator, it adds the zero
+            point of its own type before it rounds: that less the int8 one.
         float_sum: as in `pooling.average_pool2d`.
     """
     spatial = len(x.shape) - 2
@@ -49,7 +55,7 @@ def average(
             window,
             counted_padding=counted,
             float_sum=float_sum,
-            rounded_with=target.zero_point if fused else 0,
+            rounded_with=0 if fused is None else target.zero_point + fused,
         )
         return flattened(y, spatial)
 
@@ -65,27 +71,46 @@ def _whole(sizes: tuple[int, ...]) -> Window:
 _WINDOW = "1-D and 2-D; strides, dilations, pads, auto_pad and ceil_mode"
 
 
+#: The zero point of a uint8 tensor less that of the int8 one that carries it.
+_UNSIGNED = 128
+
+
 def _covers(window: Window, size: tuple[int, ...]) -> bool:
     """Whether there is one position, over everything."""
     return window.kernel == (1, *size)[-2:] and not any((*window.pad_low, *window.pad_high))
 
 
-def _quantised_by_neighbours(imp: Operands, node: Node) -> bool:
-    """Whether ONNX Runtime fuses DequantizeLinear, AveragePool and QuantizeLinear.
+def _fused_type(imp: Operands, node: Node) -> int | None:
+    """How ONNX Runtime fuses DequantizeLinear, AveragePool and QuantizeLinear.
 
     On x86-64 it first turns int8 between a QuantizeLinear and a DequantizeLinear
     into uint8, and fuses only where both sides of the pool have one type.
+
+    Returns:
+        What that type's zero point has over the int8 one; None if it does not fuse.
     """
     dequantize = imp.graph.producer(node.input(0))
     readers = list(imp.graph.consumers(node.outputs[0]))
     if dequantize is None or [reader.op for reader in readers] != ["QuantizeLinear"]:
-        return False
+        return None
     if imp.quantization(dequantize, 1, 2)[1]:
-        return True
+        return _UNSIGNED
     before = imp.graph.producer(dequantize.input(0))
-    converted = before is not None and before.op == "QuantizeLinear"
-    after = [reader.op for reader in imp.graph.consumers(readers[0].outputs[0])]
-    return converted == (bool(after) and set(after) == {"DequantizeLinear"})
+    converted = (
+        before is not None and before.op == "QuantizeLinear" and _one_reader(imp, before.outputs[0])
+    )
+    if converted != _one_reader(imp, readers[0].outputs[0]):
+        return None
+    return _UNSIGNED if converted else 0
+
+
+def _one_reader(imp: Operands, name: str) -> bool:
+    """Whether a quantised tensor has one DequantizeLinear, and that one reader."""
+    readers = list(imp.graph.consumers(name))
+    if [reader.op for reader in readers] != ["DequantizeLinear"] or name in imp.graph.outputs:
+        return False
+    real = readers[0].outputs[0]
+    return len(list(imp.graph.consumers(real))) + (real in imp.graph.outputs) == 1
 
 
 @operator("AveragePool", note=_WINDOW + "; count_include_pad")
@@ -93,9 +118,10 @@ def average_pool(imp: Operands, node: Node) -> Value:
     x = imp.activation(node, imp.input(node, 0))
     size = image(imp, node, x.shape)
     window = window_of(imp, node, size)
-    fused = _quantised_by_neighbours(imp, node)
-    float_sum = not (fused and _covers(window, size))
-    return average(imp, node, x, window, fused=fused, float_sum=float_sum)
+    fused = _fused_type(imp, node)
+    if fused is not None and _covers(window, size):
+        return _global_average(imp, node, x)
+    return average(imp, node, x, window, fused=fused, float_sum=True)
 
 
 @operator("QLinearAveragePool", "com.microsoft", note="as AveragePool")
@@ -103,13 +129,17 @@ def qlinear_average_pool(imp: Operands, node: Node) -> Value:
     x = _channels_first(imp, node)
     size = image(imp, node, x.shape)
     window = window_of(imp, node, size)
-    y = average(imp, node, x, window, fused=True, float_sum=not _covers(window, size))
+    fused = _UNSIGNED if imp.quantization(node, 3, 4)[1] else 0
+    if _covers(window, size):
+        y = _global_average(imp, node, x)
+    else:
+        y = average(imp, node, x, window, fused=fused, float_sum=True)
     return imp.quantize(node, _channels_restored(node, y), 3, 4)
 
 
 def _global_average(imp: Operands, node: Node, x: Dequantized) -> Deferred:
     window = _whole(image(imp, node, x.shape))
-    return average(imp, node, x, window, fused=False, float_sum=False)
+    return average(imp, node, x, window, fused=None, float_sum=False)
 
 
 @operator("GlobalAveragePool", note="1-D and 2-D")
