@@ -7,6 +7,7 @@ from .tiny_expand_division import ExpandDivision
 from .tiny_expand_float import ExpandFloat
 from .tiny_expand_multiply import ExpandMultiply
 from .tiny_finalize_functions import FinalizeFunctions
+from .tiny_legalize_tosa import LegalizeTosa
 from .tiny_lower_dual_mac import LowerDualMac
 from .tiny_lower_layers import LowerLayers
 from .tiny_lower_requantize import LowerRequantize
@@ -22,6 +23,7 @@ __all__ = [
     "ExpandFloat",
     "ExpandMultiply",
     "FinalizeFunctions",
+    "LegalizeTosa",
     "LowerDualMac",
     "LowerLayers",
     "LowerRequantize",

@@ -10,6 +10,7 @@ import numpy as np
 
 from tinymlir.bindings import func, ir, linalg, tensor
 from tinymlir.frontends.canonical.builder import Builder
+from tinymlir.frontends.canonical.ports import permuted
 from tinymlir.linalg_info import constant_array, constant_scalar, indexing_maps, is_linalg
 
 from ._pass import Pass, register_pass
@@ -287,11 +288,7 @@ class _Sinker:
         attributes = self.function.operation.attributes
         count = len(self.function.type.inputs if key == "arg_attrs" else self.function.type.results)
         given = list(attributes[key]) if key in attributes else [ir.DictAttr.get({})] * count
-        facts = {named.name: named.attr for named in given[index]}
-        before = list(facts.get("tiny.permutation", range(len(permutation))))
-        facts.setdefault("tiny.model_shape", ir.DenseI64ArrayAttr.get(list(kind.shape)))
-        facts["tiny.permutation"] = ir.DenseI64ArrayAttr.get([before[d] for d in permutation])
-        given[index] = ir.DictAttr.get(facts)
+        given[index] = permuted(given[index], kind.shape, permutation)
         attributes[key] = ir.ArrayAttr.get(given)
 
     def _update_type(self) -> None:

@@ -23,7 +23,7 @@ def import_model(path: str | Path, context: ir.Context) -> ir.Module:
     # A format's libraries are loaded only where there is a file of it.
     path = Path(path)
     if path.suffix in _MLIR_SUFFIXES or _begins_with(path, _MLIR_BYTECODE):
-        from .mlir import import_mlir
+        from .mlir.importer import import_mlir
 
         return import_mlir(path, context)
     if path.suffix == _TFLITE_SUFFIX or _begins_with(path, _TFLITE_IDENTIFIER, after=4):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +40,21 @@ class Window:
         starts = np.arange(self.output(axis, size)) * self.strides[axis] - self.pad_low[axis]
         taps = starts[:, None] + np.arange(self.kernel[axis]) * self.dilations[axis]
         return ((taps >= -low) & (taps < size + high)).sum(axis=1)
+
+    def counts(
+        self,
+        size: Sequence[int],
+        low: tuple[int, int] = (0, 0),
+        high: tuple[int, int] = (0, 0),
+    ) -> npt.NDArray[np.int64]:
+        """Taps at each position (rows by columns) as in `covered`; one number if all are alike.
+
+        Args:
+            size: rows and columns that the window slides on.
+        """
+        rows, columns = (self.covered(d, size[d], low[d], high[d]) for d in (0, 1))
+        counts = np.multiply.outer(rows, columns)
+        return counts[:1, :1].reshape(()) if (counts == counts.flat[0]).all() else counts
 
     def pad(self, b: Builder, value: ir.Value, fill: int) -> ir.Value:
         """``value`` (N×H×W×C) padded as far as the window reaches, not further."""

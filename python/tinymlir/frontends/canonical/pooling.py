@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tinymlir import numerics
-from tinymlir.bindings import linalg
+from tinymlir.bindings import ir, linalg
+from tinymlir.numerics import IntArray
 
 from .builder import Builder, Clamp, Scaling
 from .convolution import Window
@@ -38,6 +41,46 @@ def max_pool2d(b: Builder, name: str, x: Activation, window: Window) -> Activati
     return Activation(value, layout)
 
 
+def scaled_sum2d(
+    b: Builder,
+    name: str,
+    x: Activation,
+    zero_point: int,
+    window: Window,
+    scaling: Scaling,
+) -> Activation:
+    """The sum under the window of ``x`` less its zero point, padding left out, requantized.
+
+    Args:
+        scaling: one, or one for each position (rows by columns).
+    """
+    x = channels_last(b, name, x)
+    _, height, width, _ = x.value.type.shape
+    rows, columns = window.output(0, height), window.output(1, width)
+    counts = np.broadcast_to(window.counts((height, width)), (rows, columns))
+    with b.layer(name, "average_pool2d"):
+        acc = _window_sum(b, x.value, window, -counts * zero_point)
+        value = b.requantize(acc, scaling, (1, 2))
+    layout = channels_last_layout(x.layout.dims[1], x.layout.within([1]), rows, columns)
+    return Activation(value, layout)
+
+
+def _window_sum(b: Builder, x: ir.Value, window: Window, offsets: IntArray) -> ir.Value:
+    """i32 sums under the window of ``x`` (N×H×W×C), each from its offset (rows by columns)."""
+    rows, columns = offsets.shape
+    shape = (1, rows, columns, x.type.shape[3])
+    # Raw zeros pad the sum, so only what the window covers carries a zero point.
+    pixels = window.pad(b, x, 0)
+    if (offsets == offsets.flat[0]).all():
+        init = b.fill(shape, int(offsets.flat[0]), b.i32)
+    else:
+        init = b.broadcast(b.constant(offsets.astype(np.int32)), shape, (0, 3))
+    kernel = b.empty(window.kernel, b.i8)
+    return b.structured(
+        linalg.PoolingNhwcSumOp, [pixels, kernel], init, window.strides, window.dilations
+    )
+
+
 def average_pool2d(
     b: Builder,
     name: str,
@@ -62,15 +105,10 @@ def average_pool2d(
     """
     source = operand.quantization
     x = channels_last(b, name, operand.activation)
-    _, height, width, channels = x.value.type.shape
+    _, height, width, _ = x.value.type.shape
     rows, columns = window.output(0, height), window.output(1, width)
-    low, high = counted_padding or ((0, 0), (0, 0))
-    valid = np.multiply.outer(window.covered(0, height), window.covered(1, width))
-    counts = np.multiply.outer(
-        window.covered(0, height, low[0], high[0]), window.covered(1, width, low[1], high[1])
-    )
-    if (counts == counts.flat[0]).all():
-        counts = counts[:1, :1].reshape(())
+    valid = np.broadcast_to(window.counts((height, width)), (rows, columns))
+    counts: npt.NDArray[Any] = window.counts((height, width), *(counted_padding or ()))
     bound = 255 * int(valid.max())
     # In float32, as ONNX Runtime's QLinearGlobalAveragePool computes it.
     scales = source.scale / (target.scale * counts.astype(np.float32))
@@ -85,18 +123,8 @@ def average_pool2d(
     if parity:
         # Ties to even after adding an odd number: round one step more, and take it off.
         offsets += np.broadcast_to(step, valid.shape).astype(np.int64)
-    shape = (1, rows, columns, channels)
     with b.layer(name, "average_pool2d"):
-        # Raw zeros pad the sum, so only what the window covers carries a zero point.
-        pixels = window.pad(b, x.value, 0)
-        if (offsets == offsets.flat[0]).all():
-            init = b.fill(shape, int(offsets.flat[0]), b.i32)
-        else:
-            init = b.broadcast(b.constant(offsets.astype(np.int32)), shape, (0, 3))
-        kernel = b.empty(window.kernel, b.i8)
-        acc = b.structured(
-            linalg.PoolingNhwcSumOp, [pixels, kernel], init, window.strides, window.dilations
-        )
+        acc = _window_sum(b, x.value, window, offsets)
         if looks_closer:
             value = requantize_mean(
                 b, acc, x.value, source, target, clamp, window, scaling, rounded_with

@@ -29,3 +29,22 @@ def port_attributes(
             "tiny.permutation": ir.DenseI64ArrayAttr.get(list(permutation)),
         }
     )
+
+
+def permuted(
+    attributes: ir.DictAttr, shape: Sequence[int], permutation: Sequence[int]
+) -> ir.Attribute:
+    """What is recorded of a tensor once the object's array nests its dimensions in another order.
+
+    Args:
+        attributes: what was recorded before, perhaps nothing.
+        shape: of the object's array before.
+        permutation: its transposition is the array from now on.
+    """
+    facts = {named.name: named.attr for named in attributes}
+    if list(permutation) == sorted(permutation):
+        return attributes
+    before = list(facts.get("tiny.permutation", range(len(permutation))))
+    facts.setdefault("tiny.model_shape", ir.DenseI64ArrayAttr.get(list(shape)))
+    facts["tiny.permutation"] = ir.DenseI64ArrayAttr.get([before[d] for d in permutation])
+    return ir.DictAttr.get(facts)

@@ -13,6 +13,8 @@ from tinymlir.errors import TinymlirError
 from tinymlir.frontends.canonical.tensors import MAX_TENSOR_BYTES
 from tinymlir.pipeline import position_of, run_pipeline
 
+from .resources import inline_resources
+
 _DIALECTS = ("arith", "func", "linalg", "math", "scf", "tensor", "tiny", "tosa")
 #: Operations of those dialects that have no place in a network: control flow and calls.
 _REFUSED = ("func.call", "func.call_indirect", "func.constant", "scf.for", "scf.while")
@@ -33,6 +35,7 @@ def prepare(module: ir.Module, path: Path) -> None:
     """
     checks = _Checks(path)
     entry = _entry(module, checks)
+    inline_resources(module, checks.fail)
     _drop_foreign_attributes(module.operation)
     functions = _functions(module)
     for function in functions:

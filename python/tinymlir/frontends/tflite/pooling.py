@@ -6,13 +6,13 @@ import math
 
 import numpy as np
 
-from tinymlir.bindings import arith, linalg
+from tinymlir.bindings import arith
 from tinymlir.frontends.canonical import pooling
 from tinymlir.frontends.canonical.builder import Builder, Clamp, Scaling
 from tinymlir.frontends.canonical.convolution import Window
 from tinymlir.frontends.canonical.elementwise import clamp as clamped
 from tinymlir.frontends.canonical.layout import Layout
-from tinymlir.frontends.canonical.tensors import Activation, channels_last, channels_last_layout
+from tinymlir.frontends.canonical.tensors import Activation
 
 from . import arithmetic
 from .operands import Operands
@@ -53,28 +53,10 @@ def max_pool_2d(imp: Operands, node: Node) -> Value:
 def average_pool_2d(imp: Operands, node: Node) -> Value:
     x, window = _input(imp, node)
     target = imp.output(node)
-    y = _average(imp.builder, node.name, x, window, imp.clamp(node, target))
+    # Means of the stored integers; padding does not count.
+    scaling = _reciprocals(window.counts(x.layout.shape[2:]), imp.clamp(node, target))
+    y = pooling.scaled_sum2d(imp.builder, node.name, x, 0, window, scaling)
     return Integer(Activation(y.value, y.layout.transposed(_TO_NHWC)), target)
-
-
-def _average(b: Builder, name: str, x: Activation, window: Window, clamp: Clamp) -> Activation:
-    """Means of the stored integers; padding does not count, ties go away from zero."""
-    x = channels_last(b, name, x)
-    _, height, width, channels = x.value.type.shape
-    rows, columns = window.output(0, height), window.output(1, width)
-    counts = np.multiply.outer(window.covered(0, height), window.covered(1, width))
-    if (counts == counts.flat[0]).all():
-        counts = counts[:1, :1].reshape(())
-    with b.layer(name, "average_pool2d"):
-        pixels = window.pad(b, x.value, 0)
-        init = b.fill((1, rows, columns, channels), 0, b.i32)
-        kernel = b.empty(window.kernel, b.i8)
-        acc = b.structured(
-            linalg.PoolingNhwcSumOp, [pixels, kernel], init, window.strides, window.dilations
-        )
-        value = b.requantize(acc, _reciprocals(counts, clamp), (1, 2))
-    layout = channels_last_layout(x.layout.dims[1], x.layout.within([1]), rows, columns)
-    return Activation(value, layout)
 
 
 def _reciprocals(counts: arithmetic.IntArray, clamp: Clamp) -> Scaling:

@@ -1,0 +1,1 @@
+"""Quantised TOSA to the canonical form; the pass ``tiny-legalize-tosa``."""
