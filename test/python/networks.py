@@ -60,6 +60,18 @@ class Window:
         )
         return rows, columns
 
+    def taps(self, row: int, column: int) -> list[range]:
+        """Input rows, and input columns, under the window of an output position."""
+        return [
+            range(start, start + k * d, d)
+            for start, k, d in zip(
+                (row * self.stride[0] - self.pad[0], column * self.stride[1] - self.pad[1]),
+                self.kernel,
+                self.dilation,
+                strict=True,
+            )
+        ]
+
     def attributes(self) -> str:
         return ", ".join(
             f"{name} = dense<[{pair[0]}, {pair[1]}]> : tensor<2xi64>"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from networks import Network, Value, Window, check, identity, tensor
 
 from tinymlir.host import HostModel
+from tinymlir.kernels.overlap import _window_distance
 
 quick = settings(max_examples=20, deadline=None, derandomize=True)
 small = st.integers(1, 9)
@@ -36,14 +39,9 @@ def alone(network: Network, x: Value, y: Value) -> HostModel:
 def tapped(x: Value, window: Window) -> int:
     """How many taps fall on the input, counted one by one."""
     count = 0
-    rows, columns = window.output(*x.shape[1:3])
-    for r in range(rows):
-        for c in range(columns):
-            for kh in range(window.kernel[0]):
-                for kw in range(window.kernel[1]):
-                    row = r * window.stride[0] - window.pad[0] + kh * window.dilation[0]
-                    column = c * window.stride[1] - window.pad[1] + kw * window.dilation[1]
-                    count += 0 <= row < x.shape[1] and 0 <= column < x.shape[2]
+    for row, column in np.ndindex(window.output(*x.shape[1:3])):
+        for kh, kw in itertools.product(*window.taps(row, column)):
+            count += 0 <= kh < x.shape[1] and 0 <= kw < x.shape[2]
     return count
 
 
@@ -417,3 +415,95 @@ class TestOtherForms:
             f" outs({network.fill((2, 4), 0, 'i32')} : {kind}) -> {kind}"
         )
         self.narrow(network, [(acc, identity(2))], signed @ weights)
+
+
+class TestSharedMemory:
+    """Layers whose input may lie over their output, as far as they no longer read it."""
+
+    def mix(
+        self, network: Network, acc: tuple[str, np.ndarray], other: Value, index_map: str
+    ) -> Value:
+        """The layer that adds another tensor to accumulators; ``other.array`` as it is read."""
+        shape = acc[1].shape[1:]
+        body = """%wide = arith.extsi %a1 : i8 to i32
+          %four = arith.constant 4 : i32
+          %large = arith.shli %wide, %four : i32
+          %sum = arith.addi %a0, %large : i32
+          %eight = arith.constant 8 : i32
+          %t = arith.shrsi %sum, %eight : i32
+          %r = arith.trunci %t : i32 to i8"""
+        inputs = [
+            (acc[0], tensor(shape, "i32"), identity(4)),
+            (other.name, tensor(shape), index_map),
+        ]
+        array = (acc[1] + (other.array.astype(np.int64) << 4)) >> 8
+        return Value(network.generic("fused", inputs, shape, body), array.astype(np.int8))
+
+    @pytest.mark.parametrize("swapped", [False, True])
+    @pytest.mark.parametrize("same", [False, True])
+    def test_accumulators_and_another_input(self, same: bool, swapped: bool) -> None:
+        """Of the layer, which is its first one at times, read in place or transposed."""
+        network = Network(6)
+        x = network.negate(network.input(1, 6, 6, 5))
+        other = x if same else network.negate(network.input(1, 6, 6, 5))
+        weights = network.random.integers(-128, 128, (5, 1, 1, 5))
+        kind = tensor((1, 6, 6, 5), "i32")
+        acc = network.op(
+            "linalg.conv_2d_nhwc_fhwc"
+            f" ins({x.name}, {network.constant(weights, 'i8')} : {x.type}, tensor<5x1x1x5xi8>)"
+            f" outs({network.fill((1, 6, 6, 5), 7, 'i32')} : {kind}) -> {kind}"
+        )
+        array = np.einsum("nbhwi,oi->nbhwo", x.array.astype(np.int64), weights[:, 0, 0]) + 7
+        index_map = identity(4)
+        if swapped:
+            index_map = "affine_map<(d0, d1, d2, d3) -> (d0, d2, d1, d3)>"
+            other = Value(other.name, other.array.transpose(0, 1, 3, 2, 4))
+        check(network, network.negate(self.mix(network, (acc, array), other, index_map)))
+
+    def test_pooling_of_a_transposed_input(self) -> None:
+        network = Network(7)
+        x = network.negate(network.input(1, 6, 6, 3))
+        swapped = "affine_map<(d0, d1, d2, d3) -> (d0, d2, d1, d3)>"
+        widen = "%r = arith.extsi %a0 : i8 to i32"
+        wide = network.generic("", [(x.name, x.type, swapped)], x.shape, widen, "i32")
+        kernel, init = network.empty((2, 2), "i32"), network.fill((1, 5, 5, 3), 0, "i32")
+        acc = network.op(
+            f"linalg.pooling_nhwc_sum ins({wide}, {kernel} : {tensor(x.shape, 'i32')},"
+            f" tensor<2x2xi32>) outs({init} : tensor<1x5x5x3xi32>) -> tensor<1x5x5x3xi32>"
+        )
+        patches = Window((2, 2)).patches(x.array.astype(np.int64).transpose(0, 1, 3, 2, 4))
+        array = np.sum([patch for _, patch in patches], axis=0)[:, None]
+        check(network, network.negate(network.requantize("average_pool2d", acc, array)))
+
+    @settings(max_examples=200, deadline=None, derandomize=True)
+    @given(st.data(), small, small, st.integers(1, 5), st.integers(1, 5), st.integers(1, 3))
+    def test_the_distance_is_enough(
+        self, data: st.DataObject, height: int, width: int, depth: int, channels: int, pixels: int
+    ) -> None:
+        """While a block of pixels is computed, its last byte may be written before anything
+        that its windows or later ones cover is read."""
+        window = data.draw(windows(height, width))
+        rows, columns = window.output(height, width)
+        distance = _window_distance(
+            (height, width, depth),
+            (rows, columns, channels),
+            window.stride,
+            (window.pad[0], window.pad[1]),
+            pixels,
+        )
+        least = np.full((rows, columns), np.inf)
+        for row, column in np.ndindex(rows, columns):
+            taps = [
+                [k for k in starts if 0 <= k < size]
+                for starts, size in zip(window.taps(row, column), (height, width), strict=True)
+            ]
+            if all(taps):
+                least[row, column] = (min(taps[0]) * width + min(taps[1])) * depth
+        needed = 0
+        for row, column in np.ndindex(rows, columns):
+            later = min(least[row, column:].min(), least[row + 1 :].min(initial=np.inf))
+            end = (row * columns + min(column + pixels, columns)) * channels
+            needed = max(needed, end - later)
+        assert distance >= needed
+        if not any(window.pad):
+            assert distance == needed

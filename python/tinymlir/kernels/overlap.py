@@ -11,6 +11,7 @@ import numpy as np
 
 from tinymlir.bindings import ir
 from tinymlir.kernels.convolution import Convolution
+from tinymlir.kernels.evaluator import VIEW_OPS
 from tinymlir.linalg_info import dense_ints, indexing_maps, is_linalg
 
 #: No distance is enough, short of lying apart.
@@ -28,7 +29,7 @@ def distance(
         pixels: neighbours of a row that the kernel computes together.
     """
     if convolution is not None:
-        if argument != convolution.source:
+        if not _feeds_only(argument, convolution):
             return APART
         depth = convolution.groups * convolution.in_per_group
         return _window_distance(
@@ -47,6 +48,16 @@ def distance(
     strides = dense_ints(op.attributes["strides"]) if "strides" in op.attributes else [1, 1]
     shapes = [tuple(value.type.shape[1:]) for value in (argument, op.results[0])]
     return _window_distance(shapes[0], shapes[1], (strides[0], strides[1]), pad, 1)
+
+
+def _feeds_only(value: ir.Value, convolution: Convolution) -> bool:
+    """Whether nothing but the convolution reads ``value``, padded or reshaped."""
+    users = [use.owner.operation for use in value.uses]
+    return all(
+        user == convolution.result.owner.operation
+        or (user.name in ("tensor.pad", *VIEW_OPS) and _feeds_only(user.results[0], convolution))
+        for user in users
+    )
 
 
 def _window_distance(
