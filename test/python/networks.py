@@ -405,6 +405,36 @@ class Network:
         array = e * 255 // e.sum(axis=2, keepdims=True) - 128
         return Value(self.generic("softmax", inputs, x.shape, quotient), array.astype(np.int8))
 
+    def float_sum(self, x: Value) -> Value:
+        """Of each row in float32, in order; bits of the sum are mixed into every element."""
+        rows = x.shape[0]
+        table = ((np.arange(-128, 128)).astype(np.float32) * np.float32(0.127)).view(np.int32)
+        dequantize = f"""%wide = arith.extsi %a0 : i8 to i32
+            %offset = arith.constant 128 : i32
+            %shifted = arith.addi %wide, %offset : i32
+            %at = arith.index_cast %shifted : i32 to index
+            %bits = tensor.extract {self.constant(table, "i32")}[%at] : tensor<256xi32>
+            %r = arith.bitcast %bits : i32 to f32"""
+        whole, row = identity(2), projection(2, [0])
+        real = self.generic("", [(x.name, x.type, whole)], x.shape, dequantize, "f32")
+        zero = self.op("arith.constant 0.0 : f32")
+        sums = tensor([rows], "f32")
+        init = self.op(
+            f"linalg.fill ins({zero} : f32) outs({self.empty([rows], 'f32')} : {sums}) -> {sums}"
+        )
+        operands = [(real, tensor(x.shape, "f32"), whole)]
+        addition = "%r = arith.addf %o, %a0 : f32"
+        total = self.generic("", operands, [rows], addition, "f32", init, reduced=1)
+        mix = """%bits = arith.bitcast %a1 : f32 to i32
+            %low = arith.trunci %bits : i32 to i8
+            %r = arith.xori %a0, %low : i8"""
+        inputs = [(x.name, x.type, whole), (total, sums, row)]
+        running = np.zeros((SAMPLES, rows), np.float32)
+        for column in np.moveaxis(table.view(np.float32)[x.array.astype(int) + 128], 2, 0):
+            running = running + column
+        low = running.view(np.int32).astype(np.int8)
+        return Value(self.generic("float_sum", inputs, x.shape, mix), x.array ^ low[:, :, None])
+
     def concat(self, parts: Sequence[Value], axis: int) -> Value:
         array = np.concatenate([p.array for p in parts], axis + 1)
         name = self.op(
@@ -420,6 +450,26 @@ class Network:
         body = "\n".join(self.lines)
         names = ", ".join(v.name for v in outputs)
         return f"func.func @main({arguments}) -> ({types}) {{\n{body}\nreturn {names} : {types}\n}}"
+
+
+def everything() -> tuple[Network, Value]:
+    """A network of all kinds of layers, and its result."""
+    network = Network(11)
+    x = network.input(1, 9, 7, 4)
+    y = network.conv(x, 9, Window((3, 3), pad=(1, 1, 1, 1)), pad_value=-7)
+    y = network.conv(y, 9, Window((3, 3), (2, 2), pad=(0, 1, 1, 0)), groups=9, pad_value=3)
+    y = network.add(y, network.negate(y))
+    z = network.pool(y, Window((2, 2), pad=(0, 0, 1, 1)), "max")
+    z = network.pad(z, (0, 1, 0, 0), 5, layer=True)
+    y = network.concat(
+        [y, network.conv(y, 6, Window((2, 1), dilation=(2, 1), pad=(1, 0, 1, 0)), 3)], 3
+    )
+    y = network.pool(y, Window((2, 2), (1, 2)), "sum")
+    flat = network.reshape(y, [y.array[0].size // 15, 15])
+    y = network.softmax(network.float_sum(network.dense(flat, 12)))
+    return network, network.concat(
+        [network.reshape(y, [y.array[0].size]), network.reshape(z, [z.array[0].size])], 0
+    )
 
 
 HOST = get_target("host")

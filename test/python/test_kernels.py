@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import Network, Value, Window, check, identity, tensor
+from networks import Network, Value, Window, check, everything, identity, tensor
 
 from tinymlir.host import HostModel
 from tinymlir.kernels.overlap import _window_distance
@@ -172,6 +172,19 @@ def test_softmax(rows: int, classes: int, in_arena: bool, seed: int) -> None:
     if not in_arena and classes > 1:
         # The greatest and the sum of each row have a buffer: they are computed once.
         assert model.compilation.arena_bytes >= rows * (1 + 4)
+
+
+@quick
+@given(st.integers(1, 4), st.integers(1, 20), seeds)
+def test_float_sums(rows: int, columns: int, seed: int) -> None:
+    """Rounded after every addition, and kept in a buffer of floats."""
+    network = Network(seed)
+    check(network, network.negate(network.float_sum(network.negate(network.input(rows, columns)))))
+
+
+def test_all_kinds_of_layers_together() -> None:
+    network, result = everything()
+    check(network, result)
 
 
 @quick
