@@ -36,14 +36,7 @@ def average(
     source = Dequantized(expanded(x.activation), x.quantization)
     _, channels, rows, columns = source.shape
     out = [window.output(0, rows), window.output(1, columns)]
-    counted = None
-    if node.attribute("count_include_pad", 0):
-        # What ceil_mode adds after the padding does not count.
-        pads = (0, *node.attribute("pads", ()))[-spatial:] if spatial == 2 else None
-        if spatial == 1 and node.attribute("pads", ()):
-            pads = (0, node.attribute("pads", ())[-1])
-        explicit = pads if pads and len(pads) == 2 and "pads" in node.attributes else None
-        counted = (window.pad_low, explicit or window.pad_high)
+    counted = _counted_padding(node, window, spatial)
 
     def build(target: Quantization, clamp: Clamp) -> Activation:
         y = pooling.average_pool2d(
@@ -60,6 +53,18 @@ def average(
         return flattened(y, spatial)
 
     return Deferred(node, (1, channels, *out[2 - spatial :]), build)
+
+
+def _counted_padding(
+    node: Node, window: Window, spatial: int
+) -> tuple[tuple[int, int], tuple[int, int]] | None:
+    """The padding that counts in a mean: what ceil_mode adds behind it does not."""
+    if not node.attribute("count_include_pad", 0):
+        return None
+    if node.attribute("auto_pad", "NOTSET") != "NOTSET":
+        return window.pad_low, window.pad_high
+    rows, columns = (0, 0, *node.attribute("pads", ())[spatial:])[-2:]
+    return window.pad_low, (rows, columns)
 
 
 def _whole(sizes: tuple[int, ...]) -> Window:
