@@ -62,12 +62,17 @@ def target_machine(target: Target) -> llvm_binding.TargetMachine:
 def _require_llvm(module: ir.Module) -> None:
     """What is not converted would crash the translation."""
 
+    left: list[ir.Operation] = []
+
     def check(op: ir.Operation) -> ir.WalkResult:
         if not op.name.startswith(("llvm.", "builtin.module")):
-            raise TinymlirError(f"'{op.name}' at {op.location} has no conversion to LLVM")
+            left.append(op)
         return ir.WalkResult.ADVANCE
 
+    # What is raised within a walk arrives as another exception.
     module.operation.walk(check)
+    if left:
+        raise TinymlirError(f"'{left[0].name}' at {left[0].location} has no conversion to LLVM")
 
 
 def optimize(
@@ -80,7 +85,7 @@ def optimize(
     try:
         parsed = llvm_binding.parse_assembly(text, llvm_binding.create_context())
     except RuntimeError as error:
-        reason = str(error)[:200]
+        reason = " ".join(str(error).split())[:200]
         raise TinymlirError(
             f"LLVM {versions()['llvm']} rejects the generated IR: {reason}",
             hint="use versions of the bindings and of llvmlite that docs/dependencies.md names",
