@@ -82,6 +82,11 @@ class TfliteModel:
         kind = type or array.dtype.name
         return self._add(None, array.shape, kind, scales, zero_points, axis, array.tobytes(), None)
 
+    def quantization(self, index: int) -> tuple[float, int]:
+        """Scale and zero point of an activation."""
+        tensor = self._tensors[index]
+        return tensor.scale[0], tensor.zero_point[0]
+
     def _add(self, name: str | None, *rest: Any) -> int:
         self._tensors.append(_Tensor(name or f"t{len(self._tensors)}", *rest))
         return len(self._tensors) - 1

@@ -8,7 +8,9 @@ import numpy as np
 
 from tinymlir.bindings import func, ir
 from tinymlir.dialects import tiny
-from tinymlir.frontends.canonical.folding import fold_clamps
+from tinymlir.frontends.canonical.builder import Clamp
+from tinymlir.frontends.canonical.elementwise import clamp
+from tinymlir.frontends.canonical.folding import VIEWS, fold_clamps
 from tinymlir.frontends.canonical.layout import Layout
 from tinymlir.frontends.canonical.ports import port_attributes
 from tinymlir.frontends.canonical.tensors import (
@@ -194,7 +196,7 @@ class _Importer(Operands):
                     " layer",
                     hint="remove it from the outputs, or quantise the network",
                 )
-            activation = value.activation
+            activation = self._computed(tensor.name, value.activation, results)
             permutation = activation.layout.dim_order()
             if permutation is None:
                 activation = row_major(self.builder, tensor.name, activation)
@@ -206,3 +208,17 @@ class _Importer(Operands):
                 port_attributes(tensor.name, kind, shape, permutation, value.quantization)
             )
         return results, attributes
+
+    def _computed(self, name: str, x: Activation, others: Sequence[ir.Value]) -> Activation:
+        """``x`` as the result of a layer that no other output has: a copy where it must be."""
+
+        def origin(value: ir.Value) -> ir.Value:
+            while not isinstance(value, ir.BlockArgument) and value.owner.name in VIEWS:
+                value = value.owner.operation.operands[0]
+            return value
+
+        value = origin(x.value)
+        computed = not isinstance(value, ir.BlockArgument) and value.owner.name != "arith.constant"
+        if computed and all(origin(other) != value for other in others):
+            return x
+        return clamp(self.builder, name, x, Clamp())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -15,14 +16,21 @@ from tinymlir.frontends.canonical.builder import Clamp, Scaling
 from tinymlir.frontends.canonical.convolution import Linear, conv2d
 from tinymlir.frontends.canonical.dense import fully_connected
 from tinymlir.frontends.canonical.fitting import fit
-from tinymlir.frontends.canonical.tensors import Activation, Dequantized, Quantization, reshaped
+from tinymlir.frontends.canonical.tensors import (
+    Activation,
+    Dequantized,
+    Quantization,
+    is_absurd,
+    reshaped,
+)
+from tinymlir.frontends.canonical.transposed import conv_transpose2d
 
 from . import arithmetic
 from .operands import CONVERT_AGAIN, HOW_TO_QUANTIZE, Operands
 from .registry import operator
 from .schema import Array, Node
 from .values import Integer, Padded, Value
-from .windows import window_of
+from .windows import SAME, same_padding, window_of
 
 
 @dataclass(frozen=True)
@@ -170,6 +178,26 @@ def _misfit(imp: Operands, node: Node, known: Constants, x: Integer) -> NoReturn
 _Border = tuple[tuple[int, int], tuple[int, int]]
 
 
+def _operand(x: Integer) -> Dequantized:
+    """``x`` as logical N×C×H×W."""
+    layout = x.activation.layout.transposed((0, 3, 1, 2))
+    return Dequantized(Activation(x.activation.value, layout), x.quantization)
+
+
+def _result(y: Activation, target: Quantization) -> Integer:
+    """The way back from `_operand`."""
+    return Integer(Activation(y.value, y.layout.transposed((0, 2, 3, 1))), target)
+
+
+def _check_image(imp: Operands, node: Node, shape: Sequence[int]) -> None:
+    if len(shape) != 4 or shape[0] != 1:
+        imp.fail(
+            node,
+            f"the input has the shape {list(shape)}",
+            "convert the network for one sample (batch 1), with rows, columns and channels",
+        )
+
+
 def _padded_input(imp: Operands, node: Node) -> tuple[Integer, _Border]:
     """Input 0, of rank four, and the border around its rows and columns.
 
@@ -177,12 +205,7 @@ def _padded_input(imp: Operands, node: Node) -> tuple[Integer, _Border]:
     zero point, so that no padded copy need exist.
     """
     value = imp.value(node, 0)
-    if len(value.shape) != 4 or value.shape[0] != 1:
-        imp.fail(
-            node,
-            f"the input has the shape {list(value.shape)}",
-            "convert the network for one sample (batch 1), with rows, columns and channels",
-        )
+    _check_image(imp, node, value.shape)
     if isinstance(value, Padded) and not value.source.unsigned:
         outer = (value.low[0], value.low[3], value.high[0], value.high[3])
         if not any(outer) and value.fill == value.quantization.zero_point:
@@ -205,10 +228,39 @@ def _convolution(
         target.zero_point,
         imp.clamp(node, target),
     )
-    layout = x.activation.layout.transposed((0, 3, 1, 2))
-    operand = Dequantized(Activation(x.activation.value, layout), x.quantization)
-    y = conv2d(imp.builder, node.name, operand, linear, window, groups)
-    return Integer(Activation(y.value, y.layout.transposed((0, 2, 3, 1))), target)
+    return _result(conv2d(imp.builder, node.name, _operand(x), linear, window, groups), target)
+
+
+@operator("TRANSPOSE_CONV", note="int8, weights per tensor or per channel")
+def transpose_conv(imp: Operands, node: Node) -> Value:
+    known = constants(imp, node, 4, outputs=0, bias=3)
+    x, target = imp.activation(node, 2), imp.output(node)
+    _check_image(imp, node, x.shape)
+    # The shape may be computed at run time; the converter has worked it out then.
+    given = isinstance(imp.value(node, 0), np.ndarray)
+    shape = imp.integers(node, 0) if given else imp.graph.tensors[node.outputs[0]].shape
+    outputs, rows, columns, depth = known.weights.shape
+    if len(shape) != 4 or shape[3] != outputs or depth != x.shape[3] or is_absurd(shape):
+        _misfit(imp, node, known, x)
+    strides, size = (node.options["StrideH"], node.options["StrideW"]), (shape[1], shape[2])
+    if min(*strides, *size) < 1:
+        imp.fail(
+            node, f"strides {list(strides)} and size {list(size)} must be positive", CONVERT_AGAIN
+        )
+    padded = node.options["Padding"] == SAME
+    top, left = (
+        same_padding(n, k, s)[0] if padded else 0
+        for n, k, s in zip(size, (rows, columns), strides, strict=True)
+    )
+    linear = ConvolutionLinear(
+        known.weights.transpose(0, 3, 1, 2),
+        known.bias,
+        known.scaled(x.quantization, target),
+        target.zero_point,
+        imp.clamp(node, target),
+    )
+    y = conv_transpose2d(imp.builder, node.name, _operand(x), linear, strides, (top, left), size)
+    return _result(y, target)
 
 
 @operator("FULLY_CONNECTED", note="int8, constant weights per tensor or per channel")

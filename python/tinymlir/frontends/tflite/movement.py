@@ -118,6 +118,8 @@ def pad(imp: Operands, node: Node) -> Value:
 def concatenation(imp: Operands, node: Node) -> Value:
     parts = [imp.activation(node, i) for i in range(len(node.inputs))]
     target = imp.output(node)
+    if not imp.clamp(node, target).trivial:
+        imp.fail(node, "has a fused activation function", CONVERT_AGAIN)
     axis = imp.axis(node, node.options["Axis"], len(parts[0].shape))
     return Integer(_joined(imp, node, parts, axis, target), target)
 
@@ -125,8 +127,6 @@ def concatenation(imp: Operands, node: Node) -> Value:
 def _joined(
     imp: Operands, node: Node, parts: Sequence[Integer], axis: int, target: Quantization
 ) -> Activation:
-    if not imp.clamp(node, target).trivial:
-        imp.fail(node, "has a fused activation function", CONVERT_AGAIN)
     for part in parts:
         if part.quantization != target:
             imp.fail(node, "operands and result differ in scale or zero point", CONVERT_AGAIN)

@@ -154,7 +154,7 @@ class Operands:
                 layout = Layout(dims, tuple(atom for atom in like.order if atom in set(atoms)))
                 whole = carried.reshape([atom.size for atom in atoms])
                 carried = whole.transpose([atoms.index(atom) for atom in layout.order])
-        value = self.builder.constant(carried)
+        value = self.builder.constant(carried.reshape(carried.shape or (1,)))
         return Integer(Activation(value, layout), self.quantization(node, tensor), unsigned)
 
     def _materialized(self, value: Padded) -> Integer:

@@ -54,7 +54,8 @@ def strided_slices(
         if stride == 0:
             raise ValueError("a stride is zero")
         if given("ShrinkAxisMask"):
-            index = begin[position] + size if begin[position] < 0 else begin[position]
+            index = 0 if given("BeginMask") else begin[position]
+            index = index + size if index < 0 else index
             if not 0 <= index < size:
                 raise ValueError(f"index {begin[position]} is outside of a dimension of {size}")
             picked.append(range(index, index + 1))

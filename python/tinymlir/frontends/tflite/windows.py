@@ -9,7 +9,7 @@ from tinymlir.frontends.canonical.convolution import Window
 from .operands import CONVERT_AGAIN, Operands
 from .schema import Node
 
-_SAME, _VALID = 0, 1
+SAME, _VALID = 0, 1
 
 
 def window_of(
@@ -36,11 +36,11 @@ def window_of(
             " be positive",
             CONVERT_AGAIN,
         )
-    if options["Padding"] not in (_SAME, _VALID):
+    if options["Padding"] not in (SAME, _VALID):
         imp.fail(node, f"the padding scheme {options['Padding']} is unknown", CONVERT_AGAIN)
     low, high = list(border[0]), list(border[1])
     for axis in (0, 1):
-        if options["Padding"] == _SAME:
+        if options["Padding"] == SAME:
             total = low[axis] + size[axis] + high[axis]
             before, after = same_padding(total, kernel[axis], strides[axis], dilations[axis])
             low[axis] += before
