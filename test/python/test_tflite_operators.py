@@ -38,7 +38,7 @@ def scale(rng: Rng, low: float = -6.0, high: float = -1.0) -> float:
 
 
 def zero_point(rng: Rng) -> int:
-    return int(rng.choice([-128, 0, rng.integers(-128, 128)]))
+    return [-128, 0, int(rng.integers(-128, 128))][int(rng.integers(3))]
 
 
 def positions(size: int, kernel: int, stride: int, padding: int, dilation: int = 1) -> int:

@@ -182,7 +182,8 @@ class _Importer(Operands):
             self.values[index] = value
 
     def _results(self) -> tuple[list[ir.Value], list[ir.Attribute]]:
-        results, attributes = [], []
+        results: list[ir.Value] = []
+        attributes: list[ir.Attribute] = []
         for index in self.graph.outputs:
             tensor = self.graph.tensors[index]
             value, kind = self.values.get(index), tensor.type

@@ -1,0 +1,155 @@
+"""Tables and sums over every input, against LiteRT's reference kernels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tflite_models import TfliteModel
+from tflite_reference import SETTINGS, assert_equal, reference
+
+from tinymlir.frontends.canonical.tensors import Quantization
+from tinymlir.frontends.tflite import arithmetic
+from tinymlir.frontends.tflite.softmax import exponentials
+
+pytest.importorskip("ai_edge_litert")
+
+ALL = np.arange(-128, 128).astype(np.int8)
+QUANTIZATIONS = st.builds(
+    Quantization,
+    st.floats(-6.0, 0.0).map(lambda e: np.float32(np.exp(e))),
+    st.integers(-128, 127),
+)
+#: Scales that make ties.
+ROUND_QUANTIZATIONS = st.builds(
+    Quantization,
+    st.integers(-8, 0).map(lambda e: np.float32(2.0**e)),
+    st.integers(-128, 127),
+)
+ANY = st.one_of(QUANTIZATIONS, ROUND_QUANTIZATIONS)
+
+
+def unary(
+    name: str, source: Quantization, target: Quantization, *options: Any, **fields: Any
+) -> TfliteModel:
+    """A model with every int8 value as its input."""
+    model = TfliteModel()
+    x = model.activation(ALL.shape, float(source.scale), source.zero_point)
+    y = model.activation(ALL.shape, float(target.scale), target.zero_point)
+    model.op(name, [x], [y], *options, **fields)
+    model.inputs, model.outputs = [x], [y]
+    return model
+
+
+RELUS = {"RELU": (0, np.inf), "RELU6": (0, 6), "RELU_N1_TO_1": (-1, 1), "RELU_0_TO_1": (0, 1)}
+
+
+@SETTINGS
+@given(source=ANY, target=ANY, alpha=st.floats(-1, 2, width=32))
+def test_tables(source: Quantization, target: Quantization, alpha: float) -> None:
+    def check(table: Any, name: str, *options: Any, **fields: Any) -> None:
+        wanted = reference(unary(name, source, target, *options, **fields), [ALL])[0]
+        np.testing.assert_array_equal(table, wanted, name)
+
+    for name, (low, high) in RELUS.items():
+        check(arithmetic.relu(source, target, low, high), name)
+    check(arithmetic.rescaled(source, target), "QUANTIZE")
+    check(arithmetic.from_float(source, target, arithmetic.tanh), "TANH")
+    table = arithmetic.leaky_relu(source, target, alpha)
+    check(table, "LEAKY_RELU", "LeakyReluOptions", Alpha=alpha)
+
+
+@SETTINGS
+@given(source=ANY)
+def test_logistic(source: Quantization) -> None:
+    # The one quantisation of the result that the reference takes.
+    target = Quantization(np.float32(1 / 256), -128)
+    wanted = reference(unary("LOGISTIC", source, target), [ALL])[0]
+    table = arithmetic.from_float(source, target, arithmetic.logistic)
+    np.testing.assert_array_equal(table, wanted)
+
+
+@SETTINGS
+@given(source=ANY, target=ANY)
+def test_hard_swish(source: Quantization, target: Quantization) -> None:
+    if target.scale * 64 <= source.scale:
+        # The reference takes no result so much finer than the input.
+        with pytest.raises(ValueError, match="128th"):
+            arithmetic.hard_swish(source, Quantization(source.scale / np.float32(300), 0))
+        return
+    wanted = reference(unary("HARD_SWISH", source, target), [ALL])[0]
+    np.testing.assert_array_equal(arithmetic.hard_swish(source, target), wanted)
+
+
+@SETTINGS
+@given(x=ANY, y=ANY, target=ANY, subtract=st.booleans())
+def test_sums(x: Quantization, y: Quantization, target: Quantization, subtract: bool) -> None:
+    model, operands = TfliteModel(), []
+    for q in (x, y, target):
+        operands.append(model.activation((256, 256), float(q.scale), q.zero_point))
+    name = "SUB" if subtract else "ADD"
+    model.op(name, operands[:2], operands[2:], f"{name.title()}Options")
+    model.inputs, model.outputs = operands[:2], operands[2:]
+    pairs = [np.repeat(ALL, 256).reshape(256, 256), np.tile(ALL, (256, 1))]
+    wanted = reference(model, pairs)[0]
+    got = arithmetic.sums(x, y, target, subtract=subtract)
+    np.testing.assert_array_equal(got.reshape(256, 256), wanted)
+
+
+@pytest.mark.parametrize(
+    "name", ["RELU", "RELU6", "QUANTIZE", "TANH", "LOGISTIC", "HARD_SWISH", "LEAKY_RELU"]
+)
+@pytest.mark.parametrize("same", [True, False])
+def test_compiled_tables(name: str, same: bool) -> None:
+    source = Quantization(np.float32(0.043), 11)
+    target = source if same else Quantization(np.float32(0.031), -7)
+    if name == "LOGISTIC":
+        target = Quantization(np.float32(1 / 256), -128)
+    options = ["LeakyReluOptions"] if name == "LEAKY_RELU" else []
+    fields = {"Alpha": 0.1} if options else {}
+    assert_equal(unary(name, source, target, *options, **fields), [ALL])
+
+
+@pytest.mark.parametrize("name", ["ADD", "SUB", "MUL"])
+@pytest.mark.parametrize("seed", range(6))
+def test_compiled_pairs(name: str, seed: int) -> None:
+    """All 65536 pairs."""
+    rng, model = np.random.default_rng(seed), TfliteModel()
+    scales = np.exp(rng.uniform(-6, -1, 2)).astype(np.float32)
+    if seed == 0:
+        scales[:] = 0.25
+    suits = scales.prod() * 130 if name == "MUL" else scales.sum()
+    y_scale = np.float32(suits * (1 if seed == 0 else np.exp(rng.uniform(-1, 1))))
+    operands = [
+        model.activation((256, 256), float(s), int(rng.integers(-128, 128)))
+        for s in (*scales, y_scale)
+    ]
+    model.op(name, operands[:2], operands[2:], f"{name.title()}Options")
+    model.inputs, model.outputs = operands[:2], operands[2:]
+    assert_equal(model, [np.repeat(ALL, 256).reshape(256, 256), np.tile(ALL, (256, 1))])
+
+
+def test_sum_that_no_weights_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the search for weights fails, the reference's own steps are taken."""
+    from tinymlir.frontends.tflite import elementwise
+
+    def unfitted(*arguments: Any) -> Any:
+        import dataclasses
+
+        from tinymlir.frontends.canonical.fitting import fit_sum
+
+        return dataclasses.replace(fit_sum(*arguments), mismatches=1)
+
+    monkeypatch.setattr(elementwise, "fit_sum", unfitted)
+    for name in ("ADD", "SUB"):
+        test_compiled_pairs(name, 3)
+
+
+def test_exponentials() -> None:
+    for scale, beta in ((0.5, 1.0), (0.01, 1.0), (0.03, 2.0)):
+        table = exponentials(np.float32(scale), beta)
+        real = np.exp(-scale * beta * np.arange(256)) * 2.0**31
+        assert np.abs(table - np.minimum(real, 2**31 - 1)).max() < 512
