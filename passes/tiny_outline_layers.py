@@ -14,6 +14,16 @@ from ._pass import Pass, PassFailure, register_pass
 VIEW_OPS = ("tensor.expand_shape", "tensor.collapse_shape")
 #: Producers of i8 tensors that always belong to the layer that reads them.
 _FEEDER_OPS = ("tensor.pad", "tensor.empty", "linalg.fill", "linalg.broadcast", "arith.constant")
+#: Kinds of layers by the linalg op that they are built around.
+_KINDS = {
+    "batch_matmul": "batch_matmul",
+    "conv_1d": "conv2d",
+    "conv_2d": "conv2d",
+    "depthwise_conv_2d": "depthwise_conv2d",
+    "matmul": "fully_connected",
+    "pooling_nhwc_max": "max_pool2d",
+    "pooling_nhwc_sum": "average_pool2d",
+}
 
 
 @register_pass
@@ -174,7 +184,7 @@ def _outline(module: ir.Operation, root: ir.Operation, symbol: str) -> ir.Operat
         )
         entry = function.add_entry_block()
     attributes = function.operation.attributes
-    defaults = {"tiny.layer": symbol, "tiny.op": root.name.split(".", 1)[1]}
+    defaults = {"tiny.layer": symbol, "tiny.op": _kind(root, members)}
     for key, default in defaults.items():
         given = key in root.attributes
         attributes[key] = root.attributes[key] if given else ir.StringAttr.get(default)
@@ -194,6 +204,15 @@ def _outline(module: ir.Operation, root: ir.Operation, symbol: str) -> ir.Operat
         call = func.CallOp(function, inputs)
     root.results[0].replace_all_uses_with(call.results[0])
     return function.operation
+
+
+def _kind(root: ir.Operation, members: list[ir.Operation]) -> str:
+    """What a layer is called where nothing says: after its product or window, or its last op."""
+    for member in members:
+        for part, kind in _KINDS.items():
+            if member.name.startswith(f"linalg.{part}"):
+                return kind
+    return root.name.split(".", 1)[1]
 
 
 def _replace_uses_within(op: ir.Operation, old: ir.Value, new: ir.Value) -> None:

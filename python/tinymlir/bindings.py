@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         linalg,
         llvm,
         memref,
+        quant,
         scf,
         tensor,
         vector,
@@ -65,6 +66,7 @@ else:
     linalg = _load("dialects.linalg")
     llvm = _load("dialects.llvm")
     memref = _load("dialects.memref")
+    quant = _load("dialects.quant")
     scf = _load("dialects.scf")
     tensor = _load("dialects.tensor")
     vector = _load("dialects.vector")

@@ -18,7 +18,8 @@ from tinymlir.targets import get_target
 Array = npt.NDArray[Any]
 
 _TO_MEMREF = """builtin.module(
-  func.func(tosa-convert-integer-type-to-signless, tosa-to-linalg-named, tosa-to-linalg,
+  func.func(tosa-convert-integer-type-to-signless, tosa-optional-decompositions,
+            tosa-to-linalg-named, tosa-to-linalg,
             tosa-to-arith{include-apply-rescale=true use-32-bit=false}, tosa-to-tensor),
   canonicalize,
   one-shot-bufferize{bufferize-function-boundaries=1

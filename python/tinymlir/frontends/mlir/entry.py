@@ -13,6 +13,7 @@ from tinymlir.errors import TinymlirError
 from tinymlir.frontends.canonical.tensors import MAX_TENSOR_BYTES
 from tinymlir.pipeline import position_of, run_pipeline
 
+from .quantized_types import to_storage_types
 from .resources import inline_resources
 
 _DIALECTS = ("arith", "func", "linalg", "math", "scf", "tensor", "tiny", "tosa")
@@ -22,6 +23,7 @@ _REFUSED = ("func.call", "func.call_indirect", "func.constant", "scf.for", "scf.
 _FLOAT_OPS = re.compile(r"arith\.(addf|bitcast|constant|select)|scf\..*|linalg\..*|tensor\..*")
 _LOWER = "lower the network to linalg on tensors, or to TOSA, first"
 _QUANTIZE = "quantise the network to int8 before it is exported"
+_STATIC = "give each dimension a size, and the batch dimension 1"
 _INPUT_TYPES = ("i8", "ui8", "si8")
 
 
@@ -36,6 +38,7 @@ def prepare(module: ir.Module, path: Path) -> None:
     checks = _Checks(path)
     entry = _entry(module, checks)
     inline_resources(module, checks.fail)
+    to_storage_types(module)
     _drop_foreign_attributes(module.operation)
     functions = _functions(module)
     for function in functions:
@@ -52,8 +55,8 @@ def prepare(module: ir.Module, path: Path) -> None:
         checks.operation(op.operation)
 
 
-def check_results(main: func.FuncOp, path: Path) -> None:
-    """Raise a TinymlirError where a result is not int8."""
+def check_result(main: func.FuncOp, path: Path) -> None:
+    """Raise a TinymlirError where what the import made cannot be compiled."""
     checks = _Checks(path)
     for index, kind in enumerate(main.type.results):
         if not isinstance(kind, ir.RankedTensorType) or str(kind.element_type) != "i8":
@@ -62,6 +65,9 @@ def check_results(main: func.FuncOp, path: Path) -> None:
                 f"has the result {index} of type {kind}, not an i8 tensor",
                 "requantise it to i8, or leave what follows the last i8 tensor out",
             )
+    for op in main.body.blocks[0].operations:
+        if any(isinstance(value.type, ir.IndexType) for value in op.operands):
+            checks.fail(op.operation, "has a size or place that is no constant", _STATIC)
 
 
 def _functions(module: ir.Module) -> list[func.FuncOp]:
@@ -153,8 +159,7 @@ class _Checks:
         if isinstance(kind, ir.UnrankedTensorType) or (
             isinstance(kind, ir.RankedTensorType) and not kind.has_static_shape
         ):
-            hint = "give each dimension a size, and the batch dimension 1"
-            self.fail(op, f"has the {what} of type {kind}, whose shape is dynamic", hint)
+            self.fail(op, f"has the {what} of type {kind}, whose shape is dynamic", _STATIC)
         if isinstance(kind, ir.MemRefType | ir.UnrankedMemRefType):
             self.fail(
                 op, f"has the {what} of type {kind}, a buffer", "give it before bufferization"

@@ -5,6 +5,7 @@ Our passes do the work; this is the order they run in, and what is checked aroun
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from tinymlir.bindings import ir
@@ -12,15 +13,17 @@ from tinymlir.dialects import register
 from tinymlir.passes.tiny_outline_layers import find_main
 from tinymlir.pipeline import run_pipeline
 
-from .entry import check_results, prepare
+from .entry import check_result, prepare
 from .source import parse
 
 _LEGALIZE = "builtin.module(tiny-legalize-tosa)"
-#: Upstream's lowering of what has no rule of ours; it would refold a module without TOSA.
+#: Upstream's lowering of TOSA that makes no layer.
 _LOWER_REST = (
     "builtin.module(func.func(tosa-to-linalg-named,tosa-to-linalg,"
     "tosa-to-arith{include-apply-rescale=true use-32-bit=true},tosa-to-tensor))"
 )
+#: For linalg that is not in the canonical form: sizes that are constants become static.
+_FOLD = "builtin.module(canonicalize)"
 _CANONICALIZE = "builtin.module(tiny-canonicalize-linalg,tiny-sink-transposes)"
 
 
@@ -35,21 +38,24 @@ def import_mlir(path: Path, context: ir.Context) -> ir.Module:
     with context, ir.Location.unknown(context):
         prepare(module, path)
         run_pipeline(module, _LEGALIZE)
-        if _has_tosa(module):
+        kept_tosa = _any(module, lambda op: op.name.startswith("tosa."))
+        if kept_tosa:
             run_pipeline(module, _LOWER_REST)
+        if kept_tosa or not _any(module, lambda op: "tiny.layer" in op.attributes):
+            run_pipeline(module, _FOLD)
         run_pipeline(module, _CANONICALIZE)
-        check_results(find_main(module.operation), path)
+        check_result(find_main(module.operation), path)
     return module
 
 
-def _has_tosa(module: ir.Module) -> bool:
-    found: list[str] = []
+def _any(module: ir.Module, condition: Callable[[ir.Operation], bool]) -> bool:
+    """Whether an operation fulfils ``condition``."""
+    found = False
 
     def visit(op: ir.Operation) -> ir.WalkResult:
-        if not op.name.startswith("tosa."):
-            return ir.WalkResult.ADVANCE
-        found.append(op.name)
-        return ir.WalkResult.INTERRUPT
+        nonlocal found
+        found = found or condition(op)
+        return ir.WalkResult.INTERRUPT if found else ir.WalkResult.ADVANCE
 
     module.operation.walk(visit)
-    return bool(found)
+    return found
