@@ -79,8 +79,7 @@ def test_evaluation_equals_onnx_runtime(
     assert len(accuracies) == 3
     assert len(set(accuracies)) == 1
     assert int(accuracies[0][1]) >= 0.9 * SAMPLES
-    equal = re.search(r"^  outputs equal to ONNX Runtime's +([\d.]+)%", done.stdout, re.M)
-    assert equal and float(equal[1]) >= 99
+    assert re.search(r"^  outputs equal to ONNX Runtime's +100\.00%", done.stdout, re.M)
     for row in ("arena bytes", "flash bytes", "instructions per inference", "instructions per MAC"):
         assert re.search(rf"^  {row} +[\d,.]+$", done.stdout, re.M), row
 
