@@ -56,10 +56,11 @@ def report(compilation: Compilation, code: Code, options: dict[str, Any]) -> dic
     layers = []
     symbols = _function_sizes(code.object) if compilation.target.triple else {}
     for layer in compilation.layers:
+        # Its helpers are named after it: net_layer3_border.
         code_bytes = sum(
             size
             for name, size in symbols.items()
-            if name in (layer.symbol, f"{layer.symbol}_border")
+            if name == layer.symbol or name.startswith(f"{layer.symbol}_")
         )
         layers.append(
             {

@@ -146,7 +146,14 @@ class TestObject:
         )
         assert (report["code_bytes"], report["constant_bytes"]) == (text, read_only)
         layers = report["layers"]
-        assert 0.7 * text < sum(layer["code_bytes"] for layer in layers) <= text
+        functions = [s for s in Object(code.object).symbols if s.kind == FUNCTION]
+        # All but the entry and the routines that layers share is of some layer.
+        shared = [s for s in functions if "_layer" not in s.name]
+        assert {s.name for s in shared} <= {
+            *("net_invoke", "net_divide", "net_round_near_tie", "net_add_float32"),
+        }
+        of_layers = sum(s.size for s in functions) - sum(s.size for s in shared)
+        assert sum(layer["code_bytes"] for layer in layers) == of_layers <= text
         assert sum(layer["constant_bytes"] for layer in layers) <= read_only
 
     def test_is_the_same_again(self, target: str) -> None:
@@ -246,7 +253,7 @@ class TestStaysInside:
         network, result = everything()
         texts = [network.text(result)]
         rng = np.random.default_rng(12)
-        for seed in range(12):
+        for seed in range(8):
             network = Network(seed)
             depth = int(rng.integers(1, 6))
             x = network.input(1, *(int(n) for n in rng.integers(1, 8, 2)), depth)
