@@ -33,6 +33,7 @@ class _Tensor:
     axis: int
     data: bytes | None
     signature: list[int] | None
+    variable: bool = False
 
 
 @dataclass
@@ -51,6 +52,7 @@ class TfliteModel:
 
     inputs: list[int] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
+    version: int = 3
     _tensors: list[_Tensor] = field(default_factory=list)
     _operators: list[_Operator] = field(default_factory=list)
 
@@ -63,10 +65,13 @@ class TfliteModel:
         type: str = "int8",
         name: str | None = None,
         signature: list[int] | None = None,
+        variable: bool = False,
     ) -> int:
         """A tensor that is computed, or fed; without a scale it is not quantised."""
         scales, zero_points = ([], []) if scale is None else ([float(scale)], [int(zero_point)])
-        return self._add(name, tuple(shape), type, scales, zero_points, 0, None, signature)
+        return self._add(
+            name, tuple(shape), type, scales, zero_points, 0, None, signature, variable
+        )
 
     def constant(
         self,
@@ -81,6 +86,12 @@ class TfliteModel:
         zero_points = [zero_point] * len(scales)
         kind = type or array.dtype.name
         return self._add(None, array.shape, kind, scales, zero_points, axis, array.tobytes(), None)
+
+    def change_operator(self, index: int, *, inputs: Sequence[int]) -> None:
+        self._operators[index].inputs = list(inputs)
+
+    def change_data(self, tensor: int, data: bytes) -> None:
+        self._tensors[tensor].data = data
 
     def quantization(self, index: int) -> tuple[float, int]:
         """Scale and zero point of an activation."""
@@ -140,7 +151,7 @@ class TfliteModel:
         model = _table(
             b,
             "Model",
-            Version=3,
+            Version=self.version,
             OperatorCodes=_offsets(b, made),
             Subgraphs=_offsets(b, [subgraph]),
             Buffers=_offsets(b, buffers),
@@ -171,6 +182,7 @@ class TfliteModel:
             Buffer=place,
             Name=b.CreateString(tensor.name),
             Quantization=quantization,
+            IsVariable=tensor.variable,
             ShapeSignature=None if signature is None else _numbers(b, signature, np.int32),
         )
 

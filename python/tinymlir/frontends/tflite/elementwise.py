@@ -18,7 +18,7 @@ from tinymlir.frontends.canonical.tensors import Activation, Dequantized, Quanti
 
 from . import arithmetic
 from .linear import double_rounding
-from .operands import Operands
+from .operands import CONVERT_AGAIN, Operands
 from .registry import operator
 from .schema import Node
 from .values import Integer, Value
@@ -108,7 +108,11 @@ def _pair(imp: Operands, node: Node) -> tuple[Dequantized, Dequantized]:
     for i in (0, 1):
         if constant[i] and not constant[1 - i]:
             pair[i] = imp.constant_activation(node, i, like=pair[1 - i].activation.layout)
-    shape = np.broadcast_shapes(pair[0].shape, pair[1].shape)
+    try:
+        shape = np.broadcast_shapes(pair[0].shape, pair[1].shape)
+    except ValueError:
+        shapes = " and ".join(str(list(x.shape)) for x in pair)
+        imp.fail(node, f"operands of the shapes {shapes} do not fit", CONVERT_AGAIN)
     if math.prod(shape) > max(math.prod(x.shape) for x in pair):
         pair[0] = _repeated(imp, node, pair[0], shape)
     return pair[0].operand, pair[1].operand

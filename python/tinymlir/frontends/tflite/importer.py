@@ -77,9 +77,10 @@ class _Importer(Operands):
                 self._import(node)
             results, result_attributes = self._results()
             func.ReturnOp(results)
-        fold_clamps(block)
         attributes = function.attributes
         signature = ir.FunctionType.get(types, [value.type for value in results])
+        # After this some of the results are others.
+        fold_clamps(block)
         attributes["function_type"] = ir.TypeAttr.get(signature)
         attributes["arg_attrs"] = ir.ArrayAttr.get(
             [
