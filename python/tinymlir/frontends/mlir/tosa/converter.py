@@ -96,7 +96,7 @@ class Converter:
             return Activation(self.builder.constant(array.astype("int8")), Layout.of(array.shape))
         op = value.owner.operation
         rule = self.rules.get(op.name)
-        with op.location, _blame(op):
+        with op.location, blame(op):
             made = rule(self, op) if rule is not None else None
             if made is None:
                 self._clone(op)
@@ -184,7 +184,7 @@ def _needed(operations: list[ir.Operation]) -> set[ir.Operation]:
 
 
 @contextlib.contextmanager
-def _blame(op: ir.Operation) -> Iterator[None]:
+def blame(op: ir.Operation) -> Iterator[None]:
     """Errors of the layer builders become errors about ``op``."""
     try:
         yield

@@ -12,12 +12,18 @@ from tinymlir.bindings import ir
 from tinymlir.frontends.canonical.builder import Scaling
 from tinymlir.frontends.canonical.convolution import Linear, Window, conv2d
 from tinymlir.frontends.canonical.dense import fully_connected
-from tinymlir.frontends.canonical.tensors import Activation, Dequantized, Quantization
+from tinymlir.frontends.canonical.tensors import (
+    Activation,
+    Dequantized,
+    Quantization,
+    reshaped,
+)
+from tinymlir.frontends.canonical.transposed import conv_transpose2d
 from tinymlir.numerics import IntArray
 
 from .constants import constant, single
-from .converter import Converter
-from .movement import absorbed_padding, reshaped
+from .converter import Converter, blame
+from .movement import absorbed_padding
 from .names import name_of
 from .pooling import mean
 from .rescale import Rescale
@@ -29,8 +35,8 @@ _TO_NCHW, _TO_NHWC = (0, 3, 1, 2), (0, 2, 3, 1)
 class _Fixed(Linear):
     """Constants of a layer whose scales are integers already.
 
-    ``scales`` holds multiplier and shift of each output channel. The accumulator wraps
-    around, so folding a zero point into the bias is exact whatever its size.
+    ``scales`` holds ``multiplier * 64 + shift`` for each output channel. The accumulator
+    wraps around, so folding a zero point into the bias is exact whatever its size.
     """
 
     rounding: str = ""
@@ -41,10 +47,11 @@ class _Fixed(Linear):
         return folded.astype(np.uint64).astype(np.uint32).view(np.int32)
 
     def scaling(self, folded_bias: npt.NDArray[np.int32]) -> Scaling:
-        pairs = self.scales.astype(np.int32)
-        if (pairs == pairs[0]).all():
-            pairs = pairs[0]
-        return Scaling(pairs[..., 0], pairs[..., 1], self.zero_point, self.clamp, self.rounding)
+        scales = self.scales.astype(np.int64)
+        if (scales == scales[0]).all():
+            scales = scales[0].reshape(())
+        multipliers, shifts = (part.astype(np.int32) for part in (scales >> 6, scales & 63))
+        return Scaling(multipliers, shifts, self.zero_point, self.clamp, self.rounding)
 
 
 def accumulated(
@@ -72,13 +79,14 @@ def accumulated(
         if moved and not (rescale.uniform and np.size(bias) == 1):
             return None
         made = accumulated(conv, inner, rescale, bias)
-        return None if made is None else reshaped(conv, op, made, value.type.shape)
+        return None if made is None else reshaped(conv.builder, name_of(op), made, value.type.shape)
     if op.name == "tosa.reduce_sum" and not np.any(bias):
         return mean(conv, value, rescale)
     builder = _BUILDERS.get(op.name)
     if builder is None or str(value.type.element_type) != "i32":
         return None
-    return builder(conv, op, rescale, bias)
+    with blame(op):
+        return builder(conv, op, rescale, bias)
 
 
 def _linear(
@@ -92,11 +100,10 @@ def _linear(
         return None
     count = len(weights)
     scaling = rescale.scaling()
-    pairs = np.stack([rescale.multipliers, rescale.shifts], axis=-1)
     return _Fixed(
         np.ascontiguousarray(centred.astype(np.int8)),
         np.broadcast_to(bias, (count,)),
-        np.broadcast_to(pairs, (count, 2)),
+        np.broadcast_to(rescale.multipliers * 64 + rescale.shifts, (count,)),
         scaling.zero_point,
         scaling.clamp,
         rescale.rounding,
@@ -135,8 +142,7 @@ def _convolution(
     pixels = shape[1:3] == [1, 1] and weights.shape[2:] == (1, 1) and groups == 1
     if pixels and [top, bottom, left, right] == [0, 0, 0, 0]:
         return _dense(conv, op, zero, linear)
-    if shape[0] != 1:
-        raise NotImplementedError(f"a batch of {shape[0]}; export the network for one sample")
+    _check_batch(op.operands[0])
     source, low, high = absorbed_padding(conv, op, op.operands[0], zero)
     window = Window(
         kernel=(weights.shape[2], weights.shape[3]),
@@ -154,10 +160,47 @@ def _dense(conv: Converter, op: ir.Operation, zero: int, linear: _Fixed) -> Acti
     """A convolution of single pixels, which is how TOSA spells a dense layer."""
     source = op.operands[0]
     rows, depth = source.type.shape[0], source.type.shape[3]
-    x = reshaped(conv, op, conv.signed(op, source), (rows, depth))
+    b, name = conv.builder, name_of(op)
+    x = reshaped(b, name, conv.signed(op, source), (rows, depth))
     flat = replace(linear, weights=linear.weights.reshape(len(linear.weights), depth))
-    y = fully_connected(conv.builder, name_of(op), _operand(x, zero), flat)
-    return reshaped(conv, op, y, (rows, 1, 1, len(linear.weights)))
+    y = fully_connected(b, name, _operand(x, zero), flat)
+    return reshaped(b, name, y, (rows, 1, 1, len(linear.weights)))
+
+
+def _transposed(
+    conv: Converter, op: ir.Operation, rescale: Rescale, extra: IntArray | int
+) -> Activation | None:
+    """A transposed convolution; a positive ``out_pad`` would surround it with biases."""
+    weights, bias = constant(op.operands[1]), _bias(op, extra)
+    zero, weight_zero = (single(op.operands[i]) for i in (3, 4))
+    top, _, left, _ = op.attributes["out_pad"]
+    if weights is None or bias is None or zero is None or max(top, left) > 0:
+        return None
+    linear = _linear(weights.transpose(0, 3, 1, 2), weight_zero, bias, rescale)
+    if linear is None:
+        return None
+    source, result = op.operands[0], op.results[0].type.shape
+    _check_batch(source)
+    x = conv.signed(op, source)
+    logical = Activation(x.value, x.layout.transposed(_TO_NCHW))
+    strides = list(op.attributes["stride"])
+    y = conv_transpose2d(
+        conv.builder,
+        name_of(op),
+        _operand(logical, zero),
+        linear,
+        (strides[0], strides[1]),
+        (-top, -left),
+        (result[1], result[2]),
+    )
+    return Activation(y.value, y.layout.transposed(_TO_NHWC))
+
+
+def _check_batch(value: ir.Value) -> None:
+    if value.type.shape[0] != 1:
+        raise NotImplementedError(
+            f"a batch of {value.type.shape[0]}; export the network for one sample"
+        )
 
 
 def _product(
@@ -181,4 +224,5 @@ _BUILDERS = {
     "tosa.depthwise_conv2d": _convolution,
     "tosa.matmul": _product,
     "tosa.matmul_t": _product,
+    "tosa.transpose_conv2d": _transposed,
 }

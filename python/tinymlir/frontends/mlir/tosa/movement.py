@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tinymlir.bindings import ir
 from tinymlir.frontends.canonical import movement
-from tinymlir.frontends.canonical.tensors import Activation, row_major
+from tinymlir.frontends.canonical.tensors import Activation, reshaped
 
 from .constants import constant, single
 from .converter import Converter
@@ -24,18 +24,8 @@ def _moved(conv: Converter, op: ir.Operation) -> Activation:
     return activation
 
 
-def reshaped(conv: Converter, op: ir.Operation, x: Activation, shape: Sequence[int]) -> Activation:
-    """``x`` under another logical shape: a view, unless its elements lie in another order."""
-    layout = x.layout.reshaped(shape)
-    if layout is None:
-        x = row_major(conv.builder, name_of(op), x)
-        layout = x.layout.reshaped(shape)
-        assert layout is not None
-    return Activation(x.value, layout)
-
-
 def reshape(conv: Converter, op: ir.Operation) -> Activation:
-    return reshaped(conv, op, _moved(conv, op), op.results[0].type.shape)
+    return reshaped(conv.builder, name_of(op), _moved(conv, op), op.results[0].type.shape)
 
 
 def identity(conv: Converter, op: ir.Operation) -> Activation:
