@@ -12,6 +12,7 @@ import numpy.typing as npt
 from tinymlir import numerics
 from tinymlir.bindings import ir, linalg
 from tinymlir.frontends.canonical.builder import Builder
+from tinymlir.kernels.evaluator import pad_value
 from tinymlir.linalg_info import (
     broadcast_array,
     constant_array,
@@ -79,6 +80,8 @@ _POOLINGS: dict[str, type] = {
     "linalg.pooling_nchw_max": linalg.PoolingNhwcMaxOp,
     "linalg.pooling_nchw_sum": linalg.PoolingNhwcSumOp,
 }
+#: What stands for an operand among static sizes.
+_DYNAMIC = -(2**63)
 _TO_NHWC, _TO_NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
 #: How the operands of a product are indexed, and whether that transposes the second.
 _PRODUCTS: dict[tuple[str, ...], bool] = {
@@ -97,7 +100,8 @@ class CanonicalizeLinalg(Pass):
     Channels come last, weights lie as the kernels read them, zero points are folded
     into the bias, and the bias is a broadcast constant. Where the layout changes,
     ``linalg.transpose`` ops around the convolution say so; tiny-sink-transposes
-    removes them. What is not a product of i8 tensors by constants stays as it is.
+    removes them. Padding is static. What is not a product of i8 tensors by constants
+    stays as it is.
 
     Before::
 
@@ -132,7 +136,7 @@ class CanonicalizeLinalg(Pass):
         found: list[ir.Operation] = []
 
         def collect(nested: ir.Operation) -> ir.WalkResult:
-            if _base_name(nested) in _FORMS or nested.name in _POOLINGS:
+            if _base_name(nested) in _FORMS or nested.name in (*_POOLINGS, "tensor.pad"):
                 found.append(nested)
             return ir.WalkResult.ADVANCE
 
@@ -140,7 +144,9 @@ class CanonicalizeLinalg(Pass):
         builder = Builder(op.context)
         for named in found:
             with ir.InsertionPoint(named), named.location:
-                if named.name in _POOLINGS:
+                if named.name == "tensor.pad":
+                    result = _padding(builder, named)
+                elif named.name in _POOLINGS:
                     result = _pooling(builder, named)
                 else:
                     result = _contraction(builder, named)
@@ -180,8 +186,7 @@ def _contraction(b: Builder, op: ir.Operation) -> ir.Value | None:
         return None
     form, old = read.form, list(read.outs.type.shape)
     shape = [old[form.result.index(d)] for d in range(len(old))] if form.result else old
-    data = _transposed(b, read.data, form.data)
-    data = b.reshape(data, form.lifted(data.type.shape))
+    data = _data(b, form, read.data)
     bias = -read.zero_point * read.weights.sum(axis=form.reduced, dtype=np.int64)
     bias += 0 if read.bias is None else read.bias
     lifted = form.lifted(shape)
@@ -198,6 +203,38 @@ def _contraction(b: Builder, op: ir.Operation) -> ir.Value | None:
     if read.bias is None:
         acc = linalg.add(acc, read.outs, outs=[b.empty(old, b.i32)])
     return acc
+
+
+def _data(b: Builder, form: _Form, value: ir.Value) -> ir.Value:
+    """``value`` as ``form.op_class`` reads it; padding stays next to it, where kernels look."""
+    pad = None if isinstance(value, ir.BlockArgument) else value.owner.operation
+    fill = None if pad is None or pad.name != "tensor.pad" else constant_scalar(pad_value(pad))
+    if form.lift < 0 or pad is None or fill is None:
+        value = _transposed(b, value, form.data)
+        return b.reshape(value, form.lifted(value.type.shape))
+    if not form.data and not form.lift:
+        return value
+    source = _transposed(b, pad.operands[0], form.data)
+    sides = []
+    for name in ("static_low", "static_high"):
+        amounts = list(pad.attributes[name])
+        ordered = [amounts[d] for d in form.data] or amounts
+        sides.append([ordered[0], *[0] * form.lift, *ordered[1:]])
+    return b.pad(b.reshape(source, form.lifted(source.type.shape)), sides[0], sides[1], fill)
+
+
+def _padding(b: Builder, op: ir.Operation) -> ir.Value | None:
+    """A pad whose amounts are operands, all of them constants, with the amounts in attributes."""
+    amounts = [constant_scalar(value) for value in list(op.operands)[1:]]
+    known = [amount for amount in amounts if amount is not None]
+    fill = constant_scalar(pad_value(op))
+    if not known or len(known) < len(amounts) or fill is None:
+        return None
+    low, high = (
+        [known.pop(0) if n == _DYNAMIC else int(n) for n in op.attributes[name]]
+        for name in ("static_low", "static_high")
+    )
+    return b.pad(op.operands[0], low, high, fill)
 
 
 def _pair(op: ir.Operation, name: str) -> list[int]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,7 +12,18 @@ import numpy as np
 from tinymlir.bindings import func, ir, linalg, tensor
 from tinymlir.frontends.canonical.builder import Builder
 from tinymlir.frontends.canonical.ports import permuted
-from tinymlir.linalg_info import constant_array, constant_scalar, indexing_maps, is_linalg
+from tinymlir.linalg_info import constant_array, constant_scalar, indexing_maps
+from tinymlir.transposes import (
+    first_transpose,
+    groups_of,
+    is_elementwise,
+    is_i8,
+    is_parallel,
+    is_plain,
+    is_scalar_code,
+    renamed,
+    transpose_of,
+)
 
 from ._pass import Pass, register_pass
 
@@ -78,6 +90,15 @@ class _Sinker:
     def __init__(self, function: func.FuncOp) -> None:
         self.function, self.block = function, function.body.blocks[0]
         self.builder = Builder(function.operation.context)
+        self._rules: tuple[Callable[[ir.Operation], ir.Value | None], ...] = (
+            self._transpose,
+            self._pad,
+            self._concat,
+            self._expand,
+            self._collapse,
+            self._product,
+            self._linalg,
+        )
 
     def run(self) -> None:
         for index in range(len(self.block.arguments)):
@@ -94,7 +115,7 @@ class _Sinker:
         if op.name == "func.return":
             return self._return(op)
         with ir.InsertionPoint(op), op.location:
-            for rule in (self._transpose, self._pad, self._concat, self._product, self._linalg):
+            for rule in self._rules:
                 result = rule(op)
                 if result is not None:
                     op.results[0].replace_all_uses_with(result)
@@ -110,13 +131,13 @@ class _Sinker:
 
     def _transpose(self, op: ir.Operation) -> ir.Value | None:
         """A transpose that is none, that follows another, or that moves nothing."""
-        found = _transpose_of(op.results[0]) if op.results else None
+        found = transpose_of(op.results[0]) if op.results else None
         if found is None:
             return None
         source, permutation = found
         if permutation == sorted(permutation):
             return source
-        earlier = _transpose_of(source)
+        earlier = transpose_of(source)
         if earlier is not None:
             return self._transposed(earlier[0], [earlier[1][d] for d in permutation])
         array = constant_array(source)
@@ -124,7 +145,7 @@ class _Sinker:
             return self.builder.constant(array.transpose(permutation))
         moved = [d for d in permutation if source.type.shape[d] != 1]
         # A reshape would hide an accumulator from the op that reads it.
-        if moved == sorted(moved) and _is_i8(source):
+        if moved == sorted(moved) and is_i8(source):
             return self.builder.reshape(source, op.results[0].type.shape)
         return None
 
@@ -132,7 +153,7 @@ class _Sinker:
         """Pad first, transpose then."""
         if op.name != "tensor.pad":
             return None
-        found = _transpose_of(op.operands[0])
+        found = transpose_of(op.operands[0])
         block = op.regions[0].blocks[0]
         fill = constant_scalar(block.operations[len(block.operations) - 1].operation.operands[0])
         if found is None or fill is None:
@@ -146,7 +167,7 @@ class _Sinker:
         """Join first, transpose then, where all parts are transposed alike."""
         if op.name != "tensor.concat":
             return None
-        parts = [_transpose_of(value) for value in op.operands]
+        parts = [transpose_of(value) for value in op.operands]
         known = [part for part in parts if part is not None]
         if len(known) < len(parts) or any(part[1] != known[0][1] for part in known):
             return None
@@ -159,6 +180,34 @@ class _Sinker:
         ).result
         return self._transposed(joined, permutation)
 
+    def _expand(self, op: ir.Operation) -> ir.Value | None:
+        """Split dimensions first, transpose then."""
+        found = transpose_of(op.operands[0]) if op.name == "tensor.expand_shape" else None
+        if found is None:
+            return None
+        source, permutation = found
+        groups, shape = groups_of(op), op.results[0].type.shape
+        sizes = [[shape[i] for i in groups[permutation.index(d)]] for d in range(len(groups))]
+        starts = [sum(map(len, sizes[:d])) for d in range(len(groups))]
+        split = self.builder.reshape(source, [n for each in sizes for n in each])
+        order = [starts[d] + i for d in permutation for i in range(len(sizes[d]))]
+        return self._transposed(split, order)
+
+    def _collapse(self, op: ir.Operation) -> ir.Value | None:
+        """Merge dimensions first, transpose then, where they are neighbours before, too."""
+        found = transpose_of(op.operands[0]) if op.name == "tensor.collapse_shape" else None
+        if found is None:
+            return None
+        source, permutation = found
+        merged = [[permutation[d] for d in group] for group in groups_of(op)]
+        if any(each != list(range(each[0], each[0] + len(each))) for each in merged):
+            return None
+        ordered = sorted(merged)
+        shape = [math.prod(source.type.shape[d] for d in each) for each in ordered]
+        return self._transposed(
+            self.builder.reshape(source, shape), [ordered.index(each) for each in merged]
+        )
+
     def _product(self, op: ir.Operation) -> ir.Value | None:
         """A product of a flattened transpose: its weights are transposed instead."""
         if op.name != "linalg.matmul" or isinstance(op.operands[0], ir.BlockArgument):
@@ -166,8 +215,8 @@ class _Sinker:
         flat, weights = op.operands[0].owner.operation, constant_array(op.operands[1])
         if flat.name != "tensor.collapse_shape" or weights is None:
             return None
-        found = _transpose_of(flat.operands[0])
-        groups = [[i.value for i in group] for group in flat.attributes["reassociation"]]
+        found = transpose_of(flat.operands[0])
+        groups = groups_of(flat)
         kept = len(groups[0])
         if found is None or found[1][:kept] != list(range(kept)):
             return None
@@ -182,10 +231,10 @@ class _Sinker:
 
     def _linalg(self, op: ir.Operation) -> ir.Value | None:
         """Read through the transposes of operands; an elementwise op keeps the order it finds."""
-        if not _is_scalar_code(op):
+        if not is_scalar_code(op):
             return None
         operands, maps = list(op.operands), indexing_maps(op)
-        found = [_transpose_of(value) for value in operands[:-1]]
+        found = [transpose_of(value) for value in operands[:-1]]
         if not any(found):
             return None
         exprs = [list(each.results) for each in maps]
@@ -196,12 +245,12 @@ class _Sinker:
                 for k, d in enumerate(permutation):
                     exprs[index][d] = old[k]
         order = list(range(maps[0].n_dims))
-        elementwise = _is_elementwise(op)
+        elementwise = is_elementwise(op)
         if elementwise:
             order = self._order(operands, exprs, [i for i, t in enumerate(found) if t])
-        if order != sorted(order) and not all(map(_is_plain, exprs)):
+        if order != sorted(order) and not all(map(is_plain, exprs)):
             return None
-        new = [_renamed(each, order) for each in exprs]
+        new = [renamed(each, order) for each in exprs]
         outs = op.operands[len(op.operands) - 1]
         result = [expr.position for expr in new[-1]] if elementwise else []
         if elementwise:
@@ -221,7 +270,7 @@ class _Sinker:
         An accumulator goes before tensors in memory: kernels make it in that order only.
         """
         rank = len(exprs[-1])
-        for index in sorted(transposed, key=lambda i: (_is_i8(operands[i]), i)):
+        for index in sorted(transposed, key=lambda i: (is_i8(operands[i]), i)):
             loops = [e.position for e in exprs[index] if isinstance(e, ir.AffineDimExpr)]
             if sorted(loops) == list(range(rank)):
                 return loops
@@ -234,7 +283,7 @@ class _Sinker:
         rank = indexing_maps(op)[0].n_dims
         maps = [ir.AffineMapAttr.get(ir.AffineMap.get(rank, 0, each)) for each in exprs]
         kinds = [
-            "parallel" if _is_elementwise(op) or _is_parallel(op, d) else "reduction"
+            "parallel" if is_elementwise(op) or is_parallel(op, d) else "reduction"
             for d in range(rank)
         ]
         iterators = [ir.Attribute.parse(f"#linalg.iterator_type<{kind}>") for kind in kinds]
@@ -255,7 +304,7 @@ class _Sinker:
         """Give back what a transpose was made of, and say so."""
         changed = False
         for index, value in enumerate(op.operands):
-            found = _transpose_of(value)
+            found = transpose_of(value)
             if found is None or isinstance(found[0], ir.BlockArgument):
                 continue
             source, permutation = found
@@ -270,7 +319,7 @@ class _Sinker:
     def _meet_argument(self, index: int) -> None:
         """Take an argument in the order in which the network reads it."""
         argument = self.block.arguments[index]
-        permutation = _first_transpose(argument)
+        permutation = first_transpose(argument)
         if permutation is None:
             return
         kind = argument.type
@@ -303,71 +352,3 @@ class _Sinker:
             pure = op.name.startswith(("arith.", "linalg.", "tensor."))
             if pure and not any(True for result in op.results for _ in result.uses):
                 op.erase()
-
-
-def _is_i8(value: ir.Value) -> bool:
-    return str(value.type.element_type) == "i8"
-
-
-def _transpose_of(value: ir.Value) -> tuple[ir.Value, list[int]] | None:
-    """Source and permutation, if ``value`` is a transposed tensor."""
-    if isinstance(value, ir.BlockArgument) or value.owner.operation.name != "linalg.transpose":
-        return None
-    op = value.owner.operation
-    return op.operands[0], [int(d) for d in op.attributes["permutation"]]
-
-
-def _is_scalar_code(op: ir.Operation) -> bool:
-    """Whether ``op`` is linalg whose body may be run over operands that lie otherwise."""
-    if not is_linalg(op) or len(op.results) != 1 or op.name in ("linalg.fill", "linalg.broadcast"):
-        return False
-    if op.name not in ("linalg.generic", "linalg.reduce") and not _is_elementwise(op):
-        return False
-    return not any(o.operation.name == "linalg.index" for o in op.regions[0].blocks[0].operations)
-
-
-def _is_elementwise(op: ir.Operation) -> bool:
-    """Whether each element of the result is computed once, from operands alone."""
-    block = op.regions[0].blocks[0]
-    reads_outs = any(True for _ in block.arguments[len(block.arguments) - 1].uses)
-    return indexing_maps(op)[-1].is_permutation and not reads_outs
-
-
-def _is_parallel(op: ir.Operation, dimension: int) -> bool:
-    results = indexing_maps(op)[-1].results
-    return any(isinstance(e, ir.AffineDimExpr) and e.position == dimension for e in results)
-
-
-def _is_plain(exprs: list[ir.AffineExpr]) -> bool:
-    """Whether an operand is indexed by loops and numbers alone."""
-    return all(isinstance(e, ir.AffineDimExpr | ir.AffineConstantExpr) for e in exprs)
-
-
-def _renamed(exprs: list[ir.AffineExpr], order: list[int]) -> list[ir.AffineExpr]:
-    """Index expressions over the loops in another order."""
-    if order == sorted(order):
-        return exprs
-    return [
-        ir.AffineExpr.get_dim(order.index(e.position)) if isinstance(e, ir.AffineDimExpr) else e
-        for e in exprs
-    ]
-
-
-def _first_transpose(argument: ir.Value) -> list[int] | None:
-    """How the first transpose that ``argument`` reaches permutes it, elementwise ops aside."""
-    queue, seen = [argument], {argument}
-    while queue:
-        for use in queue.pop(0).uses:
-            user = use.owner.operation
-            found = _transpose_of(user.results[0]) if user.results else None
-            if found is not None:
-                return found[1]
-            passes_on = user.name == "tensor.pad" or (
-                _is_scalar_code(user)
-                and _is_elementwise(user)
-                and indexing_maps(user)[use.operand_number] == indexing_maps(user)[-1]
-            )
-            if passes_on and user.results[0] not in seen:
-                seen.add(user.results[0])
-                queue.append(user.results[0])
-    return None

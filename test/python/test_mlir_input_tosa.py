@@ -207,7 +207,7 @@ def test_two_operands(
         for value, factor, zero in zip((first, m.input(shapes[1])), factors, zeros, strict=False)
     ]
     last = scale_of(factors[2] * (2.0**-bits if bits else 0.01))
-    y = m.rescale(m.binary(name, *sides), [last], 0, zeros[2], rounding=rounding)
+    y = m.rescale(m.binary(name, sides[0], sides[1]), [last], 0, zeros[2], rounding=rounding)
     assert agrees(m.text(y), tmp_path) == [name]
 
 
@@ -220,7 +220,7 @@ def functions() -> dict[str, Callable[[TosaModel, Value], Value]]:
             "clamp", [wide], wide.shape, "i32", min_val="-2000 : i32", max_val="20000 : i32"
         )
         parts = [m.rescale(v, [(2**30, s)], 0, 0, "i32") for v, s in ((wide, 40), (gate, 35))]
-        return m.rescale(m.binary("mul", *parts), [scale_of(0.01)], 0, 3)
+        return m.rescale(m.binary("mul", parts[0], parts[1]), [scale_of(0.01)], 0, 3)
 
     def doubled(m: TosaModel, x: Value) -> Value:
         wide = m.rescale(x, UNIT, 0, 0, "i32")

@@ -17,11 +17,12 @@ from tinymlir.targets import get_target
 
 Array = npt.NDArray[Any]
 
-_TO_MEMREF = """builtin.module(
+_TO_LINALG = """builtin.module(
   func.func(tosa-convert-integer-type-to-signless, tosa-optional-decompositions,
             tosa-to-linalg-named, tosa-to-linalg,
             tosa-to-arith{include-apply-rescale=true use-32-bit=false}, tosa-to-tensor),
-  canonicalize,
+  canonicalize)"""
+_TO_MEMREF = """builtin.module(
   one-shot-bufferize{bufferize-function-boundaries=1
                      function-boundary-type-conversion=identity-layout-map},
   canonicalize)"""
@@ -43,6 +44,7 @@ class Upstream:
         register(context)
         with context, ir.Location.unknown():
             module = ir.Module.parse(text)
+            run_pipeline(module, _TO_LINALG)
             run_pipeline(module, _TO_MEMREF)
             function = _function(module)
             self.results = [_shape_and_type(kind) for kind in function.type.results]
@@ -71,6 +73,16 @@ class Upstream:
             rng.integers(np.iinfo(kind).min, np.iinfo(kind).max, shape, kind, endpoint=True)
             for shape, kind in self.arguments
         ]
+
+
+def tosa_to_linalg(text: str) -> str:
+    """A TOSA module as upstream's passes lower it to linalg."""
+    context = ir.Context()
+    register(context)
+    with context, ir.Location.unknown():
+        module = ir.Module.parse(text)
+        run_pipeline(module, _TO_LINALG)
+        return str(module)
 
 
 def _function(module: ir.Module) -> Any:
