@@ -69,7 +69,7 @@ class SinkTransposes(Pass):
           %b = linalg.broadcast ins(%k : tensor<3xi8>)
                                 outs(%f : tensor<1x4x4x3xi8>) dimensions = [0, 1, 2]
           %g = tensor.empty() : tensor<1x4x4x3xi8>
-          %m = linalg.generic {{.*}} ins(%x, %b : tensor<1x4x4x3xi8>, tensor<1x4x4x3xi8>)
+          %m = linalg.generic ... ins(%x, %b : tensor<1x4x4x3xi8>, tensor<1x4x4x3xi8>)
                                      outs(%g : tensor<1x4x4x3xi8>) {
           ...
           return %m : tensor<1x4x4x3xi8>

@@ -2,8 +2,9 @@
 
 The IR under "Before" comes out as it stands, and the IR under "After" as FileCheck
 lines, so the pass must turn the one into the other. There, names of SSA values
-are captured at their first occurrence in a function, ``...`` skips any output, and a
-line indented further than a region's body continues the line above.
+are captured at their first occurrence in a function, ``...`` skips output, within a line
+or of whole lines, and a line indented further than a region's body continues the
+line above.
 """
 
 import inspect
@@ -56,7 +57,8 @@ def pattern(statement: str, known: set[str]) -> str:
         known.add(variable)
         return f"%[[{variable}:[-_a-zA-Z0-9#]+]]"
 
-    return _NAME.sub(name, statement.replace("[[", "{{\\[\\[}}"))
+    literal = statement.replace("[[", "{{\\[\\[}}").replace(" ... ", " {{.*}} ")
+    return _NAME.sub(name, literal)
 
 
 def checks(after: str) -> list[str]:
