@@ -48,11 +48,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "compile",
         help="compile a model into an object, a header and a report",
-        description="Compile a quantised ONNX model into DIR/NAME.o, NAME.h and NAME.json.",
+        description="Compile a quantised model into DIR/NAME.o, NAME.h and NAME.json.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("model", metavar="MODEL", help="a quantised ONNX file")
+    parser.add_argument(
+        "model", metavar="MODEL", help="a quantised network: an ONNX, TFLite or MLIR file"
+    )
     parser.add_argument("-o", "--output", metavar="DIR", help="where the files go")
     parser.add_argument("--name", help="prefix of files and C names (default: the file's stem)")
     parser.add_argument("--target", default="cortex-m4", help="see 'tinymlir targets'")

@@ -25,7 +25,9 @@ Array = npt.NDArray[np.generic]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments that both tools take."""
     parser.add_argument(
-        "network", metavar="MODEL|DIR", help="a quantised ONNX file, or what 'compile' wrote"
+        "network",
+        metavar="MODEL|DIR",
+        help="a quantised network (ONNX, TFLite or MLIR), or what 'compile' wrote",
     )
     parser.add_argument(
         "--target", help="see 'tinymlir targets' (default: what DIR is for; cortex-m4 for a MODEL)"

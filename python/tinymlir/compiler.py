@@ -113,7 +113,7 @@ def compile_model(model: str | Path, target: Target, name: str | None = None) ->
     """Compile a model file down to the LLVM dialect for ``target``.
 
     Args:
-        model: path of an ONNX file.
+        model: path of an ONNX, TFLite or MLIR file.
         target: what to compile for.
         name: C prefix; the file's stem, made an identifier, where not given.
 

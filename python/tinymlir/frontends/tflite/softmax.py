@@ -91,13 +91,13 @@ def _layer(b: Builder, name: str, x: Activation, table: npt.NDArray[np.int32]) -
         entries = b.constant(table)
         top = b.generic(
             [(value, everything)],
-            b.fill(rows, numerics.I8_MIN, b.i8),
-            lambda q, greatest: arith.maxsi(greatest, q),
+            b.fill(rows, numerics.I8_MIN, b.i32),
+            lambda q, greatest: arith.maxsi(greatest, arith.extsi(b.i32, q)),
             reduced=reduced,
         )
 
         def exponential(q: ir.Value, greatest: ir.Value) -> ir.Value:
-            difference = arith.subi(arith.extsi(b.i32, greatest), arith.extsi(b.i32, q))
+            difference = arith.subi(greatest, arith.extsi(b.i32, q))
             place = arith.index_cast(ir.IndexType.get(b.context), difference)
             return tensor.extract(entries, [place])
 
