@@ -11,12 +11,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
+import numpy as np
+
 from tinymlir.bindings import func, ir
 from tinymlir.errors import PassFailure
 from tinymlir.frontends.canonical.builder import Builder
 from tinymlir.frontends.canonical.folding import fold_clamps
 from tinymlir.frontends.canonical.layout import Layout
 from tinymlir.frontends.canonical.tensors import Activation, row_major
+from tinymlir.numerics import IntArray
 
 from . import borders
 from .constants import constant, is_byte, is_unsigned
@@ -91,9 +94,7 @@ class Converter:
     def _make(self, value: ir.Value) -> Activation:
         array = constant(value)
         if array is not None:
-            if array.min(initial=0) < -128 or array.max(initial=0) > 127 or is_unsigned(value):
-                raise PassFailure(value.location, "takes constants of the type i8 only")
-            return Activation(self.builder.constant(array.astype("int8")), Layout.of(array.shape))
+            return self.constant(value, array)
         op = value.owner.operation
         rule = self.rules.get(op.name)
         with op.location, blame(op):
@@ -102,6 +103,13 @@ class Converter:
                 self._clone(op)
                 made = Activation(self._kept[value], Layout.of(value.type.shape))
         return made
+
+    def constant(self, value: ir.Value, array: IntArray) -> Activation:
+        """The 8-bit tensor ``value``, whose elements are known."""
+        if is_unsigned(value):
+            self.unsigned.add(value)
+        lowered = array - (128 if value in self.unsigned else 0)
+        return Activation(self.builder.constant(lowered.astype(np.int8)), Layout.of(array.shape))
 
     def _results(self, last: ir.Operation) -> tuple[list[ir.Value], list[ir.Attribute]]:
         results, attributes = [], []

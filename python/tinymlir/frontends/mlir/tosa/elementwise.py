@@ -15,7 +15,7 @@ from tinymlir.frontends.canonical.fitting import Sum, fit_sum
 from tinymlir.frontends.canonical.tensors import Activation, Dequantized, Quantization
 from tinymlir.numerics import IntArray
 
-from .constants import is_byte, is_unsigned, single
+from .constants import constant, is_byte, is_unsigned, single
 from .converter import Converter
 from .evaluate import data_operands, evaluate, leaves
 from .linear import accumulated
@@ -60,11 +60,19 @@ def function(conv: Converter, op: ir.Operation) -> Activation | None:
         return None
     if is_unsigned(result):
         conv.unsigned.add(result)
+    known = {operand: array for operand in operands if (array := constant(operand)) is not None}
+    if len(known) == len(operands):
+        array = evaluate(result, known)
+        return None if array is None else conv.constant(result, _spread(array, result))
     if len(operands) == 1:
         return _unary(conv, op, operands[0])
     if len(operands) == 2 and op.name == "tosa.rescale":
         return _binary(conv, op, *operands)
     return None
+
+
+def _spread(array: IntArray, result: ir.Value) -> IntArray:
+    return np.broadcast_to(array, result.type.shape)
 
 
 def _levels(conv: Converter, value: ir.Value) -> IntArray:

@@ -38,7 +38,12 @@ def transpose(conv: Converter, op: ir.Operation) -> Activation:
 
 
 def concat(conv: Converter, op: ir.Operation) -> Activation:
-    parts = [conv.signed(op, value) for value in op.operands]
+    parts = [conv.activation(value) for value in op.operands]
+    unsigned = [value in conv.unsigned for value in op.operands]
+    if all(unsigned):
+        conv.unsigned.add(op.results[0])
+    elif any(unsigned):
+        parts = [conv.signed(op, value) for value in op.operands]
     return movement.concat(conv.builder, name_of(op), parts, op.attributes["axis"].value)
 
 
