@@ -104,7 +104,7 @@ def test_files(run: Callable[..., Result], model: Path, tmp_path: Path) -> None:
     assert f"wrote {tmp_path / 'tiny_net_1.o'}" in out
 
 
-def check_report(report: dict[str, Any], text: bytes) -> None:
+def check_report(report: dict[str, Any]) -> None:
     assert set(report) == REPORT
     for info in (*report["inputs"], *report["outputs"]):
         assert set(info) == TENSOR
@@ -117,7 +117,6 @@ def check_report(report: dict[str, Any], text: bytes) -> None:
         assert report[fact] == sum(layer[fact] for layer in report["layers"])
     symbols = [layer["symbol"] for layer in report["layers"]]
     assert symbols == [f"{report['name']}_layer{i}" for i in range(len(symbols))]
-    assert not any(name.encode() in text for name in ("/tmp", "/home", "/work", "/root"))
 
 
 @pytest.mark.parametrize("target", list(TARGETS))
@@ -128,7 +127,10 @@ def test_report(run: Callable[..., Result], model: Path, tmp_path: Path, target:
     text = (tmp_path / "net.json").read_text()
     assert out == text
     report = json.loads(text)
-    check_report(report, (tmp_path / "net.h").read_bytes() + text.encode())
+    check_report(report)
+    # Where it was made is nobody's business, and would change the bytes.
+    for file in (text, (tmp_path / "net.h").read_text()):
+        assert str(model.parent) not in file and str(tmp_path) not in file
     assert (report["name"], report["target"]) == ("net", target)
     assert report["options"] == {"max_ram": 1 << 20, "max_flash": 65536, "emit": ["obj"]}
     assert report["macs"] == 8 * 6 * 9 * (3 * 5 + 5 * 4) + 4 * 8 * 6 * 7
