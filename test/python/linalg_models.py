@@ -57,16 +57,16 @@ def requantize(
     """i32 to i8 by a shift, in arith."""
     dims = ", ".join(f"d{i}" for i in range(len(shape)))
     body = f"""
-    %s = arith.constant {shift} : i32
-    %z = arith.constant {zero_point} : i32
-    %low = arith.constant -128 : i32
-    %high = arith.constant 127 : i32
-    %1 = arith.shrsi %a0, %s : i32
-    %2 = arith.addi %1, %z : i32
-    %3 = arith.maxsi %2, %low : i32
-    %4 = arith.minsi %3, %high : i32
-    %5 = arith.trunci %4 : i32 to i8
-    linalg.yield %5 : i8"""
+    %rq_s = arith.constant {shift} : i32
+    %rq_z = arith.constant {zero_point} : i32
+    %rq_low = arith.constant -128 : i32
+    %rq_high = arith.constant 127 : i32
+    %rq_1 = arith.shrsi %a0, %rq_s : i32
+    %rq_2 = arith.addi %rq_1, %rq_z : i32
+    %rq_3 = arith.maxsi %rq_2, %rq_low : i32
+    %rq_4 = arith.minsi %rq_3, %rq_high : i32
+    %rq_5 = arith.trunci %rq_4 : i32 to i8
+    linalg.yield %rq_5 : i8"""
     return generic(name, [(value, shape, "i32")], [dims], shape, "i8", body)
 
 
