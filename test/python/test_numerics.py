@@ -146,6 +146,11 @@ def _sum_of_all_pairs(
     wanted = np.clip(np.rint(real + np.float32(zero_points[2])), -128, 127)
     differences = int((got != wanted).sum())
     assert differences == fitted.mismatches
+    # Only what float32's own rounding decides: sums as near a tie as its errors are large.
+    terms = [p[:, None] * float(ratios[0]), q[None, :] * float(ratios[1])]
+    from_tie = np.abs((terms[0] + terms[1]) % 1.0 - 0.5)
+    error = (np.abs(terms[0]) + np.abs(terms[1]) + 256) * 2.0**-22
+    assert (from_tie <= error)[got != wanted].all()
     assert np.abs(got - wanted).max() <= 1
     return differences
 
@@ -158,7 +163,7 @@ def _sum_of_all_pairs(
 def test_sums_of_all_pairs(
     scales: tuple[float, float, float], zero_points: tuple[int, int, int]
 ) -> None:
-    assert _sum_of_all_pairs(scales[:2], scales[2], zero_points) <= 4
+    _sum_of_all_pairs(scales[:2], scales[2], zero_points)
 
 
 @pytest.mark.parametrize(
