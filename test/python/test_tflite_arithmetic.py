@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 from tflite_models import TfliteModel
 from tflite_reference import SETTINGS, assert_equal, reference
 
+from tinymlir import numerics
+from tinymlir.frontends.canonical.builder import Clamp
 from tinymlir.frontends.canonical.tensors import Quantization
 from tinymlir.frontends.tflite import arithmetic
+from tinymlir.frontends.tflite.rounding import single_rounding
 from tinymlir.frontends.tflite.softmax import exponentials
 
 pytest.importorskip("ai_edge_litert")
@@ -48,7 +51,11 @@ RELUS = {"RELU": (0, np.inf), "RELU6": (0, 6), "RELU_N1_TO_1": (-1, 1), "RELU_0_
 
 
 @SETTINGS
-@given(source=ANY, target=ANY, alpha=st.floats(-1, 2, width=32))
+@given(
+    source=ANY,
+    target=ANY,
+    alpha=st.one_of(st.floats(-1, 2, width=32), st.sampled_from([-1.0, -0.5, -0.25, 0.5])),
+)
 def test_tables(source: Quantization, target: Quantization, alpha: float) -> None:
     def check(table: Any, name: str, *options: Any, **fields: Any) -> None:
         wanted = reference(unary(name, source, target, *options, **fields), [ALL])[0]
@@ -153,3 +160,63 @@ def test_exponentials() -> None:
         table = exponentials(np.float32(scale), beta)
         real = np.exp(-scale * beta * np.arange(256)) * 2.0**31
         assert np.abs(table - np.minimum(real, 2**31 - 1)).max() < 512
+
+
+@SETTINGS
+@given(
+    bits=st.integers(10, 31),
+    spread=st.floats(-3, 3),
+    zero_point=st.integers(-128, 127),
+    limits=st.tuples(st.integers(-128, 0), st.integers(1, 127)),
+    rng=st.integers(0, 2**32 - 1).map(np.random.default_rng),
+)
+def test_single_rounding(
+    bits: int,
+    spread: float,
+    zero_point: int,
+    limits: tuple[int, int],
+    rng: np.random.Generator,
+) -> None:
+    """A double product rounded away from zero, at every boundary between two results."""
+    high, low = 2**bits - 1, -(2**bits) + int(rng.integers(2**bits))
+    scale = 255 * np.exp(spread) / (high - low)
+    clamp = Clamp(*limits)
+    made = single_rounding(np.array([scale]), zero_point, clamp, np.array([low]), np.array([high]))
+    boundaries = (np.arange(-400, 400) + 0.5) / scale
+    near = np.floor(boundaries)[:, None] + np.arange(-2, 4)
+    given_ = np.clip(np.append(near, rng.integers(low, high + 1, 1000)), low, high).astype(np.int64)
+    got = numerics.requantize(
+        given_, made.multipliers, made.shifts, zero_point, *limits, made.rounding
+    )
+    for special in made.specials:
+        got = np.where(given_ == special.accumulators, special.results, got)
+    wanted = np.clip(arithmetic.round_away(given_ * scale) + zero_point, *limits)
+    np.testing.assert_array_equal(got, wanted)
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_dense_layer_with_results_of_their_own(per_channel: bool) -> None:
+    """Scales so small that no multiplier of 31 bits will do."""
+    model, units = TfliteModel(), 400
+    x_scale, w_scale = np.float32(0.0213), np.float32(0.00071)
+    y_scale = float(np.float32(x_scale * w_scale * np.float32(2.0**31 / 200)))
+    rng = np.random.default_rng(5)
+    scales = np.full(units, w_scale)
+    if per_channel:
+        scales[::2] *= np.float32(0.97)
+        scales[0] = 0
+    real = float(x_scale) * scales.astype(np.float64) / y_scale
+    x = model.activation((1, 1), float(x_scale), 0)
+    w = model.constant(np.zeros((units, 1), np.int8), scales if per_channel else w_scale)
+    # Biases at the boundaries between two results.
+    steps = rng.integers(-90, 90, units) + 0.5
+    with np.errstate(divide="ignore"):
+        bias = np.floor(np.where(real > 0, steps / real, 7)).astype(np.int64)
+    bias += rng.integers(0, 2, units)
+    b = model.constant(
+        bias.astype(np.int32), x_scale * scales if per_channel else x_scale * w_scale
+    )
+    y = model.activation((1, units), y_scale, 3)
+    model.op("FULLY_CONNECTED", [x, w, b], [y], "FullyConnectedOptions")
+    model.inputs, model.outputs = [x], [y]
+    assert_equal(model, [np.zeros((1, 1), np.int8)])

@@ -225,18 +225,24 @@ def test_shape_arithmetic_is_evaluated(tmp_path: Path) -> None:
     assert_equal(model, [random_int8(np.random.default_rng(0), (1, 4, 6))])
 
 
-def test_negative_weight_scales() -> None:
+@pytest.mark.parametrize(
+    "scales",
+    [[0.01, -0.02, 0.0, -1e-9, 0.005], [0.5, -0.5, -0.25, 0.25, -0.125]],
+    ids=["any", "ties"],
+)
+def test_negative_weight_scales(scales: list[float]) -> None:
     """Folding a batch normalisation leaves them."""
     rng, model = np.random.default_rng(0), TfliteModel()
-    x = model.activation((1, 3, 3, 4), 0.1, 4)
-    scales = np.array([0.01, -0.02, 0.0, -1e-9, 0.005], np.float32)
-    w = model.constant(rng.integers(-127, 128, (5, 1, 1, 4)).astype(np.int8), scales)
-    b = model.constant(rng.integers(-999, 999, 5).astype(np.int32), scales * np.float32(0.1))
-    y = model.activation((1, 3, 3, 5), 0.1, 3)
+    shape = (1, 20, 20, 4)
+    x = model.activation(shape, 1 / 16, 4)
+    scale = np.array(scales, np.float32)
+    w = model.constant(rng.integers(-9, 10, (5, 1, 1, 4)).astype(np.int8), scale)
+    b = model.constant(rng.integers(-99, 99, 5).astype(np.int32), scale / np.float32(16))
+    y = model.activation((1, 20, 20, 5), 1.0 if scales[0] == 0.5 else 0.05, 3)
     options = {"Padding": 1, "StrideW": 1, "StrideH": 1}
     model.op("CONV_2D", [x, w, b], [y], "Conv2DOptions", **options)
     model.inputs, model.outputs = [x], [y]
-    assert_equal(model, [random_int8(rng, (1, 3, 3, 4))])
+    assert_equal(model, [random_int8(rng, shape)])
 
 
 def test_accumulators_wrap_as_the_reference_s_do() -> None:

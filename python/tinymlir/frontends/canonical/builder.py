@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -204,22 +205,28 @@ class Builder:
             channels: the dimensions of ``acc`` that the array's dimensions run along.
         """
         shape = tuple(acc.type.shape)
-        init = self.empty(shape, self.i8)
-        loops = list(range(len(shape)))
-        inputs: list[tuple[ir.Value, Sequence[int]]] = [(acc, loops)]
+        tables: list[npt.NDArray[Any]] = [scaling.multipliers, scaling.shifts]
+        for special in scaling.specials:
+            tables += [special.accumulators, special.results]
+        inputs: list[tuple[ir.Value, Sequence[int]]] = [(acc, range(len(shape)))]
+        scalars: list[ir.Value] = []
         if scaling.uniform:
-            multiplier = self.scalar(scaling.multipliers.flat[0], self.i32)
-            shift = self.scalar(scaling.shifts.flat[0], self.i32)
-            result = self.generic(
-                inputs, init, lambda a, _: self.requantize_op(a, multiplier, shift, scaling)
-            )
+            widths = [ir.IntegerType.get_signless(t.itemsize * 8, self.context) for t in tables]
+            scalars = [
+                self.scalar(t.flat[0], width) for t, width in zip(tables, widths, strict=True)
+            ]
         else:
-            inputs.append((self.constant(scaling.multipliers), channels))
-            inputs.append((self.constant(scaling.shifts), channels))
-            result = self.generic(
-                inputs, init, lambda a, m, s, _: self.requantize_op(a, m, s, scaling)
-            )
-        return self.finish(result)
+            inputs += [(self.constant(table), channels) for table in tables]
+
+        def body(value: ir.Value, *rest: ir.Value) -> ir.Value:
+            multiplier, shift, *specials = scalars or rest[:-1]
+            result = self.requantize_op(value, multiplier, shift, scaling)
+            for at, known in zip(specials[::2], specials[1::2], strict=True):
+                there = arith.CmpIOp(arith.CmpIPredicate.eq, value, at).result
+                result = arith.SelectOp(there, known, result).result
+            return result
+
+        return self.finish(self.generic(inputs, self.empty(shape, self.i8), body))
 
     def requantize_op(
         self, acc: ir.Value, multiplier: ir.Value, shift: ir.Value, scaling: Scaling
@@ -241,6 +248,14 @@ class Builder:
 
 
 @dataclass(frozen=True)
+class Special:
+    """One accumulator, or one for each channel, whose result no multiplier gives."""
+
+    accumulators: npt.NDArray[np.int32]
+    results: npt.NDArray[np.int8]
+
+
+@dataclass(frozen=True)
 class Scaling:
     """Everything a requantisation needs; `scaling` makes one from real scales."""
 
@@ -249,6 +264,7 @@ class Scaling:
     zero_point: int
     clamp: Clamp
     rounding: str
+    specials: tuple[Special, ...] = ()
 
     @property
     def uniform(self) -> bool:

@@ -28,20 +28,20 @@ _I16_MIN, _I16_MAX = -(2**15), 2**15 - 1
 
 
 def quantize_multiplier(scale: float) -> Multiplier:
-    """A real factor as a 31-bit integer and an exponent; either sign.
+    """A real factor, not negative, as a 31-bit integer and an exponent.
 
     Raises:
         ValueError: the factor is too large for 32-bit arithmetic.
     """
     significand, exponent = math.frexp(scale)
-    rounded = math.floor(abs(significand) * 2**31 + 0.5)
+    rounded = math.floor(significand * 2**31 + 0.5)
     if rounded == 2**31:
         rounded, exponent = rounded // 2, exponent + 1
     if exponent < -31:
         return 0, 0
     if exponent > 30:
         raise ValueError(f"the scale {scale:g} is too large")
-    return (rounded if scale > 0 else -rounded), exponent
+    return rounded, exponent
 
 
 def scaled(values: npt.ArrayLike, multiplier: Multiplier) -> IntArray:
@@ -117,10 +117,12 @@ def relu(
 
 
 def leaky_relu(source: Quantization, target: Quantization, alpha: float) -> npt.NDArray[np.int8]:
+    """``x``, or ``alpha * x`` where that is negative; a negative slope negates the result."""
     identity = quantize_multiplier(float(source.scale / target.scale))
-    slope = quantize_multiplier(float(source.scale * np.float32(alpha) / target.scale))
+    slope = float(source.scale * np.float32(alpha) / target.scale)
     x = LEVELS - source.zero_point
-    return to_int8(np.where(x >= 0, scaled(x, identity), scaled(x, slope)), target.zero_point)
+    negative = scaled(x, quantize_multiplier(abs(slope))) * (-1 if slope < 0 else 1)
+    return to_int8(np.where(x >= 0, scaled(x, identity), negative), target.zero_point)
 
 
 def from_float(

@@ -17,9 +17,9 @@ from tinymlir.frontends.canonical.layout import Layout
 from tinymlir.frontends.canonical.tensors import Activation, Dequantized, Quantization
 
 from . import arithmetic
-from .linear import double_rounding
 from .operands import CONVERT_AGAIN, Operands
 from .registry import operator
+from .rounding import double_rounding
 from .schema import Node
 from .values import Integer, Value
 

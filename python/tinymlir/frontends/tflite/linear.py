@@ -12,10 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tinymlir import numerics
-from tinymlir.frontends.canonical.builder import Clamp, Scaling
+from tinymlir.frontends.canonical.builder import Scaling
 from tinymlir.frontends.canonical.convolution import Linear, conv2d
 from tinymlir.frontends.canonical.dense import fully_connected
-from tinymlir.frontends.canonical.fitting import fit
 from tinymlir.frontends.canonical.tensors import (
     Activation,
     Dequantized,
@@ -28,6 +27,7 @@ from tinymlir.frontends.canonical.transposed import conv_transpose2d
 from . import arithmetic
 from .operands import CONVERT_AGAIN, HOW_TO_QUANTIZE, Operands
 from .registry import operator
+from .rounding import double_rounding, single_rounding
 from .schema import Array, Node
 from .values import Integer, Padded, Value
 from .windows import SAME, same_padding, window_of
@@ -56,36 +56,14 @@ class ConvolutionLinear(_Wrapping):
 
 
 class DenseLinear(_Wrapping):
-    """Results rounded once, from a product in double precision.
-
-    Which integer arithmetic equals that is searched for; raises `NotImplementedError`
-    where none does.
-    """
+    """Results rounded once, from a product in double precision."""
 
     def scaling(self, folded_bias: npt.NDArray[np.int32]) -> Scaling:
-        scales = self.scales
+        scales = np.asarray(self.scales, np.float64)
         low, high = self.range(folded_bias)
         if (scales == scales[0]).all():
             scales, low, high = scales[:1], low.min(keepdims=True), high.max(keepdims=True)
-        first, last = (c - self.zero_point for c in (self.clamp.low, self.clamp.high))
-        real = scales.astype(np.float64)[:, None]
-        fitted = fit(scales, low, high, first, last, lambda acc: arithmetic.round_away(acc * real))
-        if not fitted.exact.all():
-            raise NotImplementedError("the bias is too large for the scale of the result")
-        shape = () if len(scales) == 1 else scales.shape
-        multipliers, shifts = fitted.multipliers.reshape(shape), fitted.shifts.reshape(shape)
-        return Scaling(multipliers, shifts, self.zero_point, self.clamp, fitted.rounding)
-
-
-def double_rounding(scales: npt.ArrayLike, zero_point: int, clamp: Clamp) -> Scaling:
-    """The reference's multiplication by one real factor, or one for each channel."""
-    real = np.asarray(scales, np.float64)
-    if (real == real.flat[0]).all():
-        real = real.flat[0].reshape(())
-    pairs = np.array([arithmetic.quantize_multiplier(float(s)) for s in real.reshape(-1)])
-    multipliers = pairs[:, 0].astype(np.int32).reshape(real.shape)
-    shifts = (31 - pairs[:, 1]).astype(np.int32).reshape(real.shape)
-    return Scaling(multipliers, shifts, zero_point, clamp, "double")
+        return single_rounding(scales, self.zero_point, self.clamp, low, high)
 
 
 @dataclass(frozen=True)
