@@ -14,6 +14,7 @@ from .tiny_lower_requantize import LowerRequantize
 from .tiny_outline_layers import OutlineLayers
 from .tiny_plan_arena import PlanArena
 from .tiny_sink_transposes import SinkTransposes
+from .tiny_tap_layers import TapLayers
 
 __all__ = [
     "REGISTRY",
@@ -32,5 +33,6 @@ __all__ = [
     "PassFailure",
     "PlanArena",
     "SinkTransposes",
+    "TapLayers",
     "register_pass",
 ]

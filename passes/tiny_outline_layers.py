@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -33,7 +35,7 @@ class OutlineLayers(Pass):
 
     A layer is the op that yields an i8 tensor together with everything it needs
     that is not an i8 layer itself: padding, bias, accumulator, requantization,
-    constants. ``@main`` keeps only calls and views.
+    constants. ``@main`` keeps only calls and views; layers that are functions already stay.
 
     Before::
 
@@ -62,8 +64,8 @@ class OutlineLayers(Pass):
             _require_layer_result(main, i, value)
         last = main.operation
         roots = [o.operation for o in main.body.blocks[0].operations if _is_layer_root(o.operation)]
-        for index, root in enumerate(roots):
-            layer = _outline(op, root, f"layer{index}")
+        for root, symbol in zip(roots, _free_symbols(op), strict=False):
+            layer = _outline(op, root, symbol)
             # The network reads from top to bottom: @main first, then its layers.
             layer.move_after(last)
             last = layer
@@ -93,7 +95,7 @@ def _is_layer_root(op: ir.Operation) -> bool:
         return False
     if "tiny.layer" in op.attributes:
         return True
-    if op.name in VIEW_OPS:
+    if op.name in (*VIEW_OPS, "func.call"):
         return False
     if op.name in _FEEDER_OPS:
         # A padded tensor that somebody else than a layer wants must exist by itself.
@@ -114,10 +116,20 @@ def _require_layer_result(main: func.FuncOp, index: int, value: ir.Value) -> Non
     """Outputs must be computed: a constant or the input itself has no buffer to live in."""
     while not isinstance(value, ir.BlockArgument) and value.owner.name in VIEW_OPS:
         value = value.owner.operands[0]
-    if isinstance(value, ir.BlockArgument) or not _is_layer_root(value.owner):
+    if isinstance(value, ir.BlockArgument) or not (
+        value.owner.name == "func.call" or _is_layer_root(value.owner)
+    ):
         raise PassFailure(
             main.location, f"output {index} of @main is not the result of an i8 layer"
         )
+
+
+def _free_symbols(module: ir.Operation) -> Iterator[str]:
+    """Names for layers that nothing in the module has yet."""
+    children = [child.operation.attributes for child in module.regions[0].blocks[0].operations]
+    taken = {c["sym_name"].value for c in children if "sym_name" in c}
+    names = (f"layer{i}" for i in itertools.count())
+    return (name for name in names if name not in taken)
 
 
 def _is_boundary(value: ir.Value) -> bool:
@@ -188,6 +200,8 @@ def _outline(module: ir.Operation, root: ir.Operation, symbol: str) -> ir.Operat
     for key, default in defaults.items():
         given = key in root.attributes
         attributes[key] = root.attributes[key] if given else ir.StringAttr.get(default)
+    if "tiny.tensor" in root.attributes:
+        attributes["tiny.tensor"] = root.attributes["tiny.tensor"]
     i64 = ir.IntegerType.get_signless(64)
     attributes["tiny.macs"] = ir.IntegerAttr.get(i64, sum(macs_of(m) for m in members))
 

@@ -129,3 +129,23 @@ func.func @other(%x: tensor<4xi8>) -> tensor<4xi8> {
   %y = linalg.max ins(%x, %x : tensor<4xi8>, tensor<4xi8>) outs(%e : tensor<4xi8>) -> tensor<4xi8>
   return %y : tensor<4xi8>
 }
+
+// -----
+
+// Layers that are functions already stay as they are; the others take names that are free, and
+// what a frontend knows of their results goes along.
+// CHECK-LABEL: func.func @main
+// CHECK-NEXT: %[[A:.*]] = call @layer0
+// CHECK-NEXT: %[[B:.*]] = call @layer1(%[[A]])
+// CHECK-NEXT: return %[[B]], %[[A]]
+// CHECK: func.func private @layer1
+// CHECK-SAME: tiny.tensor = {tiny.name = "b"}
+// CHECK: func.func private @layer0
+func.func @main(%x: tensor<4xi8>) -> (tensor<4xi8>, tensor<4xi8>) {
+  %a = call @layer0(%x) : (tensor<4xi8>) -> tensor<4xi8>
+  %e = tensor.empty() : tensor<4xi8>
+  %b = linalg.copy {tiny.layer = "copy", tiny.op = "copy", tiny.tensor = {tiny.name = "b"}}
+      ins(%a : tensor<4xi8>) outs(%e : tensor<4xi8>) -> tensor<4xi8>
+  return %b, %a : tensor<4xi8>, tensor<4xi8>
+}
+func.func private @layer0(%x: tensor<4xi8>) -> tensor<4xi8>

@@ -25,7 +25,7 @@ from .tensors import (
 )
 
 
-def _widened(b: Builder, value: ir.Value, zero_point: int) -> ir.Value:
+def widened(b: Builder, value: ir.Value, zero_point: int) -> ir.Value:
     """``value - zero_point`` in i32."""
     wide = arith.ExtSIOp(b.i32, value).result
     return arith.SubIOp(wide, b.scalar(zero_point, b.i32)).result if zero_point else wide
@@ -53,10 +53,10 @@ def rescale(
         lambda acc: np.rint(acc.astype(np.float32) * source.scale / target.scale),
     )
     with b.layer(name, "requantize"):
-        multiplier, shift = _scalars(b, scaling)
+        multiplier, shift = scalars(b, scaling)
 
         def body(value: ir.Value, _: ir.Value) -> ir.Value:
-            acc = _widened(b, value, source.zero_point)
+            acc = widened(b, value, source.zero_point)
             return b.requantize_op(acc, multiplier, shift, scaling)
 
         result = b.finish(_unary(b, value, body))
@@ -185,7 +185,7 @@ def add_constant(
     scale = float(xq.scale) / float(target.scale) / weight
     scaling = Scaling.of(scale, target.zero_point, clamp, -(2**31), 2**31 - 1)
     with b.layer(name, "add"):
-        multiplier, shift = _scalars(b, scaling)
+        multiplier, shift = scalars(b, scaling)
         constant, shape, loops = _constant_operand(b, left.layout, k.astype(np.int32))
 
         def body(value: ir.Value, offset: ir.Value, _: ir.Value) -> ir.Value:
@@ -217,11 +217,11 @@ def multiply_constant(
     bound = 255 * int(np.abs(factors).max(initial=1))
     scaling = _product_scaling(xq.scale * scale / target.scale, target.zero_point, clamp, bound)
     with b.layer(name, "mul"):
-        multiplier, shift = _scalars(b, scaling)
+        multiplier, shift = scalars(b, scaling)
         constant, shape, loops = _constant_operand(b, left.layout, factors.astype(np.int32))
 
         def body(value: ir.Value, factor: ir.Value, _: ir.Value) -> ir.Value:
-            acc = arith.MulIOp(_widened(b, value, xq.zero_point), factor).result
+            acc = arith.MulIOp(widened(b, value, xq.zero_point), factor).result
             return b.requantize_op(acc, multiplier, shift, scaling)
 
         source = b.reshape(left.value, shape)
@@ -237,7 +237,7 @@ def lookup(b: Builder, name: str, x: Activation, table: npt.NDArray[np.int8]) ->
         entries = b.constant(table)
 
         def body(value: ir.Value, _: ir.Value) -> ir.Value:
-            place = _widened(b, value, numerics.I8_MIN)
+            place = widened(b, value, numerics.I8_MIN)
             index = arith.IndexCastOp(ir.IndexType.get(b.context), place).result
             return tensor.ExtractOp(entries, [index]).result
 
@@ -245,7 +245,7 @@ def lookup(b: Builder, name: str, x: Activation, table: npt.NDArray[np.int8]) ->
     return Activation(value, x.layout)
 
 
-def _scalars(b: Builder, scaling: Scaling) -> tuple[ir.Value, ir.Value]:
+def scalars(b: Builder, scaling: Scaling) -> tuple[ir.Value, ir.Value]:
     return (
         b.scalar(scaling.multipliers.flat[0], b.i32),
         b.scalar(scaling.shifts.flat[0], b.i32),
@@ -271,9 +271,34 @@ def binary(
         ValueError: the shapes do not fit.
     """
     xq, yq = x.quantization, y.quantization
-    left, right = x.activation, y.activation
-    rank = max(left.layout.rank, right.layout.rank)
-    left, right = _with_rank(left, rank), _with_rank(right, rank)
+    multiplier, shift = scalars(b, scaling)
+
+    def body(p: ir.Value, q: ir.Value) -> ir.Value:
+        acc = combine(widened(b, p, xq.zero_point), widened(b, q, yq.zero_point))
+        return b.requantize_op(acc, multiplier, shift, scaling)
+
+    return pairwise(b, name, op, x.activation, y.activation, body)
+
+
+def pairwise(
+    b: Builder,
+    name: str,
+    op: str,
+    x: Activation,
+    y: Activation,
+    body: Callable[[ir.Value, ir.Value], ir.Value],
+) -> Activation:
+    """One i8 result from two i8 operands, of which one may be broadcast.
+
+    Args:
+        op: the kind of layer.
+        body: the result from one element of each.
+
+    Raises:
+        ValueError: the shapes do not fit.
+    """
+    rank = max(x.layout.rank, y.layout.rank)
+    left, right = _with_rank(x, rank), _with_rank(y, rank)
     swapped = element_count(left.layout) < element_count(right.layout)
     whole, part = (right, left) if swapped else (left, right)
     _check_broadcast(whole.layout.shape, part.layout.shape)
@@ -287,18 +312,13 @@ def binary(
     part = arrange(b, name, part, tuple(a for a in whole.layout.order if a in present))
     shape, loops = _iteration(whole.layout, part.layout.shape)
     with b.layer(name, op):
-        multiplier, shift = _scalars(b, scaling)
-
-        def body(p: ir.Value, q: ir.Value, _: ir.Value) -> ir.Value:
-            first, second = (q, p) if swapped else (p, q)
-            acc = combine(_widened(b, first, xq.zero_point), _widened(b, second, yq.zero_point))
-            return b.requantize_op(acc, multiplier, shift, scaling)
-
         sources = (
             (b.reshape(whole.value, shape), range(len(shape))),
             (b.reshape(part.value, [shape[i] for i in loops]), loops),
         )
-        value = b.finish(b.generic(sources, b.empty(shape, b.i8), body))
+        init = b.empty(shape, b.i8)
+        value = b.generic(sources, init, lambda p, q, _: body(q, p) if swapped else body(p, q))
+        b.finish(value)
     return Activation(value, whole.layout)
 
 

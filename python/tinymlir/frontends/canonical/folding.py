@@ -33,6 +33,11 @@ def _fold(clamp: ir.Operation) -> None:
     for name in ("min", "max"):
         bound = requantize.attributes[name].value
         requantize.attributes[name] = ir.IntegerAttr.get(i32, min(max(bound, low), high))
+    # What the layer now computes is the clamp's tensor of the model.
+    if "tiny.tensor" in clamp.attributes:
+        value.owner.attributes["tiny.tensor"] = clamp.attributes["tiny.tensor"]
+    elif "tiny.tensor" in value.owner.attributes:
+        del value.owner.attributes["tiny.tensor"]
     clamp.results[0].replace_all_uses_with(source)
     clamp.erase()
 

@@ -1,4 +1,4 @@
-"""What is recorded about an input or output of the network."""
+"""What is recorded about the inputs, outputs and layers of the network."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from tinymlir.bindings import ir
 
-from .tensors import Quantization
+from .folding import VIEWS
+from .tensors import Activation, Quantization
 
 
 def port_attributes(
@@ -29,6 +30,28 @@ def port_attributes(
             "tiny.permutation": ir.DenseI64ArrayAttr.get(list(permutation)),
         }
     )
+
+
+def name_layer(x: Activation, name: str, model_type: str, quantization: Quantization) -> None:
+    """Record on the layer that computes ``x`` which tensor of the model that is.
+
+    The first name stays: what comes later only reshapes the tensor.
+    """
+    value = x.value
+    while not isinstance(value, ir.BlockArgument) and value.owner.name in VIEWS:
+        value = value.owner.operation.operands[0]
+    if isinstance(value, ir.BlockArgument):
+        return
+    attributes = value.owner.operation.attributes
+    if "tiny.layer" not in attributes or "tiny.tensor" in attributes:
+        return
+    shape, permutation = x.layout.shape, x.layout.dim_order()
+    if permutation is None:
+        # The dimensions are interleaved: their factors stand for them.
+        factors = [atom for dim in x.layout.dims for atom in dim]
+        shape = tuple(atom.size for atom in factors)
+        permutation = tuple(factors.index(atom) for atom in x.layout.order)
+    attributes["tiny.tensor"] = port_attributes(name, model_type, shape, permutation, quantization)
 
 
 def permuted(

@@ -15,7 +15,7 @@ from . import arithmetic, linear, movement, pooling, refused
 from .constants import evaluate
 from .graph import MAX_TENSOR_BYTES, Graph, Node, Port
 from .operands import HOW_TO_QUANTIZE, Operands
-from .ports import input_permutation, port_attributes
+from .ports import input_permutation, name_result, port_attributes
 from .registry import OPERATORS
 from .values import Deferred, Dequantized, FloatInput, Integer, Meaning, Value
 
@@ -127,6 +127,8 @@ class _Importer(Operands):
                     hint=f"tensors must stay under {MAX_TENSOR_BYTES >> 20} MiB",
                 )
             self.values[name] = value
+            if isinstance(value, Integer):
+                name_result(name, value)
 
     def _results(self) -> tuple[list[ir.Value], list[ir.Attribute]]:
         results, attributes = [], []

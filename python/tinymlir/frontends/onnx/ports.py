@@ -13,7 +13,7 @@ from tinymlir.frontends.canonical.layout import Layout
 from tinymlir.frontends.canonical.tensors import Quantization
 
 from .graph import Graph, Node, Port, resolve_shape
-from .values import Meaning
+from .values import Integer, Meaning
 
 #: Operators that want their logical N×C×... input channels-last.
 SPATIAL = {
@@ -108,7 +108,19 @@ def port_attributes(
     permutation: Sequence[int],
     meaning: Meaning,
 ) -> ir.Attribute:
-    """What is recorded; integers that no operator gives a scale stand for themselves."""
+    """What is recorded of an input or output."""
     model_type = "float32" if element == "float" else element
-    raw = Quantization(np.float32(1), -128 if element == "uint8" else 0)
-    return ports.port_attributes(name, model_type, shape, permutation, meaning.quantization or raw)
+    quantization = _quantization(meaning, element == "uint8")
+    return ports.port_attributes(name, model_type, shape, permutation, quantization)
+
+
+def name_result(name: str, value: Integer) -> None:
+    """Record which layer computes the tensor ``name``."""
+    model_type = "uint8" if value.unsigned else "int8"
+    quantization = _quantization(value.meaning, value.unsigned)
+    ports.name_layer(value.activation, name, model_type, quantization)
+
+
+def _quantization(meaning: Meaning, unsigned: bool) -> Quantization:
+    """Integers that no operator gives a scale stand for themselves."""
+    return meaning.quantization or Quantization(np.float32(1), -128 if unsigned else 0)

@@ -181,6 +181,8 @@ class _Importer(Operands):
                     f"tensors must stay under {MAX_TENSOR_BYTES >> 20} MiB",
                 )
             self.values[index] = value
+            if isinstance(value, Integer):
+                self.name_result(index, value)
 
     def _results(self) -> tuple[list[ir.Value], list[ir.Attribute]]:
         results: list[ir.Value] = []

@@ -15,6 +15,7 @@ from tinymlir.errors import TinymlirError
 from tinymlir.frontends.canonical import movement
 from tinymlir.frontends.canonical.builder import Builder, Clamp
 from tinymlir.frontends.canonical.layout import Layout
+from tinymlir.frontends.canonical.ports import name_layer
 from tinymlir.frontends.canonical.tensors import Activation, Quantization
 
 from . import arithmetic
@@ -170,7 +171,14 @@ class Operands:
                     value.high,
                     value.fill,
                 )
-        return Integer(self._padded[key], value.quantization, value.source.unsigned)
+        padded = Integer(self._padded[key], value.quantization, value.source.unsigned)
+        self.name_result(key, padded)
+        return padded
+
+    def name_result(self, index: int, value: Integer) -> None:
+        """Record which layer computes a tensor."""
+        name, kind = self.graph.labels[index], self.graph.tensors[index].type
+        name_layer(value.activation, name, kind, value.quantization)
 
     def quantization(self, node: Node, tensor: Tensor) -> Quantization:
         """Scale and zero point of an activation, the zero point as that of the i8 value."""

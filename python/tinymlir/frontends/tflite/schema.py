@@ -6,6 +6,8 @@ bounds what it takes, and turns whatever a damaged file raises into one error.
 
 from __future__ import annotations
 
+import collections
+import functools
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -95,6 +97,12 @@ class Graph:
     ) -> TinymlirError:
         """An error that names the file and the node."""
         return TinymlirError(message, file=self.file, node=node.name if node else None, hint=hint)
+
+    @functools.cached_property
+    def labels(self) -> tuple[str, ...]:
+        """The name of each tensor; with its index where others have that name too."""
+        count = collections.Counter(tensor.name for tensor in self.tensors)
+        return tuple(t.name if count[t.name] == 1 else f"{t.name}#{t.index}" for t in self.tensors)
 
     def consumers(self, tensor: int) -> Iterator[Node]:
         return (node for node in self.nodes if tensor in node.inputs)
