@@ -44,7 +44,7 @@ class TapLayers(Pass):
         func.func private @tap0(%y: tensor<4xi8>) -> tensor<4xi8>
             attributes {tiny.layer = "peak", tiny.macs = 0 : i64, tiny.op = "tap"} {
           %e = tensor.empty() : tensor<4xi8>
-          %t = linalg.copy ins(%y : tensor<4xi8>) outs(%e : tensor<4xi8>) -> tensor<4xi8>
+          %t = linalg.copy ... ins(%y : tensor<4xi8>) outs(%e : tensor<4xi8>) -> tensor<4xi8>
           return %t : tensor<4xi8>
         }
         func.func private @layer0(tensor<4xi8>) -> tensor<4xi8>
