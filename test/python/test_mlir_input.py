@@ -309,11 +309,16 @@ REFUSED = {
         "has the result 0 of type tensor<1xi32>, not an i8 tensor; requantise it to i8",
     ),
     "no result": ("func.func @main(%x: tensor<4xi8>) {\n  return\n}", "1:1", "returns nothing"),
-    "the input itself": (network(f"  return %x : {I8}"), "1:1", "output 0 of @main is not"),
-    "dynamic argument": (
+    "the input itself, of any batch": (
         network("  return %x : tensor<?x4xi8>", "%x: tensor<?x4xi8>", "tensor<?x4xi8>"),
         "1:1",
-        "has the argument 0 of type tensor<?x4xi8>, whose shape is dynamic; give each dimension",
+        "output 0 of @main is not",
+    ),
+    "the input itself": (network(f"  return %x : {I8}"), "1:1", "output 0 of @main is not"),
+    "dynamic argument": (
+        network("  return %x : tensor<1x?xi8>", "%x: tensor<1x?xi8>", "tensor<1x?xi8>"),
+        "1:1",
+        "has the argument 0 of type tensor<1x?xi8>, whose shape is dynamic; give each dimension",
     ),
     "unranked argument": (
         network("  return %x : tensor<*xi8>", "%x: tensor<*xi8>", "tensor<*xi8>"),

@@ -13,6 +13,7 @@ from tinymlir.errors import TinymlirError
 from tinymlir.frontends.canonical.tensors import MAX_TENSOR_BYTES
 from tinymlir.pipeline import position_of, run_pipeline
 
+from .batch import to_one_sample
 from .quantized_types import to_storage_types
 from .resources import inline_resources
 
@@ -50,6 +51,7 @@ def prepare(module: ir.Module, path: Path) -> None:
     for op in module.body.operations:
         if op.operation != entry.operation:
             checks.fail(op.operation, "stands beside the network's function", _LOWER)
+    to_one_sample(module, entry)
     checks.interface(entry)
     for op in entry.body.blocks[0].operations:
         checks.operation(op.operation)

@@ -22,8 +22,9 @@ _LOWER_REST = (
     "builtin.module(func.func(tosa-to-linalg-named,tosa-to-linalg,"
     "tosa-to-arith{include-apply-rescale=true use-32-bit=true},tosa-to-tensor))"
 )
-#: For linalg that is not in the canonical form: sizes that are constants become static.
-_FOLD = "builtin.module(canonicalize)"
+#: For linalg that is not in the canonical form: sizes that are constants become static,
+#: and what some cores have no instruction for (leading zeros) becomes arithmetic.
+_FOLD = "builtin.module(func.func(math-expand-ops),canonicalize)"
 _CANONICALIZE = "builtin.module(tiny-canonicalize-linalg,tiny-sink-transposes)"
 
 

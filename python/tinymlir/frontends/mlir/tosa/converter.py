@@ -67,8 +67,8 @@ class Converter:
         needed = _needed(operations)
         with ir.InsertionPoint(entry), old.location:
             for op in operations:
-                # Padding waits for its reader, which may do it by itself.
-                if op in needed and op.name != "tosa.pad":
+                # These wait for their reader, which may do without.
+                if op in needed and op.name not in ("tosa.pad", "tosa.slice"):
                     for result in filter(_is_layer, op.results):
                         self.activation(result)
             results, attributes = self._results(operations[-1])

@@ -23,7 +23,7 @@ from tinymlir.numerics import IntArray
 
 from .constants import constant, single
 from .converter import Converter, blame
-from .movement import absorbed_padding
+from .movement import absorbed_padding, uncropped
 from .names import name_of
 from .pooling import mean
 from .rescale import Rescale
@@ -143,7 +143,7 @@ def _convolution(
     if pixels and [top, bottom, left, right] == [0, 0, 0, 0]:
         return _dense(conv, op, zero, linear)
     _check_batch(op.operands[0])
-    source, low, high = absorbed_padding(conv, op, op.operands[0], zero)
+    source, low, high = absorbed_padding(conv, op, uncropped(op, op.operands[0]), zero)
     window = Window(
         kernel=(weights.shape[2], weights.shape[3]),
         strides=(strides[0], strides[1]),

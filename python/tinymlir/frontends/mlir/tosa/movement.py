@@ -87,12 +87,32 @@ def absorbed_padding(
     return conv.signed(op, value), (0, 0), (0, 0)
 
 
+def uncropped(op: ir.Operation, value: ir.Value) -> ir.Value:
+    """``value`` before rows and columns were cut off that no window of ``op`` reaches anyway.
+
+    TOSA demands that windows fit exactly, so producers crop the input of strided ones.
+    """
+    if isinstance(value, ir.BlockArgument) or value.owner.name != "tosa.slice":
+        return value
+    crop = value.owner.operation
+    source, start = crop.operands[0], constant(crop.operands[1])
+    if start is None or start.any():
+        return value
+    lost = [a - b for a, b in zip(source.type.shape, value.type.shape, strict=True)]
+    _, bottom, _, right = op.attributes["pad"]
+    rows, columns = op.attributes["stride"]
+    unreached = [0, 0 if bottom else rows - 1, 0 if right else columns - 1, 0]
+    return source if all(a <= b for a, b in zip(lost, unreached, strict=True)) else value
+
+
 def slice_(conv: Converter, op: ir.Operation) -> Activation | None:
-    start, size = (constant(op.operands[i]) for i in (1, 2))
-    if start is None or size is None:
+    start = constant(op.operands[1])
+    if start is None:
         return None
     x = _moved(conv, op)
-    places = [range(a, a + n) for a, n in zip(start.tolist(), size.tolist(), strict=True)]
+    # The sizes may be -1, for what the result's type says.
+    sizes = op.results[0].type.shape
+    places = [range(a, a + n) for a, n in zip(start.tolist(), sizes, strict=True)]
     return movement.select(conv.builder, name_of(op), "slice", x, places)
 
 

@@ -13,6 +13,7 @@ from tinymlir.numerics import IntArray
 
 from .constants import is_byte, single
 from .converter import Converter
+from .movement import uncropped
 from .names import name_of
 from .rescale import Rescale
 
@@ -37,7 +38,7 @@ def _window(op: ir.Operation) -> Window:
 
 
 def max_pool2d(conv: Converter, op: ir.Operation) -> Activation:
-    x = _image(op, conv.signed(op, op.operands[0]))
+    x = _image(op, conv.signed(op, uncropped(op, op.operands[0])))
     y = pooling.max_pool2d(conv.builder, name_of(op), x, _window(op))
     return Activation(y.value, y.layout.transposed(_TO_NHWC))
 
@@ -47,7 +48,7 @@ def avg_pool2d(conv: Converter, op: ir.Operation) -> Activation | None:
     zeros = [single(op.operands[i]) for i in (1, 2)]
     if zeros[0] is None or zeros[1] is None or str(op.attributes["acc_type"]) != "i32":
         return None
-    x = _image(op, conv.signed(op, op.operands[0]))
+    x = _image(op, conv.signed(op, uncropped(op, op.operands[0])))
     window = _window(op)
     counts = window.counts(x.layout.shape[2:])
     scaling = _reciprocals(counts, zeros[1])
