@@ -14,6 +14,7 @@ import numpy.typing as npt
 from tinymlir.network import TensorInfo
 from tinymlir.simulators import Simulation, simulate
 from tinymlir.tools import simulation
+from tinymlir.tools.samples import load_samples
 from tinymlir.tools.table import render_table
 
 EXAMPLES = """\
@@ -48,7 +49,7 @@ def main(args: argparse.Namespace) -> int:
     if args.input is None:
         sample = _random_sample(inputs)
     else:
-        sample = simulation.load_samples(Path(args.input), inputs, 1)[0]
+        sample = load_samples(Path(args.input), inputs, 1)[0]
     result = _measured(report, simulate(report, object_code, sample, args.simulator))
     if args.json:
         json.dump(result, sys.stdout, indent=2)

@@ -20,6 +20,7 @@ from tinymlir.host import compile_for_host
 from tinymlir.network import TensorInfo
 from tinymlir.simulators import simulate
 from tinymlir.tools import simulation
+from tinymlir.tools.samples import load_samples
 from tinymlir.tools.table import render_table
 
 EXAMPLES = """\
@@ -83,9 +84,7 @@ Ran = tuple[dict[str, Any], list[npt.NDArray[np.int8]], npt.NDArray[np.integer] 
 
 def _run_on_simulator(args: argparse.Namespace) -> Ran:
     report, object_code = simulation.load_network(Path(args.network), args.target)
-    inputs, labels = simulation.load_samples(
-        Path(args.input), simulation.inputs_of(report), args.samples
-    )
+    inputs, labels = load_samples(Path(args.input), simulation.inputs_of(report), args.samples)
     done = simulate(report, object_code, inputs, args.simulator)
     total = done.counts.total
     measured = {
@@ -105,7 +104,7 @@ def _run_on_host(args: argparse.Namespace) -> Ran:
             "is a directory; the host runs a model", file=args.network, hint="give the model file"
         )
     model = compile_for_host(args.network)
-    inputs, labels = simulation.load_samples(Path(args.input), list(model.inputs), args.samples)
+    inputs, labels = load_samples(Path(args.input), list(model.inputs), args.samples)
     return facts(model.compilation), model(*inputs), labels
 
 

@@ -1,25 +1,18 @@
-"""What ``run`` and ``profile`` share: the network to simulate, and the samples to feed it."""
+"""What ``run`` and ``profile`` share: the network to simulate."""
 
 from __future__ import annotations
 
 import argparse
-import zipfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from tinymlir import artifact
-from tinymlir.arrays import to_object
 from tinymlir.codegen import generate
 from tinymlir.compiler import compile_model
 from tinymlir.errors import TinymlirError
 from tinymlir.network import TensorInfo
 from tinymlir.simulators import SIMULATORS
 from tinymlir.targets import get_target
-
-Array = npt.NDArray[np.generic]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,84 +67,3 @@ def inputs_of(report: dict[str, Any]) -> list[TensorInfo]:
 
 def outputs_of(report: dict[str, Any]) -> list[TensorInfo]:
     return [TensorInfo.from_json(tensor) for tensor in report["outputs"]]
-
-
-def load_samples(
-    path: Path, inputs: list[TensorInfo], limit: int | None
-) -> tuple[list[npt.NDArray[np.int8]], npt.NDArray[np.integer] | None]:
-    """Read samples and, where the file has them, labels.
-
-    Args:
-        path: ``.npy`` with the only input, or ``.npz`` with ``x`` for the only input or one array
-            per input by name, and perhaps labels ``y``, (N,).
-        limit: take only so many samples.
-
-    Returns:
-        one array per input, (N, *shape), in the object's layout; labels or None.
-
-    Raises:
-        TinymlirError: there is no such file, or its arrays do not fit the network.
-    """
-    arrays = _load_arrays(path)
-    chosen = [_choose(arrays, info.name, len(inputs)) for info in inputs]
-    if any(array is None for array in chosen):
-        expected = "'x'" if len(inputs) == 1 else ", ".join(f"'{info.name}'" for info in inputs)
-        raise TinymlirError(
-            f"has the arrays {', '.join(map(repr, arrays)) or 'none'}; expects {expected}",
-            file=str(path),
-        )
-    try:
-        converted = [
-            to_object(array, info)
-            for array, info in zip(chosen, inputs, strict=True)
-            if array is not None
-        ]
-    except TinymlirError as error:
-        error.file = str(path)
-        raise
-    labels = arrays.get("y")
-    _check_lengths(path, converted, labels, limit)
-    return (
-        [array[:limit] for array in converted],
-        None if labels is None else labels[:limit].astype(np.int64),
-    )
-
-
-def _load_arrays(path: Path) -> dict[str, Array]:
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return {"x": loaded}
-        with loaded:
-            return {name: loaded[name] for name in loaded.files}
-    except FileNotFoundError:
-        raise TinymlirError("there is no such file", file=str(path)) from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        # An operating system's error says what is wrong; the others speak of pickles.
-        reason = getattr(error, "strerror", None) or "is not a .npy or .npz file of plain arrays"
-        raise TinymlirError(reason, file=str(path)) from None
-
-
-def _choose(arrays: dict[str, Array], name: str, inputs: int) -> Array | None:
-    only = arrays.get("x") if inputs == 1 else None
-    return arrays.get(name, only)
-
-
-def _check_lengths(
-    path: Path, samples: list[npt.NDArray[np.int8]], labels: Array | None, limit: int | None
-) -> None:
-    count = len(samples[0])
-    if any(len(array) != count for array in samples):
-        lengths = ", ".join(str(len(array)) for array in samples)
-        raise TinymlirError(f"has arrays of different lengths: {lengths}", file=str(path))
-    if count == 0:
-        raise TinymlirError("has no samples", file=str(path))
-    if limit is not None and limit > count:
-        raise TinymlirError(f"has {count} samples, fewer than --samples {limit}", file=str(path))
-    fits = labels is None or (labels.shape == (count,) and np.issubdtype(labels.dtype, np.integer))
-    if labels is not None and not fits:
-        raise TinymlirError(
-            f"has labels 'y' of shape {labels.shape} and type {labels.dtype}; "
-            f"expects one integer for each of {count} samples",
-            file=str(path),
-        )

@@ -1,0 +1,119 @@
+"""Samples and labels as users keep them: ``.npy`` and ``.npz`` files."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from tinymlir.arrays import to_object
+from tinymlir.errors import TinymlirError
+from tinymlir.network import TensorInfo
+
+Array = npt.NDArray[np.generic]
+Labels = npt.NDArray[np.integer]
+
+
+def load_samples(
+    path: Path, inputs: Sequence[TensorInfo], limit: int | None
+) -> tuple[list[npt.NDArray[np.int8]], Labels | None]:
+    """Read samples for a network and, where the file has them, labels.
+
+    Args:
+        path: as for `read_samples`.
+        limit: take only so many samples.
+
+    Returns:
+        one array per input, (N, *shape), in the object's layout; labels or None.
+
+    Raises:
+        TinymlirError: there is no such file, or its arrays do not fit the network.
+    """
+    arrays, labels = read_samples(path, [info.name for info in inputs])
+    count = take(path, len(arrays[0]), limit)
+    converted = for_object(path, arrays, inputs)
+    return [array[:count] for array in converted], None if labels is None else labels[:count]
+
+
+def take(path: Path, available: int, limit: int | None) -> int:
+    """How many samples to take of those in a file; TinymlirError where there are not enough."""
+    if limit is not None and limit > available:
+        raise TinymlirError(
+            f"has {available} samples, fewer than --samples {limit}", file=str(path)
+        )
+    return available if limit is None else limit
+
+
+def for_object(
+    path: Path, arrays: Sequence[Array], inputs: Sequence[TensorInfo]
+) -> list[npt.NDArray[np.int8]]:
+    """`to_object` of each input; errors name the file."""
+    try:
+        return [to_object(array, info) for array, info in zip(arrays, inputs, strict=True)]
+    except TinymlirError as error:
+        error.file = str(path)
+        raise
+
+
+def read_samples(path: Path, names: Sequence[str]) -> tuple[list[Array], Labels | None]:
+    """Read samples and, where the file has them, labels.
+
+    Args:
+        path: ``.npy`` with the only input, or ``.npz`` with ``x`` for the only input or one array
+            per input by name, and perhaps labels ``y``, (N,).
+        names: of the inputs.
+
+    Returns:
+        one array per input, samples first, as the file has it; labels or None.
+
+    Raises:
+        TinymlirError: there is no such file, or its arrays are not that.
+    """
+    arrays = _load_arrays(path)
+    only = arrays.get("x") if len(names) == 1 else None
+    chosen = [array for name in names if (array := arrays.get(name, only)) is not None]
+    if len(chosen) != len(names):
+        expected = "'x'" if len(names) == 1 else ", ".join(f"'{name}'" for name in names)
+        raise TinymlirError(
+            f"has the arrays {', '.join(map(repr, arrays)) or 'none'}; expects {expected}",
+            file=str(path),
+        )
+    labels = arrays.get("y")
+    _check_lengths(path, chosen, labels)
+    return chosen, None if labels is None else labels.astype(np.int64)
+
+
+def _load_arrays(path: Path) -> dict[str, Array]:
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return {"x": loaded}
+        with loaded:
+            return {name: loaded[name] for name in loaded.files}
+    except FileNotFoundError:
+        raise TinymlirError("there is no such file", file=str(path)) from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        # An operating system's error says what is wrong; the others speak of pickles.
+        reason = getattr(error, "strerror", None) or "is not a .npy or .npz file of plain arrays"
+        raise TinymlirError(reason, file=str(path)) from None
+
+
+def _check_lengths(path: Path, samples: Sequence[Array], labels: Array | None) -> None:
+    if any(array.ndim == 0 for array in samples):
+        raise TinymlirError("has a single number where samples are expected", file=str(path))
+    count = len(samples[0])
+    if any(len(array) != count for array in samples):
+        lengths = ", ".join(str(len(array)) for array in samples)
+        raise TinymlirError(f"has arrays of different lengths: {lengths}", file=str(path))
+    if count == 0:
+        raise TinymlirError("has no samples", file=str(path))
+    fits = labels is None or (labels.shape == (count,) and np.issubdtype(labels.dtype, np.integer))
+    if labels is not None and not fits:
+        raise TinymlirError(
+            f"has labels 'y' of shape {labels.shape} and type {labels.dtype}; "
+            f"expects one integer for each of {count} samples",
+            file=str(path),
+        )
