@@ -49,8 +49,8 @@ $(VENV)/.installed-demo: $(VENV)/.made
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.made
-	@echo "Installing tinymlir and its test tools into $(VENV)/ (once; 330 MB to download)"
-	@$(PIP_INSTALL) --editable '.[simulation,reference,test]'
+	@echo "Installing tinymlir and its test tools into $(VENV)/ (once; 340 MB to download)"
+	@$(PIP_INSTALL) --editable '.[simulation,reference,rtl,test]'
 	@touch $@ $(VENV)/.installed-demo
 
 # Whenever the dependencies change, what is there is brought up to date.

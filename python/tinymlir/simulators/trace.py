@@ -39,26 +39,35 @@ class Counts:
         return Work(sum(p.instructions for p in parts), sum(p.cycles for p in parts))
 
 
-class BlockTrace:
-    """Counts the transitions between the basic blocks of one inference.
+def region_starts(image: Image) -> dict[int, int]:
+    """The instructions that, when they run, begin another region of the run, by address.
 
-    A layer starts to run when its function is entered and stops when code of the entry point runs.
+    The regions are 0, all but the network; 1, the entry point's own code; and 2 + i, layer i. A
+    layer starts when its function is entered and stops when code of the entry point runs.
     """
+    invoke, call = image.invoke, image.call
+    starts = {at: _OUTSIDE for at in range(call.address, call.address + call.size, 2)}
+    starts |= {at: _INVOKE for at in range(invoke.address, invoke.address + invoke.size, 2)}
+    return starts | {layer.address: _FIRST_LAYER + i for i, layer in enumerate(image.layers)}
+
+
+def count_regions(image: Image) -> int:
+    """How many regions ``region_starts`` tells apart."""
+    return _FIRST_LAYER + len(image.layers)
+
+
+class BlockTrace:
+    """Counts the transitions between the basic blocks of one inference, by region."""
 
     def __init__(self, image: Image) -> None:
         self._image = image
         self._transitions: list[defaultdict[tuple[int, int], int]] = [
-            defaultdict(int) for _ in range(_FIRST_LAYER + len(image.layers))
+            defaultdict(int) for _ in range(count_regions(image))
         ]
 
     def recorder(self) -> Callable[[int, int], None]:
         """A function to call with address and bytes of each block as it starts to run."""
-        image = self._image
-        invoke, call = image.invoke, image.call
-        switches = {at: _OUTSIDE for at in range(call.address, call.address + call.size, 2)}
-        switches |= {at: _INVOKE for at in range(invoke.address, invoke.address + invoke.size, 2)}
-        switches |= {layer.address: _FIRST_LAYER + i for i, layer in enumerate(image.layers)}
-        transitions = self._transitions
+        starts, transitions = region_starts(self._image), self._transitions
         running = transitions[_OUTSIDE]
         previous = 0
 
@@ -67,8 +76,8 @@ class BlockTrace:
             block = address << _SIZE_BITS | size
             running[previous, block] += 1
             previous = block
-            if address in switches:
-                running = transitions[switches[address]]
+            if address in starts:
+                running = transitions[starts[address]]
 
         return record
 

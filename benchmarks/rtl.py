@@ -1,0 +1,147 @@
+"""Exact cycles of RISC-V cores, from their RTL under Verilator, in total and per layer.
+
+    python benchmarks/rtl.py                                  the example network, every core
+    python benchmarks/rtl.py a.onnx b.tflite --core cv32e40p
+    python benchmarks/rtl.py a.onnx --layers
+    python benchmarks/rtl.py a.onnx --json > figures.json
+
+Instructions and data come from memories of their own without wait states. What the network gives
+must equal what it gives on this machine, byte for byte, or the command fails. The modelled cycles
+of the target rv32imc stand beside the exact ones.
+
+Needs Verilator 5 with a C++ compiler, and the RTL: pip install 'tinymlir[rtl]'. Each core is built
+once, into build/verilated/, in about ten seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from networks import EXAMPLE
+from verilated import simulation
+from verilated.cores import CORES, Core, build_core
+
+from tinymlir import artifact
+from tinymlir.codegen import generate
+from tinymlir.compiler import compile_model
+from tinymlir.errors import TinymlirError
+from tinymlir.host import compile_for_host
+from tinymlir.progress import progress
+from tinymlir.simulators import simulate
+from tinymlir.simulators.image import build_image
+from tinymlir.targets import get_target
+from tinymlir.tools.table import render_table
+
+
+class Network:
+    """A model as object code, with an input, the output that it must give, and modelled cycles."""
+
+    def __init__(self, model: Path) -> None:
+        target = get_target("rv32imc")
+        compilation = compile_model(model, target)
+        code = generate(compilation.module, target)
+        self.name = model.stem
+        self.report = artifact.report(compilation, code, {})
+        self.image = build_image(self.report, code.object)
+        random = np.random.default_rng(0)
+        shapes = [info.shape for info in compilation.inputs]
+        self.sample = [random.integers(-128, 128, (1, *shape), np.int8) for shape in shapes]
+        self.expected = compile_for_host(model)(*self.sample)
+        self.modelled = simulate(self.report, code.object, self.sample).counts
+
+    def measure(self, core: Core) -> dict[str, Any]:
+        """One inference on ``core``.
+
+        Raises:
+            TinymlirError: it gives another output than on this machine, or runs other instructions
+                than on the simulator.
+        """
+        outputs, counts = simulation.run(build_core(core), self.image, self.sample)
+        for output, expected in zip(outputs, self.expected, strict=True):
+            if not np.array_equal(output, expected.reshape(-1)):
+                raise TinymlirError("gives another output than on the host", node=core.name)
+        exact = (*counts.layers, counts.invoke)
+        modelled = (*self.modelled.layers, self.modelled.invoke)
+        for one, other in zip(exact, modelled, strict=True):
+            if one.instructions != other.instructions:
+                raise TinymlirError("runs other instructions than the simulator", node=core.name)
+        parts = [
+            *self.report["layers"],
+            {"name": f"{self.report['name']}_invoke", "op": "entry point", "macs": 0},
+        ]
+        return {
+            "network": self.name,
+            "core": core.name,
+            "configuration": core.configuration,
+            **_figures(self.report["macs"], counts.total, self.modelled.total),
+            "layers": [
+                {"name": part["name"], "op": part["op"], **_figures(part["macs"], one, other)}
+                for part, one, other in zip(parts, exact, modelled, strict=True)
+            ],
+        }
+
+
+def _figures(macs: int, exact: Any, modelled: Any) -> dict[str, Any]:
+    return {
+        "macs": macs,
+        "instructions": exact.instructions,
+        "cycles": exact.cycles,
+        "cycles_per_instruction": exact.cycles / max(1, exact.instructions),
+        "cycles_per_mac": exact.cycles / macs if macs else None,
+        "modelled_cycles": modelled.cycles,
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("models", nargs="*", type=Path, default=[EXAMPLE], metavar="MODEL")
+    parser.add_argument(
+        "--core",
+        action="append",
+        choices=list(CORES),
+        help="may be given more than once (default: every core)",
+    )
+    parser.add_argument("--layers", action="store_true", help="a row for every layer")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    args = parser.parse_args()
+    cores = [CORES[name] for name in args.core or CORES]
+    try:
+        networks = progress(map(Network, args.models), len(args.models), "compiling")
+        jobs = [(network, core) for network in networks for core in cores]
+        figures = [network.measure(core) for network, core in progress(jobs, len(jobs), "running")]
+    except TinymlirError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if args.json:
+        json.dump(figures, sys.stdout, indent=2)
+        print()
+    else:
+        _print(figures, args.layers)
+    return 0
+
+
+def _print(figures: list[dict[str, Any]], layers: bool) -> None:
+    head = ["network", "core", "instructions", "cycles", "per instruction", "per MAC", "modelled"]
+    rows = []
+    for figure in figures:
+        parts = [{**layer, "network": f"  {layer['name']}"} for layer in figure["layers"]]
+        for part in (figure, *parts) if layers else (figure,):
+            rows.append(
+                [part["network"], figure["core"], part["instructions"], part["cycles"],
+                 part["cycles_per_instruction"], part["cycles_per_mac"], part["modelled_cycles"]]
+            )  # fmt: skip
+    print(render_table(head, rows))
+    for core in {figure["core"]: CORES[figure["core"]] for figure in figures}.values():
+        print(f"\n{core.name}: {core.configuration}", end="")
+    print("\nmemories: 0 wait states, one port for instructions and one for data")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Cores from their RTL, made into shared libraries by Verilator, that run firmware images."""

@@ -1,0 +1,49 @@
+"""The RTL benchmark, on a network of all kinds of layers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from networks import everything
+
+needs_verilator = pytest.mark.skipif(
+    shutil.which("verilator") is None, reason="Verilator is not installed"
+)
+
+
+def benchmark(root: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, root / "benchmarks" / "rtl.py", *arguments]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    network, result = everything()
+    path = tmp_path_factory.mktemp("rtl") / "net.mlir"
+    path.write_text(network.text(result))
+    return path
+
+
+@needs_verilator
+def test_both_cores_give_the_output_of_the_host(root: Path, model: Path) -> None:
+    """The command compares outputs with the host's and instructions with the simulator's."""
+    done = benchmark(root, model, "--core", "cv32e40p", "--core", "ibex-maxperf", "--json")
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    assert [figure["core"] for figure in figures] == ["cv32e40p", "ibex-maxperf"]
+    for figure in figures:
+        assert figure["cycles"] == sum(layer["cycles"] for layer in figure["layers"])
+        for layer in figure["layers"]:
+            # Neither core issues two instructions at once; 35 cycles are what a division takes.
+            assert layer["instructions"] <= layer["cycles"] <= 35 * layer["instructions"]
+
+
+def test_errors_are_one_line(root: Path, tmp_path: Path) -> None:
+    done = benchmark(root, tmp_path / "none.onnx")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
