@@ -203,6 +203,19 @@ REFUSED = {
     "empty": ("  \n", "", "the file is empty"),
     "binary": ("\udcff\udcfe\udc80", "", "is neither MLIR text nor MLIR bytecode"),
     "truncated bytecode": ("ML\udcefR\x0d\x01", "", ""),
+    "no UTF-8": (
+        network(f"  return %x : {I8}").replace("%x: " + I8, f'%x: {I8} {{tiny.name = "a\\FFb"}}'),
+        "",
+        "has names or strings that are not UTF-8; export it again",
+    ),
+    "ends the parser": (
+        network(
+            f"  %y = linalg.broadcast ins(%x : {I8}) outs(%x : {I8}) dimensions = [!tosa.shape<4>]"
+            f"\n  return %y : {I8}"
+        ),
+        "",
+        "makes MLIR itself fail; see what mlir-opt says of it",
+    ),
     "too deep": ("module { " * 600 + "}" * 600, "", "is nested more than 500 levels deep"),
     "too many signs": (
         f"module attributes {{tiny.a = affine_map<(d) -> ({'- ' * 600}d)>}} {{}}",

@@ -28,12 +28,15 @@ _FOLD = "builtin.module(func.func(math-expand-ops),canonicalize)"
 _CANONICALIZE = "builtin.module(tiny-canonicalize-linalg,tiny-sink-transposes)"
 
 
-def import_mlir(path: Path, context: ir.Context) -> ir.Module:
+def canonical_form(path: Path) -> ir.Module:
     """The canonical form (docs/design.md) of the network in an MLIR file, text or bytecode.
+
+    Damaged files may end the process: see isolation.py.
 
     Raises:
         TinymlirError: naming the file, the line and the operation that cannot be taken.
     """
+    context = ir.Context()
     register(context)
     module = parse(path, context)
     with context, ir.Location.unknown(context):

@@ -27,14 +27,22 @@ def parse(path: Path, context: ir.Context) -> ir.Module:
     Raises:
         TinymlirError: the file cannot be read, parsed or verified.
     """
-    _check(_read(path), path)
+    data = _read(path)
+    _check(data, path)
     context.allow_unregistered_dialects = True
     try:
-        return ir.Module.parseFile(str(path), context)
+        module = ir.Module.parseFile(str(path), context)
     except ir.MLIRError as error:
         raise _parse_error(error, path) from error
+    except (RuntimeError, UnicodeDecodeError) as error:
+        # The bindings hand all text over as UTF-8, that of error messages too.
+        raise _not_utf8(path) from error
     finally:
         context.allow_unregistered_dialects = False
+    if data.startswith(_BYTECODE):
+        data = module.operation.get_asm(binary=True)
+    _check_strings(data, path)
+    return module
 
 
 def _read(path: Path) -> bytes:
@@ -60,6 +68,25 @@ def _check(data: bytes, path: Path) -> None:
         ) from error
     if max(_nesting(data), _minuses(data)) > MAX_NESTING:
         raise TinymlirError(f"is nested more than {MAX_NESTING} levels deep", file=str(path))
+
+
+def _check_strings(text: bytes, path: Path) -> None:
+    """Strings are bytes to MLIR; the bindings fail at any that is not UTF-8."""
+    for literal in re.finditer(rb'"(?:[^"\\\n]|\\.)*"', text):
+        if b"\\" not in literal[0]:
+            continue
+        try:
+            re.sub(
+                rb"\\([0-9A-Fa-f]{2})", lambda c: bytes.fromhex(c[1].decode()), literal[0]
+            ).decode()
+        except UnicodeDecodeError as error:
+            raise _not_utf8(path) from error
+
+
+def _not_utf8(path: Path) -> TinymlirError:
+    return TinymlirError(
+        "has names or strings that are not UTF-8", file=str(path), hint="export it again"
+    )
 
 
 def _nesting(data: bytes) -> int:
