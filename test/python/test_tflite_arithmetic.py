@@ -64,7 +64,12 @@ def test_tables(source: Quantization, target: Quantization, alpha: float) -> Non
     for name, (low, high) in RELUS.items():
         check(arithmetic.relu(source, target, low, high), name)
     check(arithmetic.rescaled(source, target), "QUANTIZE")
-    check(arithmetic.from_float(source, target, arithmetic.tanh), "TANH")
+    check(arithmetic.absolute(source, target), "ABS")
+    for name in ("TANH", "EXP"):
+        check(arithmetic.from_float(source, target, arithmetic.FUNCTIONS[name]), name)
+    for approximate, function in ((False, arithmetic.gelu), (True, arithmetic.approximate_gelu)):
+        table = arithmetic.from_float(source, target, function)
+        check(table, "GELU", "GeluOptions", Approximate=approximate)
     table = arithmetic.leaky_relu(source, target, alpha)
     check(table, "LEAKY_RELU", "LeakyReluOptions", Alpha=alpha)
 
@@ -107,7 +112,8 @@ def test_sums(x: Quantization, y: Quantization, target: Quantization, subtract: 
 
 
 @pytest.mark.parametrize(
-    "name", ["RELU", "RELU6", "QUANTIZE", "TANH", "LOGISTIC", "HARD_SWISH", "LEAKY_RELU"]
+    "name",
+    [*RELUS, "ABS", "EXP", "GELU", "HARD_SWISH", "LEAKY_RELU", "LOGISTIC", "QUANTIZE", "TANH"],
 )
 @pytest.mark.parametrize("same", [True, False])
 def test_compiled_tables(name: str, same: bool) -> None:

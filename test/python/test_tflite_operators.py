@@ -3,42 +3,32 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tflite_models import TfliteModel
-from tflite_reference import SETTINGS, assert_equal, random_int8
-
-from tinymlir.host import HostModel
+from tflite_reference import (
+    RNGS,
+    SETTINGS,
+    SHAPES,
+    Rng,
+    Shape,
+    assert_equal,
+    pairs,
+    random_int8,
+    scale,
+    zero_point,
+)
 
 pytest.importorskip("ai_edge_litert")
 
 SAME, VALID = 0, 1
 NONE, RELU, RELU_N1_TO_1, RELU6 = range(4)
 
-Rng = np.random.Generator
-Shape = tuple[int, ...]
-
-RNGS = st.integers(0, 2**32 - 1).map(np.random.default_rng)
 PADDINGS = st.sampled_from([SAME, VALID])
 ACTIVATIONS = st.sampled_from([NONE, RELU, RELU_N1_TO_1, RELU6])
-SHAPES = st.lists(st.integers(1, 6), min_size=1, max_size=5).map(tuple)
-
-
-def pairs(low: int, high: int) -> st.SearchStrategy[tuple[int, int]]:
-    return st.tuples(st.integers(low, high), st.integers(low, high))
-
-
-def scale(rng: Rng, low: float = -6.0, high: float = -1.0) -> float:
-    return float(np.float32(np.exp(rng.uniform(low, high))))
-
-
-def zero_point(rng: Rng) -> int:
-    return [-128, 0, int(rng.integers(-128, 128))][int(rng.integers(3))]
 
 
 def positions(size: int, kernel: int, stride: int, padding: int, dilation: int = 1) -> int:
@@ -386,178 +376,154 @@ def test_pairwise(
     assert_equal(model, inputs)
 
 
-def one_output(
-    model: TfliteModel, name: str, operands: list[int], result: Shape, *options: Any, **fields: Any
+@SETTINGS
+@given(
+    rng=RNGS,
+    size=pairs(4, 9),
+    kernel=pairs(1, 3),
+    steps=pairs(1, 3),
+    border=st.tuples(pairs(0, 3), pairs(0, 3)),
+    depthwise=st.booleans(),
+)
+def test_convolution_of_the_phases_of_an_image(
+    rng: Rng,
+    size: tuple[int, int],
+    kernel: tuple[int, int],
+    steps: tuple[int, int],
+    border: tuple[tuple[int, int], tuple[int, int]],
+    depthwise: bool,
 ) -> None:
-    """An operator on the first operand, whose quantisation the result has as well."""
-    quantization = model.quantization(operands[0])
-    y = model.activation(result, *quantization)
-    model.op(name, operands, [y], *options, **fields)
-    model.inputs, model.outputs = [operands[0]], [y]
-
-
-def ramp(shape: Shape) -> npt.NDArray[np.int8]:
-    """Every element another, as far as int8 goes."""
-    return (np.arange(math.prod(shape)) % 251 - 125).astype(np.int8).reshape(shape)
-
-
-def placed(
-    name: str, shape: Shape, result: Shape, constants: list[Any], *options: Any, **fields: Any
-) -> HostModel:
-    """An operator that only moves elements."""
-    model = TfliteModel()
-    x = model.activation(shape, 0.1, 5)
-    operands = [model.constant(np.array(c, np.int32)) for c in constants]
-    one_output(model, name, [x, *operands], result, *options, **fields)
-    return assert_equal(model, [ramp(shape)])
-
-
-@SETTINGS
-@given(rng=RNGS, shape=SHAPES)
-def test_transpose(rng: Rng, shape: Shape) -> None:
-    order = rng.permutation(len(shape)).tolist()
-    placed("TRANSPOSE", shape, tuple(shape[d] for d in order), [order])
-
-
-@SETTINGS
-@given(shape=SHAPES, data=st.data())
-def test_slice(shape: Shape, data: st.DataObject) -> None:
-    begin = [data.draw(st.integers(0, n - 1)) for n in shape]
-    size = [data.draw(st.integers(1, n - b)) for n, b in zip(shape, begin, strict=True)]
-    rest = [data.draw(st.booleans()) for _ in shape]
-    result = [n - b if r else s for n, b, s, r in zip(shape, begin, size, rest, strict=True)]
-    given_size = [-1 if r else s for s, r in zip(size, rest, strict=True)]
-    placed("SLICE", shape, tuple(result), [begin, given_size])
-
-
-@SETTINGS
-@given(shape=SHAPES, data=st.data())
-def test_strided_slice(shape: Shape, data: st.DataObject) -> None:
-    rank = len(shape)
-    masks = {name: data.draw(st.integers(0, 2**rank - 1)) for name in ("BeginMask", "EndMask")}
-    shrink = data.draw(st.integers(0, 2**rank - 1))
-    begin, end, stride, ranges = [], [], [], []
-    for d, n in enumerate(shape):
-        step = 1 if shrink >> d & 1 else data.draw(st.sampled_from([1, 2, 3, -1, -2]))
-        first = data.draw(st.integers(0, n - 1))
-        last = data.draw(st.integers(first + 1, n) if step > 0 else st.integers(-n - 1, -n + first))
-        negative = data.draw(st.booleans())
-        begin.append(first - n if negative else first)
-        end.append(last)
-        stride.append(step)
-        known = slice(
-            None if masks["BeginMask"] >> d & 1 else begin[-1],
-            None if masks["EndMask"] >> d & 1 else last,
-            step,
-        )
-        if shrink >> d & 1:
-            first = known.indices(n)[0]
-            ranges.append(range(first, first + 1))
-        else:
-            ranges.append(range(*known.indices(n)))
-    result = [len(r) for d, r in enumerate(ranges) if not shrink >> d & 1]
-    if 0 in result:
-        return
-    placed(
-        "STRIDED_SLICE",
-        shape,
-        tuple(result),
-        [begin, end, stride],
-        "StridedSliceOptions",
-        ShrinkAxisMask=shrink,
-        **masks,
+    """As converters write dilated convolutions; here with borders and crops of any size."""
+    model, x_scale = TfliteModel(), scale(rng)
+    channels, shape = int(rng.integers(1, 4)), (1, *size, 0)
+    shape = (*shape[:3], channels)
+    pads = [list(pair) for pair in border]
+    for d in (0, 1):
+        reach = (kernel[d] - 1) * steps[d] + 1
+        missing = max(0, reach - size[d] - sum(pads[d]))
+        pads[d][1] += missing + -(size[d] + sum(pads[d]) + missing) % steps[d]
+    split = [(n + sum(p)) // s for n, p, s in zip(size, pads, steps, strict=True)]
+    left = [n - k + 1 for n, k in zip(split, kernel, strict=True)]
+    whole = [n * s for n, s in zip(left, steps, strict=True)]
+    crops = [[int(rng.integers(0, 1 + (n > 1))), int(rng.integers(0, 1 + (n > 2)))] for n in whole]
+    quantization = (x_scale, zero_point(rng))
+    x = model.activation(shape, *quantization)
+    batch, filters = math.prod(steps), channels if depthwise else int(rng.integers(1, 5))
+    phases = model.activation((batch, *split, channels), *quantization)
+    block = model.constant(np.array(steps, np.int32))
+    model.op("SPACE_TO_BATCH_ND", [x, block, model.constant(np.array(pads, np.int32))], [phases])
+    weights = (1, *kernel, filters) if depthwise else (filters, *kernel, channels)
+    w, b, y_scale = weighted(model, rng, x_scale, weights, 3 if depthwise else 0)
+    target = (y_scale, zero_point(rng))
+    made = model.activation((batch, *left, filters), *target)
+    name = "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D"
+    fields = {"DepthMultiplier": 1} if depthwise else {}
+    model.op(
+        name,
+        [phases, w, b],
+        [made],
+        "DepthwiseConv2DOptions" if depthwise else "Conv2DOptions",
+        Padding=VALID,
+        StrideH=1,
+        StrideW=1,
+        DilationHFactor=1,
+        DilationWFactor=1,
+        **fields,
     )
+    result = [n - sum(c) for n, c in zip(whole, crops, strict=True)]
+    y = model.activation((1, *result, filters), *target)
+    model.op("BATCH_TO_SPACE_ND", [made, block, model.constant(np.array(crops, np.int32))], [y])
+    model.inputs, model.outputs = [x], [y]
+    assert_equal(model, [random_int8(rng, shape)])
 
 
-@SETTINGS
-@given(shape=SHAPES, data=st.data())
-def test_pad(shape: Shape, data: st.DataObject) -> None:
-    shape = shape[:4]
-    amounts = [[data.draw(st.integers(0, 2)), data.draw(st.integers(0, 2))] for _ in shape]
-    result = tuple(n + sum(a) for n, a in zip(shape, amounts, strict=True))
-    placed("PAD", shape, result, [amounts])
-
-
-def test_padv2_with_another_value() -> None:
-    model = TfliteModel()
-    x = model.activation((1, 2, 2, 1), 0.1, 5)
-    amounts = model.constant(np.array([[0, 0], [1, 0], [0, 2], [0, 0]], np.int32))
-    value = model.constant(np.array([-77], np.int8), 0.1, zero_point=5)
-    one_output(model, "PADV2", [x, amounts, value], (1, 3, 4, 1))
-    assert_equal(model, [ramp((1, 2, 2, 1))])
+def test_convolution_of_the_phases_of_a_sequence() -> None:
+    """One spatial dimension: the convolution's second one comes and goes between."""
+    rng, model = np.random.default_rng(0), TfliteModel()
+    x = model.activation((1, 30, 3), 0.05, -7)
+    phases = model.activation((4, 10, 3), 0.05, -7)
+    block = model.constant(np.array([4], np.int32))
+    model.op(
+        "SPACE_TO_BATCH_ND", [x, block, model.constant(np.array([[4, 6]], np.int32))], [phases]
+    )
+    image = model.activation((4, 1, 10, 3), 0.05, -7)
+    model.op("EXPAND_DIMS", [phases, model.constant(np.array(-3, np.int32))], [image])
+    w, b, y_scale = weighted(model, rng, 0.05, (5, 1, 3, 3), 0)
+    made = model.activation((4, 1, 8, 5), y_scale, 11)
+    model.op("CONV_2D", [image, w, b], [made], "Conv2DOptions", Padding=VALID, StrideH=1, StrideW=1)
+    flat = model.activation((4, 8, 5), y_scale, 11)
+    shape = model.constant(np.array([-1, 8, 5], np.int32))
+    model.op("RESHAPE", [made, shape], [flat], "ReshapeOptions", NewShape=[-1, 8, 5])
+    y = model.activation((1, 30, 5), y_scale, 11)
+    model.op("BATCH_TO_SPACE_ND", [flat, block, model.constant(np.array([[0, 2]], np.int32))], [y])
+    model.inputs, model.outputs = [x], [y]
+    assert_equal(model, [random_int8(rng, (1, 30, 3))])
 
 
 @SETTINGS
 @given(
-    size=pairs(1, 6),
-    result=pairs(1, 13),
-    variant=st.sampled_from([{}, {"AlignCorners": True}, {"HalfPixelCenters": True}]),
+    rng=RNGS,
+    name=st.sampled_from(["REDUCE_MAX", "REDUCE_MIN"]),
+    shape=SHAPES,
+    keep=st.booleans(),
 )
-def test_resize_nearest_neighbor(
-    size: tuple[int, int], result: tuple[int, int], variant: dict[str, bool]
-) -> None:
-    shape = (1, *size, 3)
-    options = "ResizeNearestNeighborOptions"
-    placed("RESIZE_NEAREST_NEIGHBOR", shape, (1, *result, 3), [list(result)], options, **variant)
+def test_extrema_over_dimensions(rng: Rng, name: str, shape: Shape, keep: bool) -> None:
+    model, rank = TfliteModel(), len(shape)
+    axes = rng.permutation(rank)[: int(rng.integers(1, rank + 1))]
+    result = np.empty(shape).sum(axis=tuple(axes.tolist()), keepdims=keep).shape
+    quantization = (scale(rng), zero_point(rng))
+    x, y = (model.activation(s, *quantization) for s in (shape, result))
+    axis = model.constant(axes.astype(np.int32))
+    model.op(name, [x, axis], [y], "ReducerOptions", KeepDims=keep)
+    model.inputs, model.outputs = [x], [y]
+    assert_equal(model, [random_int8(rng, shape)])
 
 
 @SETTINGS
-@given(rng=RNGS, shape=SHAPES, parts=st.integers(1, 3))
-def test_concatenation(rng: Rng, shape: Shape, parts: int) -> None:
-    model, axis = TfliteModel(), int(rng.integers(len(shape)))
-    operands, inputs, length = [], [], 0
-    for part in range(parts):
-        size = list(shape)
-        size[axis] = int(rng.integers(1, 4))
-        length += size[axis]
-        values = random_int8(rng, tuple(size))
-        if part == 1:
-            operands.append(model.constant(values, 0.25, zero_point=-3))
-        else:
-            operands.append(model.activation(size, 0.25, -3))
-            model.inputs.append(operands[-1])
-            inputs.append(values)
-    whole = list(shape)
-    whole[axis] = length
-    y = model.activation(whole, 0.25, -3)
-    negative = axis - len(shape) if rng.integers(2) else axis
-    model.op("CONCATENATION", operands, [y], "ConcatenationOptions", Axis=negative)
+@given(
+    rng=RNGS,
+    name=st.sampled_from(["MAXIMUM", "MINIMUM"]),
+    shape=SHAPES.filter(lambda s: len(s) < 5),
+    broadcast=st.sampled_from(["none", "left", "right", "scalar"]),
+    constant=st.booleans(),
+)
+def test_extrema_of_pairs(
+    rng: Rng, name: str, shape: Shape, broadcast: str, constant: bool
+) -> None:
+    model, quantization = TfliteModel(), (scale(rng), zero_point(rng))
+    other = tuple(1 if rng.integers(2) else n for n in shape) if broadcast != "none" else shape
+    other = () if broadcast == "scalar" else other
+    values = random_int8(rng, other)
+    x, inputs = model.activation(shape, *quantization), [random_int8(rng, shape)]
+    model.inputs = [x]
+    if constant or not other:
+        o = model.constant(values, quantization[0], zero_point=quantization[1])
+    else:
+        o = model.activation(other, *quantization)
+        model.inputs.append(o)
+        inputs.append(values)
+    y = model.activation(shape, *quantization)
+    options = "MaximumMinimumOptions"
+    model.op(name, [o, x] if broadcast == "left" else [x, o], [y], options)
     model.outputs = [y]
     assert_equal(model, inputs)
 
 
 @SETTINGS
-@given(rng=RNGS, shape=SHAPES.filter(lambda s: len(s) < 5))
-def test_split_and_unpack_and_pack(rng: Rng, shape: Shape) -> None:
-    """Split in two, both halves unpacked, and everything packed in another order."""
-    model, axis = TfliteModel(), int(rng.integers(len(shape)))
-    whole = list(shape)
-    whole[axis] *= 2
-    x = model.activation(whole, 0.1, 5)
-    halves = [model.activation(shape, 0.1, 5) for _ in range(2)]
-    place = model.constant(np.array(axis, np.int32))
-    model.op("SPLIT", [place, x], halves, "SplitOptions", NumSplits=2)
-    left = [n for d, n in enumerate(shape) if d != axis]
-    pieces = []
-    for half in halves:
-        made = [model.activation(left, 0.1, 5) for _ in range(shape[axis])]
-        model.op("UNPACK", [half], made, "UnpackOptions", Num=shape[axis], Axis=axis)
-        pieces += made
-    order = rng.permutation(len(pieces)).tolist()
-    at = int(rng.integers(len(left) + 1))
-    packed = model.activation([*left[:at], len(order), *left[at:]], 0.1, 5)
-    operands = [pieces[i] for i in order]
-    model.op("PACK", operands, [packed], "PackOptions", ValuesCount=len(order), Axis=at)
-    model.inputs, model.outputs = [x], [packed]
-    assert_equal(model, [ramp(tuple(whole))])
+@given(rng=RNGS, size=pairs(1, 5), channels=st.integers(1, 5), shared=st.booleans())
+def test_prelu(rng: Rng, size: tuple[int, int], channels: int, shared: bool) -> None:
+    model, shape = TfliteModel(), (1, *size, channels)
+    source, target = ((scale(rng), zero_point(rng)) for _ in range(2))
+    x, y = model.activation(shape, *source), model.activation(shape, *target)
+    slopes = random_int8(rng, (1, 1, channels) if shared else shape[1:])
+    slope = model.constant(slopes, scale(rng, -7, -4), zero_point=zero_point(rng))
+    model.op("PRELU", [x, slope], [y])
+    model.inputs, model.outputs = [x], [y]
+    assert_equal(model, [random_int8(rng, shape)])
 
 
-def test_split_v() -> None:
-    model = TfliteModel()
-    x = model.activation((1, 7, 2), 0.1, 5)
-    made = [model.activation((1, n, 2), 0.1, 5) for n in (2, 4, 1)]
-    sizes = model.constant(np.array([2, -1, 1], np.int32))
-    axis = model.constant(np.array(1, np.int32))
-    model.op("SPLIT_V", [x, sizes, axis], made, "SplitVOptions", NumSplits=3)
-    model.inputs, model.outputs = [x], made
-    assert_equal(model, [ramp((1, 7, 2))])
+@pytest.mark.parametrize("x_scale", [15.9, 16.0, 40.0, 3000.0])
+def test_softmax_of_coarse_steps(x_scale: float) -> None:
+    """One step is so large that only the greatest elements count."""
+    rng = np.random.default_rng(3)
+    assert_equal(softmax_model((200, 5), x_scale, 1.0), [random_int8(rng, (200, 5)) // 32])

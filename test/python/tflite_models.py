@@ -21,6 +21,8 @@ _TYPES = {
     "int8": tflite.TensorType.INT8,
     "int4": tflite.TensorType.INT4,
 }
+#: Versions of operators, where interpreters have no first one.
+_VERSIONS = {tflite.BuiltinOperator.BROADCAST_TO: 2}
 
 
 @dataclass
@@ -143,7 +145,7 @@ class TfliteModel:
                 "OperatorCode",
                 DeprecatedBuiltinCode=min(code, 127),
                 BuiltinCode=code,
-                Version=1,
+                Version=_VERSIONS.get(code, 1),
                 CustomCode=b.CreateString(custom) if custom else None,
             )
             for code, custom in codes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
 from tflite_models import TfliteModel
 
 from tinymlir.arrays import from_object, to_object
 from tinymlir.host import HostModel, compile_for_host
 
 Array = npt.NDArray[Any]
+Rng = np.random.Generator
+Shape = tuple[int, ...]
 
 #: The draws are the same in every run.
 SETTINGS = settings(
@@ -25,6 +29,8 @@ SETTINGS = settings(
     database=None,
     suppress_health_check=list(HealthCheck),
 )
+RNGS = st.integers(0, 2**32 - 1).map(np.random.default_rng)
+SHAPES = st.lists(st.integers(1, 6), min_size=1, max_size=5).map(tuple)
 
 
 def compiled(model: TfliteModel | bytes) -> HostModel:
@@ -78,9 +84,47 @@ def assert_equal(model: TfliteModel, inputs: list[Array]) -> HostModel:
     return host
 
 
-def random_int8(rng: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.int8]:
+def random_int8(rng: Rng, shape: Shape) -> npt.NDArray[np.int8]:
     """Over the whole range, or over a part of it as activations mostly are."""
     whole = rng.integers(-128, 128, shape)
     if rng.integers(2):
         whole = whole // 8 + int(rng.integers(-110, 111))
     return np.clip(whole, -128, 127).astype(np.int8)
+
+
+def pairs(low: int, high: int) -> st.SearchStrategy[tuple[int, int]]:
+    return st.tuples(st.integers(low, high), st.integers(low, high))
+
+
+def scale(rng: Rng, low: float = -6.0, high: float = -1.0) -> float:
+    return float(np.float32(np.exp(rng.uniform(low, high))))
+
+
+def zero_point(rng: Rng) -> int:
+    return [-128, 0, int(rng.integers(-128, 128))][int(rng.integers(3))]
+
+
+def one_output(
+    model: TfliteModel, name: str, operands: list[int], result: Shape, *options: Any, **fields: Any
+) -> None:
+    """An operator on the first operand, whose quantisation the result has as well."""
+    quantization = model.quantization(operands[0])
+    y = model.activation(result, *quantization)
+    model.op(name, operands, [y], *options, **fields)
+    model.inputs, model.outputs = [operands[0]], [y]
+
+
+def ramp(shape: Shape) -> npt.NDArray[np.int8]:
+    """Every element another, as far as int8 goes."""
+    return (np.arange(math.prod(shape)) % 251 - 125).astype(np.int8).reshape(shape)
+
+
+def placed(
+    name: str, shape: Shape, result: Shape, constants: list[Any], *options: Any, **fields: Any
+) -> HostModel:
+    """An operator that only moves elements."""
+    model = TfliteModel()
+    x = model.activation(shape, 0.1, 5)
+    operands = [model.constant(np.array(c, np.int32)) for c in constants]
+    one_output(model, name, [x, *operands], result, *options, **fields)
+    return assert_equal(model, [ramp(shape)])

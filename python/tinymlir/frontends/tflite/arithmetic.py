@@ -130,7 +130,8 @@ def from_float(
 ) -> npt.NDArray[np.int8]:
     """A function of one variable that the kernel tabulates in float32 (TANH, LOGISTIC)."""
     x = source.scale * (LEVELS - source.zero_point).astype(np.float32)
-    steps = round_away(function(x) * (np.float32(1) / target.scale))
+    with np.errstate(over="ignore"):
+        steps = round_away(function(x) * (np.float32(1) / target.scale))
     return to_int8(steps, target.zero_point)
 
 
@@ -139,9 +140,32 @@ def tanh(x: Float32) -> Float32:
 
 
 def logistic(x: Float32) -> Float32:
-    with np.errstate(over="ignore"):
-        exponential = np.exp(-x.astype(np.float64)).astype(np.float32)
-    return np.float32(1) / (np.float32(1) + exponential)
+    return np.float32(1) / (np.float32(1) + exponential(-x))
+
+
+def exponential(x: Float32) -> Float32:
+    return np.exp(x.astype(np.float64)).astype(np.float32)
+
+
+def gelu(x: Float32) -> Float32:
+    gate = [math.erfc(-float(value) * math.sqrt(0.5)) for value in x]
+    return np.float32(0.5) * x * np.array(gate, np.float32)
+
+
+def approximate_gelu(x: Float32) -> Float32:
+    cubic = x + np.float32(0.044715) * x * x * x
+    return np.float32(0.5) * x * (1 + tanh(np.float32(math.sqrt(2 / math.pi)) * cubic))
+
+
+#: Operators that the kernels tabulate in float32.
+FUNCTIONS = {"EXP": exponential, "LOGISTIC": logistic, "TANH": tanh}
+
+
+def absolute(source: Quantization, target: Quantization) -> npt.NDArray[np.int8]:
+    multiplier = quantize_multiplier(float(source.scale / target.scale))
+    values = np.abs(LEVELS - source.zero_point)
+    values = values if source.scale == target.scale else scaled(values, multiplier)
+    return to_int8(values, target.zero_point)
 
 
 def hard_swish(source: Quantization, target: Quantization) -> npt.NDArray[np.int8]:

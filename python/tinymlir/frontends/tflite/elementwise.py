@@ -181,16 +181,63 @@ def leaky_relu(imp: Operands, node: Node) -> Value:
     return _unary(imp, node, lambda x, y: arithmetic.leaky_relu(x, y, alpha))
 
 
-@operator("TANH", note="int8, as a table of 256 bytes")
-def tanh(imp: Operands, node: Node) -> Value:
-    return _unary(imp, node, lambda x, y: arithmetic.from_float(x, y, arithmetic.tanh))
-
-
-@operator("LOGISTIC", note="int8, as a table of 256 bytes")
-def logistic(imp: Operands, node: Node) -> Value:
-    return _unary(imp, node, lambda x, y: arithmetic.from_float(x, y, arithmetic.logistic))
-
-
 @operator("HARD_SWISH", note="int8, as a table of 256 bytes")
 def hard_swish(imp: Operands, node: Node) -> Value:
     return _unary(imp, node, arithmetic.hard_swish)
+
+
+@operator("ABS", note="int8, as a table of 256 bytes")
+def absolute(imp: Operands, node: Node) -> Value:
+    return _unary(imp, node, arithmetic.absolute)
+
+
+@operator(*arithmetic.FUNCTIONS, note="int8, as a table of 256 bytes")
+def function(imp: Operands, node: Node) -> Value:
+    apply = arithmetic.FUNCTIONS[node.op]
+    return _unary(imp, node, lambda x, y: arithmetic.from_float(x, y, apply))
+
+
+@operator("GELU", note="int8, as a table of 256 bytes")
+def gelu(imp: Operands, node: Node) -> Value:
+    apply = arithmetic.approximate_gelu if node.options["Approximate"] else arithmetic.gelu
+    return _unary(imp, node, lambda x, y: arithmetic.from_float(x, y, apply))
+
+
+@operator("MAXIMUM", "MINIMUM", note="int8 of one scale, broadcasting, constant operands")
+def extremum(imp: Operands, node: Node) -> Value:
+    x, y = _pair(imp, node)
+    target = imp.output(node)
+    if not x.quantization == y.quantization == target:
+        imp.fail(node, "operands and result differ in scale or zero point", CONVERT_AGAIN)
+    pick = arith.MaxSIOp if node.op == "MAXIMUM" else arith.MinSIOp
+    op = node.op.lower()
+    result = elementwise.pairwise(
+        imp.builder, node.name, op, x.activation, y.activation, lambda p, q: pick(p, q).result
+    )
+    return Integer(result, target)
+
+
+@operator("PRELU", note="int8, broadcasting, constant slopes")
+def prelu(imp: Operands, node: Node) -> Value:
+    x, slope = _pair(imp, node)
+    target, b = imp.output(node), imp.builder
+    # In float32, as the kernel prepares them.
+    identity = x.quantization.scale / target.scale
+    sloped = x.quantization.scale * slope.quantization.scale / target.scale
+    scalings = [
+        double_rounding(float(real), target.zero_point, Clamp()) for real in (identity, sloped)
+    ]
+    factors = [elementwise.scalars(b, scaling) for scaling in scalings]
+
+    def body(p: ir.Value, q: ir.Value) -> ir.Value:
+        value = elementwise.widened(b, p, x.quantization.zero_point)
+        product = arith.MulIOp(value, elementwise.widened(b, q, slope.quantization.zero_point))
+        kept, bent = (
+            b.requantize_op(acc, *factor, scaling)
+            for acc, factor, scaling in zip((value, product.result), factors, scalings, strict=True)
+        )
+        positive = arith.CmpIOp(arith.CmpIPredicate.sge, value, b.scalar(0, b.i32)).result
+        return arith.SelectOp(positive, kept, bent).result
+
+    result = elementwise.pairwise(b, node.name, "prelu", x.activation, slope.activation, body)
+    return Integer(result, target)

@@ -21,7 +21,7 @@ from tinymlir.frontends.canonical.tensors import (
     row_major,
 )
 
-from . import borders, elementwise, linear, movement, pooling, softmax
+from . import borders, dilation, elementwise, linear, movement, pooling, resize, selection, softmax
 from .constants import evaluate
 from .operands import HOW_TO_QUANTIZE, Operands
 from .registry import OPERATORS
@@ -29,7 +29,17 @@ from .schema import Graph, Node, Tensor
 from .values import FloatInput, Integer, Padded, Real, Value
 
 #: Importing these fills `OPERATORS`.
-OPERATOR_MODULES = (borders, elementwise, linear, movement, pooling, softmax)
+OPERATOR_MODULES = (
+    borders,
+    dilation,
+    elementwise,
+    linear,
+    movement,
+    pooling,
+    resize,
+    selection,
+    softmax,
+)
 
 #: Operators that keep the order of the elements of their first input.
 _TRANSPARENT = {"QUANTIZE", "RELU", "RELU6", "LOGISTIC", "TANH", "HARD_SWISH", "PAD", "ADD", "MUL"}

@@ -29,7 +29,7 @@ from .operands import CONVERT_AGAIN, HOW_TO_QUANTIZE, Operands
 from .registry import operator
 from .rounding import double_rounding, single_rounding
 from .schema import Array, Node
-from .values import Integer, Padded, Value
+from .values import Integer, Padded, Phases, Value
 from .windows import SAME, same_padding, window_of
 
 
@@ -131,21 +131,22 @@ def _bias(imp: Operands, node: Node, index: int, count: int) -> Array:
 @operator("CONV_2D", note="int8, weights per tensor or per channel, groups")
 def conv_2d(imp: Operands, node: Node) -> Value:
     known = constants(imp, node, 4, outputs=0)
-    x, border = _padded_input(imp, node)
-    channels, depth = x.shape[3], known.weights.shape[3]
+    image = _image(imp, node)
+    channels, depth = image.x.shape[3], known.weights.shape[3]
     if channels % depth or len(known.weights) % (channels // depth):
-        _misfit(imp, node, known, x)
+        _misfit(imp, node, known, image.x)
     known = dataclasses.replace(known, weights=known.weights.transpose(0, 3, 1, 2))
-    return _convolution(imp, node, x, border, known, channels // depth)
+    return _convolution(imp, node, image, known, channels // depth)
 
 
 @operator("DEPTHWISE_CONV_2D", note="int8, weights per tensor or per channel, any multiplier")
 def depthwise_conv_2d(imp: Operands, node: Node) -> Value:
     known = constants(imp, node, 4, outputs=3)
-    x, border = _padded_input(imp, node)
-    if known.weights.shape[1] != 1 or len(known.weights) % x.shape[3]:
-        _misfit(imp, node, known, x)
-    return _convolution(imp, node, x, border, known, x.shape[3])
+    image = _image(imp, node)
+    channels = image.x.shape[3]
+    if known.weights.shape[1] != 1 or len(known.weights) % channels:
+        _misfit(imp, node, known, image.x)
+    return _convolution(imp, node, image, known, channels)
 
 
 def _misfit(imp: Operands, node: Node, known: Constants, x: Integer) -> NoReturn:
@@ -176,29 +177,55 @@ def _check_image(imp: Operands, node: Node, shape: Sequence[int]) -> None:
         )
 
 
-def _padded_input(imp: Operands, node: Node) -> tuple[Integer, _Border]:
-    """Input 0, of rank four, and the border around its rows and columns.
+@dataclass(frozen=True)
+class _Image:
+    """What a convolution takes in its input 0: an image of rank four.
+
+    Attributes:
+        border: around rows and columns, which becomes padding.
+        steps: of the phases along each dimension, if that is what the convolution takes.
+    """
+
+    x: Integer
+    border: _Border = ((0, 0), (0, 0))
+    steps: tuple[int, ...] | None = None
+
+
+def _image(imp: Operands, node: Node) -> _Image:
+    """Input 0.
 
     A PAD in front is taken into the convolution's own padding if it pads with the
     zero point, so that no padded copy need exist.
     """
     value = imp.value(node, 0)
+    if isinstance(value, Phases):
+        _check_image(imp, node, value.image.shape)
+        strides = (node.options["StrideH"], node.options["StrideW"])
+        if value.steps[3] != 1 or node.options["Padding"] == SAME or strides != (1, 1):
+            imp.fail(node, "strides or pads the parts of a split image", CONVERT_AGAIN)
+        border = _rows_and_columns(value.low, value.high)
+        return _Image(value.image, border, value.steps)
     _check_image(imp, node, value.shape)
     if isinstance(value, Padded) and not value.source.unsigned:
         outer = (value.low[0], value.low[3], value.high[0], value.high[3])
         if not any(outer) and value.fill == value.quantization.zero_point:
             source = Integer(value.source.activation, value.quantization)
-            low, high = value.low, value.high
-            return source, ((low[1], low[2]), (high[1], high[2]))
-    return imp.activation(node, 0), ((0, 0), (0, 0))
+            return _Image(source, _rows_and_columns(value.low, value.high))
+    return _Image(imp.activation(node, 0))
+
+
+def _rows_and_columns(low: Sequence[int], high: Sequence[int]) -> _Border:
+    return (low[1], low[2]), (high[1], high[2])
 
 
 def _convolution(
-    imp: Operands, node: Node, x: Integer, border: _Border, known: Constants, groups: int
-) -> Integer:
+    imp: Operands, node: Node, image: _Image, known: Constants, groups: int
+) -> Integer | Phases:
     """Weights are O×I×KH×KW."""
-    target = imp.output(node)
-    window = window_of(imp, node, x.shape[1:3], known.weights.shape[2:], border)
+    x, target = image.x, imp.output(node)
+    kernel = known.weights.shape[2:]
+    gaps = (image.steps or (1, 1, 1))[1:3]
+    window = window_of(imp, node, x.shape[1:3], kernel, image.border, gaps)
     linear = ConvolutionLinear(
         known.weights,
         known.bias,
@@ -206,7 +233,9 @@ def _convolution(
         target.zero_point,
         imp.clamp(node, target),
     )
-    return _result(conv2d(imp.builder, node.name, _operand(x), linear, window, groups), target)
+    made = conv2d(imp.builder, node.name, _operand(x), linear, window, groups)
+    y, none = _result(made, target), (0, 0, 0, 0)
+    return y if image.steps is None else Phases(y, image.steps, none, none)
 
 
 @operator("TRANSPOSE_CONV", note="int8, weights per tensor or per channel")

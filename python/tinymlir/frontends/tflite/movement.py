@@ -1,4 +1,4 @@
-"""Operators that only regroup or place elements."""
+"""Operators that only regroup or join elements."""
 
 from __future__ import annotations
 
@@ -8,23 +8,22 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from tinymlir.frontends.canonical import movement
-from tinymlir.frontends.canonical.tensors import (
-    MAX_DIMENSION,
-    Activation,
-    Quantization,
-    reshaped,
-)
+from tinymlir.frontends.canonical.tensors import Activation, Quantization, reshaped
 
-from . import arithmetic
 from .operands import CONVERT_AGAIN, Operands
 from .registry import operator
 from .schema import Node
-from .slices import Selection, simple_slices, strided_slices
-from .values import FloatInput, Integer, Padded, Real, Value
+from .values import FloatInput, Integer, Padded, Phases, Real, Value
 
 
 def _regrouped(imp: Operands, node: Node, shape: Sequence[int]) -> Value:
     """Input 0 under another shape."""
+    value = imp.value(node, 0)
+    if isinstance(value, Phases):
+        phases = value.reshaped(shape, lambda x, new: reshaped(imp.builder, node.name, x, new))
+        if phases is None:
+            imp.fail(node, "mixes the phases of a split image", CONVERT_AGAIN)
+        return phases
     return _moved(imp, node, lambda x: reshaped(imp.builder, node.name, x, shape))
 
 
@@ -37,10 +36,10 @@ def _moved(imp: Operands, node: Node, move: Callable[[Activation], Activation]) 
     if isinstance(value, FloatInput):
         return FloatInput(value.tensor, move(value.activation))
     x = imp.activation(node, unsigned=True)
-    return Integer(move(x.activation), _result(imp, node, x), x.unsigned)
+    return Integer(move(x.activation), placed_result(imp, node, x), x.unsigned)
 
 
-def _result(imp: Operands, node: Node, x: Integer, index: int = 0) -> Quantization:
+def placed_result(imp: Operands, node: Node, x: Integer, index: int = 0) -> Quantization:
     """The quantisation of a result: kernels that move integers do not look at it."""
     tensor = imp.graph.tensors[node.outputs[index]]
     if (tensor.type == "uint8") != x.unsigned:
@@ -101,7 +100,7 @@ def pad(imp: Operands, node: Node) -> Value:
     amounts = np.array(imp.integers(node, 1)).reshape(-1, 2)
     if len(amounts) != len(x.shape) or amounts.min(initial=0) < 0:
         imp.fail(node, f"{amounts.tolist()} does not pad {list(x.shape)}", CONVERT_AGAIN)
-    target = _result(imp, node, x)
+    target = placed_result(imp, node, x)
     fill = target.zero_point
     if node.op == "PADV2" and imp.has_input(node, 2):
         value = imp.constant(node, 2)
@@ -159,90 +158,23 @@ def _with_dimension(imp: Operands, node: Node, x: Activation, axis: int) -> Acti
     return reshaped(imp.builder, node.name, x, shape)
 
 
-def _selected(
-    imp: Operands, node: Node, selection: Selection, index: int = 0, source: int = 0
-) -> Value:
-    """The selected elements of an input as output ``index``."""
-    x = imp.activation(node, source, unsigned=True)
-    activation = x.activation
-    if any(len(r) != n or r.step < 0 for r, n in zip(selection.ranges, x.shape, strict=True)):
-        name = f"{node.name}_{index}" if index else node.name
-        activation = movement.select(imp.builder, name, "slice", activation, selection.ranges)
-    activation = reshaped(imp.builder, node.name, activation, selection.shape)
-    return Integer(activation, _result(imp, node, x, index), x.unsigned)
-
-
-@operator("SLICE", note="int8")
-def slice_(imp: Operands, node: Node) -> Value:
-    begin, size = (imp.integers(node, i) for i in (1, 2))
-    return _selected(imp, node, simple_slices(imp.shape(node), begin, size))
-
-
-@operator("STRIDED_SLICE", note="int8; any stride, no ellipsis")
-def strided_slice(imp: Operands, node: Node) -> Value:
-    begin, end, strides = (imp.integers(node, i) for i in (1, 2, 3))
-    return _selected(imp, node, strided_slices(imp.shape(node), begin, end, strides, node.options))
-
-
-@operator("SPLIT", "SPLIT_V", note="int8")
-def split(imp: Operands, node: Node) -> Sequence[Value]:
-    source = 1 if node.op == "SPLIT" else 0
-    axes = imp.integers(node, 0 if node.op == "SPLIT" else 2)
-    shape = imp.shape(node, source)
-    if len(axes) != 1:
-        imp.fail(node, "the axis must be one number", CONVERT_AGAIN)
-    axis, parts = imp.axis(node, axes[0], len(shape)), len(node.outputs)
-    sizes = [shape[axis] // parts] * parts if node.op == "SPLIT" else imp.integers(node, 1)
-    if sizes.count(-1) == 1:
-        sizes[sizes.index(-1)] = shape[axis] - sum(sizes) - 1
-    if len(sizes) != parts or sum(sizes) != shape[axis] or min(sizes) < 1:
-        imp.fail(node, f"{shape[axis]} elements do not split into {sizes}", CONVERT_AGAIN)
-    results, start = [], 0
-    for index, size in enumerate(sizes):
-        ranges = [range(n) for n in shape]
-        ranges[axis] = range(start, start + size)
-        selection = Selection(tuple(ranges), tuple(len(r) for r in ranges))
-        results.append(_selected(imp, node, selection, index, source))
-        start += size
-    return results
-
-
-@operator("UNPACK", note="int8")
-def unpack(imp: Operands, node: Node) -> Sequence[Value]:
-    shape = imp.shape(node)
-    axis = imp.axis(node, node.options["Axis"], len(shape))
-    if len(node.outputs) != shape[axis]:
-        imp.fail(node, f"{shape[axis]} elements do not make {len(node.outputs)}", CONVERT_AGAIN)
-    results = []
-    for index in range(shape[axis]):
-        ranges = [range(n) for n in shape]
-        ranges[axis] = range(index, index + 1)
-        left = tuple(n for d, n in enumerate(shape) if d != axis)
-        results.append(_selected(imp, node, Selection(tuple(ranges), left), index))
-    return results
-
-
-@operator("RESIZE_NEAREST_NEIGHBOR", note="int8")
-def resize_nearest(imp: Operands, node: Node) -> Value:
-    x = imp.activation(node)
-    size = imp.integers(node, 1)
-    if len(x.shape) != 4 or len(size) != 2 or min(size) < 1 or max(size) > MAX_DIMENSION:
-        imp.fail(node, f"{list(x.shape)} cannot be resized to {size}", CONVERT_AGAIN)
-    places: list[Sequence[int]] = [range(n) for n in x.shape]
-    for axis, result in zip((1, 2), size, strict=True):
-        places[axis] = _nearest(x.shape[axis], result, node.options)
-    whole = all(list(p) == list(range(n)) for p, n in zip(places, x.shape, strict=True))
-    y = x.activation
-    if not whole:
-        y = movement.select(imp.builder, node.name, "resize", y, places)
-    return Integer(y, imp.output(node))
-
-
-def _nearest(size: int, result: int, options: dict[str, bool]) -> list[int]:
-    """The input index for each place of the result, in the reference's float32."""
-    aligned = 1 if options["AlignCorners"] and result > 1 else 0
-    scale = np.float32(size - aligned) / np.float32(result - aligned)
-    offset = np.float32(0.5 if options["HalfPixelCenters"] else 0)
-    places = (np.arange(result).astype(np.float32) + offset) * scale
-    rounded = arithmetic.round_away(places) if options["AlignCorners"] else np.floor(places)
-    return np.clip(rounded, 0, size - 1).astype(np.int64).tolist()
+@operator("DEPTH_TO_SPACE", "SPACE_TO_DEPTH", note="int8")
+def depth_and_space(imp: Operands, node: Node) -> Value:
+    """Blocks of pixels become channels, or the reverse: a transposition of the factors."""
+    x, block = imp.activation(node, unsigned=True), node.options["BlockSize"]
+    to_space, area = node.op == "DEPTH_TO_SPACE", block * block
+    split = x.shape[3:] if to_space else x.shape[1:3]
+    if len(x.shape) != 4 or block < 1 or any(n % (area if to_space else block) for n in split):
+        imp.fail(node, f"{list(x.shape)} has no blocks of {block}", CONVERT_AGAIN)
+    n, rows, columns, channels = x.shape
+    if to_space:
+        factors = (n, rows, columns, block, block, channels // area)
+        shape = (n, rows * block, columns * block, channels // area)
+    else:
+        factors = (n, rows // block, block, columns // block, block, channels)
+        shape = (n, rows // block, columns // block, channels * area)
+    factored = reshaped(imp.builder, node.name, x.activation, factors)
+    # Its own inverse, so that both directions share it.
+    layout = factored.layout.transposed((0, 1, 3, 2, 4, 5))
+    y = reshaped(imp.builder, node.name, Activation(factored.value, layout), shape)
+    return Integer(y, placed_result(imp, node, x), x.unsigned)

@@ -20,7 +20,7 @@ from tinymlir.frontends.canonical.tensors import Activation, Quantization
 
 from . import arithmetic
 from .schema import Array, Graph, Node, Tensor
-from .values import FloatInput, Integer, Padded, Real, Value
+from .values import FloatInput, Integer, Padded, Phases, Real, Value
 
 HOW_TO_QUANTIZE = (
     "convert with full integer quantisation: optimizations=[tf.lite.Optimize.DEFAULT],"
@@ -122,6 +122,12 @@ class Operands:
         value = self.value(node, index)
         if isinstance(value, Real | FloatInput):
             self.fail(node, "computes in float32", HOW_TO_QUANTIZE)
+        if isinstance(value, Phases):
+            self.fail(
+                node,
+                "takes the parts of an image that SPACE_TO_BATCH_ND has split",
+                "only convolutions may come before BATCH_TO_SPACE_ND",
+            )
         if isinstance(value, np.ndarray):
             value = self.constant_activation(node, index)
         if isinstance(value, Padded):

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tinymlir.bindings import arith
+from tinymlir import numerics
+from tinymlir.bindings import arith, ir
 from tinymlir.frontends.canonical import pooling
-from tinymlir.frontends.canonical.builder import Builder, Clamp, Scaling
+from tinymlir.frontends.canonical.builder import Clamp, Scaling
 from tinymlir.frontends.canonical.convolution import Window
 from tinymlir.frontends.canonical.elementwise import clamp as clamped
 from tinymlir.frontends.canonical.layout import Layout
-from tinymlir.frontends.canonical.tensors import Activation
+from tinymlir.frontends.canonical.tensors import Activation, Quantization
 
 from . import arithmetic
-from .operands import Operands
+from .operands import CONVERT_AGAIN, Operands
 from .registry import operator
 from .schema import Node
 from .values import Integer, Value
@@ -73,19 +75,43 @@ def _reciprocals(counts: arithmetic.IntArray, clamp: Clamp) -> Scaling:
 
 @operator("MEAN", note="int8, over any constant axes")
 def mean(imp: Operands, node: Node) -> Value:
-    x, target = imp.activation(node), imp.output(node)
-    shape = x.shape
-    axes = {imp.axis(node, axis, len(shape)) for axis in imp.integers(node, 1)}
-    count = math.prod(shape[d] for d in axes)
+    x, target, axes = _reduction(imp, node)
+    count = math.prod(x.shape[d] for d in axes)
     if count * 255 >= 2**31:
         imp.fail(node, f"sums {count} elements", "take the mean of fewer elements")
     ratio = float(x.quantization.scale) / float(target.scale)
     scaling = _mean_scaling(ratio, count, target.zero_point)
-    y = _reduced(imp.builder, node.name, x, axes, scaling)
-    if node.options["KeepDims"]:
-        return Integer(y, target)
-    kept = tuple(d for i, d in enumerate(y.layout.dims) if i not in axes)
-    return Integer(Activation(y.value, Layout(kept, y.layout.order)), target)
+    b, start = imp.builder, -count * x.quantization.zero_point
+
+    def add(q: ir.Value, acc: ir.Value) -> ir.Value:
+        return arith.AddIOp(acc, arith.ExtSIOp(b.i32, q).result).result
+
+    def finish(shape: Sequence[int], fold: Fold) -> ir.Value:
+        return b.requantize(fold(b.fill(shape, start, b.i32), add), scaling, ())
+
+    return _reduced(imp, node, x, target, axes, finish)
+
+
+@operator("REDUCE_MAX", "REDUCE_MIN", note="int8 of one scale, over any constant axes")
+def extremum(imp: Operands, node: Node) -> Value:
+    x, target, axes = _reduction(imp, node)
+    if x.quantization != target:
+        imp.fail(node, "operand and result differ in scale or zero point", CONVERT_AGAIN)
+    greatest, b = node.op == "REDUCE_MAX", imp.builder
+    pick = arith.MaxSIOp if greatest else arith.MinSIOp
+    start = numerics.I8_MIN if greatest else numerics.I8_MAX
+
+    def finish(shape: Sequence[int], fold: Fold) -> ir.Value:
+        return b.finish(fold(b.fill(shape, start, b.i8), lambda q, best: pick(q, best).result))
+
+    return _reduced(imp, node, x, target, axes, finish)
+
+
+def _reduction(imp: Operands, node: Node) -> tuple[Integer, Quantization, set[int]]:
+    """Operand, meaning of the result, and the dimensions that go."""
+    x = imp.activation(node)
+    axes = {imp.axis(node, axis, len(x.shape)) for axis in imp.integers(node, 1)}
+    return x, imp.output(node), axes
 
 
 def _mean_scaling(ratio: float, count: int, zero_point: int) -> Scaling:
@@ -97,25 +123,38 @@ def _mean_scaling(ratio: float, count: int, zero_point: int) -> Scaling:
     return Scaling(multipliers, shifts, zero_point, Clamp(), "double")
 
 
-def _reduced(b: Builder, name: str, x: Integer, axes: set[int], scaling: Scaling) -> Activation:
-    """Sums of ``x`` less its zero point over some dimensions, scaled; those become one."""
-    layout = x.activation.layout
+#: Reduces the operand into a tensor of initial values, by a function of element and accumulator.
+Fold = Callable[[ir.Value, Callable[[ir.Value, ir.Value], ir.Value]], ir.Value]
+
+
+def _reduced(
+    imp: Operands,
+    node: Node,
+    x: Integer,
+    target: Quantization,
+    axes: set[int],
+    finish: Callable[[Sequence[int], Fold], ir.Value],
+) -> Integer:
+    """``x`` with some dimensions reduced.
+
+    Args:
+        finish: the layer's result, from the shape that is left and the reduction.
+    """
+    b, layout = imp.builder, x.activation.layout
     gone = {atom for d in axes for atom in layout.dims[d]}
-    # One leading dimension of size one, so that a sum over everything has a dimension.
+    # One leading dimension of size one, so that a reduction of everything has a dimension.
     shape = (1, *(atom.size for atom in layout.order))
     reduced = [i + 1 for i, atom in enumerate(layout.order) if atom in gone]
-    kept = [i for i in range(len(shape)) if i not in reduced]
-    count = math.prod(shape[i] for i in reduced)
-    with b.layer(name, "mean"):
+    left = [n for i, n in enumerate(shape) if i not in reduced]
+    with b.layer(node.name, node.op.lower().removeprefix("reduce_")):
         source = b.reshape(x.activation.value, shape)
-        init = b.fill([shape[i] for i in kept], -count * x.quantization.zero_point, b.i32)
-        acc = b.generic(
-            [(source, range(len(shape)))],
-            init,
-            lambda q, acc: arith.AddIOp(acc, arith.ExtSIOp(b.i32, q).result).result,
-            reduced=reduced,
-        )
-        value = b.requantize(acc, scaling, ())
+
+        def fold(init: ir.Value, step: Callable[[ir.Value, ir.Value], ir.Value]) -> ir.Value:
+            return b.generic([(source, range(len(shape)))], init, step, reduced=reduced)
+
+        value = finish(left, fold)
     dims = tuple(() if d in axes else atoms for d, atoms in enumerate(layout.dims))
+    if not node.options["KeepDims"]:
+        dims = tuple(atoms for d, atoms in enumerate(dims) if d not in axes)
     order = tuple(atom for atom in layout.order if atom not in gone)
-    return Activation(value, Layout(dims, order))
+    return Integer(Activation(value, Layout(dims, order)), target)

@@ -32,7 +32,10 @@ _ONE = 2**31 - 1
 def exponentials(scale: np.float32, beta: float) -> npt.NDArray[np.int32]:
     """``exp(-scale * beta * d)`` for d in 0..255 in units of ``2**-31``; zero where too small."""
     fraction = 31 - _EXPONENT_BITS
-    real = min(float(beta) * float(scale) * 2.0**fraction, 2.0**31 - 1)
+    real = float(beta) * float(scale) * 2.0**fraction
+    if real >= 2.0**30:
+        # One step is beyond the range of the exponential.
+        return np.append(np.int32(_ONE), np.zeros(255, np.int32))
     multiplier, exponent = arithmetic.quantize_multiplier(real)
     radius = math.floor((2**_EXPONENT_BITS - 1) * 2.0 ** (fraction - exponent))
     d = np.arange(256, dtype=np.int64)

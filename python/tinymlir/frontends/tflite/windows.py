@@ -18,6 +18,7 @@ def window_of(
     size: Sequence[int],
     kernel: Sequence[int],
     border: tuple[Sequence[int], Sequence[int]] = ((0, 0), (0, 0)),
+    steps: Sequence[int] = (1, 1),
 ) -> Window:
     """The window that a node's options describe.
 
@@ -25,10 +26,14 @@ def window_of(
         size: rows and columns of the input, without ``border``.
         kernel: rows and columns.
         border: padding before and after that a PAD in front adds.
+        steps: further dilation of rows and columns.
     """
     options = node.options
     strides = (options["StrideH"], options["StrideW"])
-    dilations = (options.get("DilationHFactor", 1), options.get("DilationWFactor", 1))
+    dilations = (
+        options.get("DilationHFactor", 1) * steps[0],
+        options.get("DilationWFactor", 1) * steps[1],
+    )
     if min(*strides, *dilations, *kernel) < 1:
         imp.fail(
             node,
