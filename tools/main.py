@@ -7,13 +7,14 @@ import sys
 
 from tinymlir import __version__
 from tinymlir.errors import TinymlirError
+from tinymlir.tools import compare, profile, run, targets
 from tinymlir.tools import compile as compile_tool
-from tinymlir.tools import profile, run, targets
 
 EXAMPLES = """\
 examples:
   tinymlir compile model.onnx -o build --target cortex-m4
   tinymlir run build --target cortex-m4 --input samples.npz
+  tinymlir compare model.onnx --input samples.npz
   tinymlir profile build --target cortex-m4
   tinymlir targets
 """
@@ -28,19 +29,22 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"tinymlir {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for tool in (compile_tool, run, profile, targets):
+    for tool in (compile_tool, run, compare, profile, targets):
         tool.add_parser(subparsers)
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit status: 0 done, 1 refused with a reason, 2 wrong usage."""
+    """Exit status: 0 done, 1 refused with a reason, 2 wrong usage.
+
+    Commands for which 1 is an answer have 2 for trouble as well.
+    """
     args = build_parser().parse_args(argv)
     try:
         return args.main(args)
     except TinymlirError as error:
         print(f"tinymlir: error: {error}", file=sys.stderr)
-        return 1
+        return getattr(args, "trouble", 1)
     except BrokenPipeError:
         # The reader of our output has gone; that is its right.
         sys.stderr.close()

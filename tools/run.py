@@ -20,6 +20,7 @@ from tinymlir.host import compile_for_host
 from tinymlir.network import TensorInfo
 from tinymlir.simulators import simulate
 from tinymlir.tools import simulation
+from tinymlir.tools.arguments import positive
 from tinymlir.tools.samples import load_samples
 from tinymlir.tools.table import render_table
 
@@ -32,12 +33,6 @@ examples:
 """
 
 Array = npt.NDArray[np.generic]
-
-
-def _positive(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a positive number")
-    return int(text)
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -57,7 +52,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help=".npy, or .npz with 'x' (or each input's name) and perhaps labels 'y'",
     )
     parser.add_argument("--output", metavar="FILE", help="where the outputs go: .npy or .npz")
-    parser.add_argument("--samples", type=_positive, metavar="N", help="run only the first N")
+    parser.add_argument("--samples", type=positive, metavar="N", help="run only the first N")
     parser.set_defaults(main=main)
 
 
