@@ -132,18 +132,18 @@ def _sum_of_all_pairs(
     scales: tuple[float, float], scale: float, zero_points: tuple[int, int, int]
 ) -> int:
     """The pairs of int8 operands that a fitted sum rounds otherwise than float32 does."""
-    fitted = fit_sum(scales, scale, zero_points)
-    assert min(fitted.weights) >= 1
-    assert sum(fitted.weights) < ADD_WEIGHT_LIMIT
     numbers = np.arange(-128, 128)
     p, q = (numbers - z for z in zero_points[:2])
+    ratios = [np.float32(s) / np.float32(scale) for s in scales]
+    real = p[:, None].astype(np.float32) * ratios[0] + q[None, :].astype(np.float32) * ratios[1]
+    wanted = np.clip(np.rint(real + np.float32(zero_points[2])), -128, 127)
+    fitted = fit_sum(scales, scale, zero_points, 1, wanted.astype(np.int64).reshape(-1))
+    assert min(fitted.weights) >= 1
+    assert sum(fitted.weights) < ADD_WEIGHT_LIMIT
     acc = fitted.weights[0] * p[:, None] + fitted.weights[1] * q[None, :] + fitted.offset
     assert np.abs(acc).max() < 2**31
     pair = (fitted.multiplier, fitted.shift)
     got = numerics.requantize(acc, *pair, fitted.zero_point, rounding=fitted.rounding)
-    ratios = [np.float32(s) / np.float32(scale) for s in scales]
-    real = p[:, None].astype(np.float32) * ratios[0] + q[None, :].astype(np.float32) * ratios[1]
-    wanted = np.clip(np.rint(real + np.float32(zero_points[2])), -128, 127)
     differences = int((got != wanted).sum())
     assert differences == fitted.mismatches
     # Only what float32's own rounding decides: sums as near a tie as its errors are large.

@@ -90,11 +90,49 @@ def compare_binary(case: Binary, agreement: Agreement) -> int:
 
 
 def test_add_and_sub() -> None:
-    agree(binaries(("Add", "Sub")), compare_binary, examples=40)
+    agree(binaries(("Add", "Sub")), compare_binary, examples=40, least=1)
 
 
 def test_mul() -> None:
-    agree(binaries(("Mul",)), compare_binary, examples=20)
+    agree(binaries(("Mul",)), compare_binary, examples=20, least=1)
+
+
+#: Ratios that make many ties, equal scales, and ones that have nothing to do with another.
+RATIOS = (
+    (0.1, 0.01, 0.1),
+    (0.02, 0.2, 0.1),
+    (0.05, 0.05, 0.1),
+    (0.3, 0.1, 0.2),
+    (0.23, 0.09, 0.24),
+)
+
+
+@pytest.mark.parametrize("scales", [*RATIOS, (0.5, 0.25, 0.5), (0.0317, 0.0623, 0.0917)])
+@pytest.mark.parametrize("form", ["qlinear", "qdq", "relu", "sub"])
+def test_all_pairs(scales: tuple[float, float, float], form: str) -> None:
+    """Sums, differences and products of all 65536 pairs are those of ONNX Runtime."""
+    rng = np.random.default_rng([len(form), *(int(s * 1000) for s in scales)])
+    dtype = str(rng.choice(["int8", "uint8"]))
+    limits = np.iinfo(dtype)
+    zeros = rng.integers(limits.min, limits.max + 1, 3).tolist()
+    quants_ = [Quant(s, z, dtype) for s, z in zip(scales, zeros, strict=True)]
+    numbers = np.arange(limits.min, limits.max + 1).astype(dtype)
+    b = ModelBuilder()
+    tensors = [b.input([1, 65536], dtype) for _ in range(2)]
+    for op in ("Sub",) if form == "sub" else ("Add", "Mul"):
+        if form == "qlinear":
+            operands = [[t, *b.parameters(q)] for t, q in zip(tensors, quants_, strict=False)]
+            inputs = [*operands[0], *operands[1], *b.parameters(quants_[2])]
+            y = b.node(f"QLinear{op}", inputs, domain=MICROSOFT)
+        else:
+            y = b.node(op, [b.dequantize(t, q) for t, q in zip(tensors, quants_, strict=False)])
+            y = b.node("Relu", [y]) if form == "relu" and op == "Add" else y
+            y = b.quantize(y, quants_[2])
+        b.output(y, dtype)
+    data = [np.repeat(numbers, 256), np.tile(numbers, 256)]
+    agreement = Agreement()
+    agreement.add(b.model(), [array[None, None] for array in data], integer=True)
+    assert agreement.equal == agreement.total
 
 
 def test_add_of_scales_that_differ_wildly() -> None:
@@ -158,11 +196,11 @@ TABLES: tuple[tuple[str, dict[str, Any]], ...] = (
 
 
 def test_rescaling_and_clamps() -> None:
-    agree(unaries(CLAMPS), compare_unary, examples=30)
+    agree(unaries(CLAMPS), compare_unary, examples=30, least=1)
 
 
 def test_functions_of_one_number() -> None:
-    agree(unaries(TABLES), compare_unary, examples=20, least=0.99)
+    agree(unaries(TABLES), compare_unary, examples=20, least=1)
 
 
 def test_qlinear_functions() -> None:
@@ -175,7 +213,7 @@ def test_qlinear_functions() -> None:
         data = random_integers(case.seed, (SAMPLES, *case.shape), case.x.dtype)
         return agreement.add(b.model(), [data])
 
-    agree(unaries(TABLES[:1] + TABLES[2:3]), compare, examples=8, least=0.99)
+    agree(unaries(TABLES[:1] + TABLES[2:3]), compare, examples=8, least=1)
 
 
 @dataclass(frozen=True)
@@ -287,5 +325,4 @@ def test_constant_factors() -> None:
     agreement = Agreement()
     factors = random_integers(5, (3, 1, 1))
     agreement.add(constant_factor(factors), [random_integers(6, (64, 1, 3, 4, 4))])
-    assert agreement.worst <= 1
-    assert agreement.equal >= 0.999 * agreement.total
+    assert agreement.equal == agreement.total

@@ -73,9 +73,9 @@ def unknown_operator() -> onnx.ModelProto:
     return model
 
 
-@case("Erf", "not supported")
+@case("Hardmax", "not supported")
 def operator_without_an_import() -> onnx.ModelProto:
-    return _layer("Erf")
+    return _layer("Hardmax")
 
 
 @case("BatchNormalization", "folded", "quant_pre_process")
@@ -328,11 +328,20 @@ def float_output() -> onnx.ModelProto:
     return b.model()
 
 
-@case("float result of node 'Sigmoid_", "Tanh")
+@case("float result of node 'Sigmoid_", "Softmax")
 def float_between_layers() -> onnx.ModelProto:
     b = ModelBuilder()
     x = b.dequantize(b.input([1, 4], "int8"), X)
-    b.output(b.quantize(b.node("Tanh", [b.node("Sigmoid", [x])]), X), "int8", [1, 4])
+    b.output(b.quantize(b.node("Softmax", [b.node("Sigmoid", [x])]), X), "int8", [1, 4])
+    return b.model()
+
+
+@case("float result of node 'Conv_", "Tanh")
+def float_behind_a_convolution() -> onnx.ModelProto:
+    b = ModelBuilder()
+    x = b.dequantize(b.input([1, 2, 4, 4], "int8"), X)
+    w = b.dequantize(b.constant(_ones((2, 2, 1, 1))), X)
+    b.output(b.quantize(b.node("Tanh", [b.node("Conv", [x, w])]), X), "int8", [1])
     return b.model()
 
 

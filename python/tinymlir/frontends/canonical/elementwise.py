@@ -13,6 +13,7 @@ from tinymlir.numerics import IntArray
 
 from .builder import Builder, Clamp, Scaling
 from .fitting import Sum, fit_sum
+from .float_sum import SumReference, emit_float_sum, fit_float_sum
 from .layout import Layout, refine
 from .tensors import (
     Activation,
@@ -35,23 +36,44 @@ def _weighted(b: Builder, value: ir.Value, weight: int) -> ir.Value:
     return arith.MulIOp(value, b.scalar(weight, b.i32)).result if weight != 1 else value
 
 
-def rescale(
+def tabulate(
     b: Builder,
     name: str,
-    x: Dequantized,
-    target: Quantization,
-    clamp: Clamp,
+    x: Activation,
+    table: npt.NDArray[np.int8],
+    source: Quantization | None = None,
+    target: Quantization | None = None,
 ) -> Activation:
-    """``x`` at another scale and zero point."""
-    source, value = x.quantization, x.activation.value
-    scaling = Scaling.of(
-        float(source.scale) / float(target.scale),
-        target.zero_point,
-        clamp,
-        numerics.I8_MIN - source.zero_point,
-        numerics.I8_MAX - source.zero_point,
-        lambda acc: np.rint(acc.astype(np.float32) * source.scale / target.scale),
+    """``table[x + 128]`` as the cheapest layer: none, a clamp, a requantization or a lookup.
+
+    Args:
+        source, target: where the table changes scale and zero point, perhaps with limits:
+            the old and the new ones.
+    """
+    limits = Clamp(int(table.min()), int(table.max()))
+    levels = np.arange(numerics.I8_MIN, numerics.I8_MAX + 1)
+    if np.array_equal(table, np.clip(levels, limits.low, limits.high)):
+        return x if limits.trivial else clamp(b, name, x, limits)
+    if source is None or target is None:
+        return lookup(b, name, x, table)
+    steps, zero_point = levels - source.zero_point, target.zero_point
+
+    def reference(acc: IntArray) -> npt.NDArray[np.float32]:
+        return np.rint(acc.astype(np.float32) * source.scale / target.scale)
+
+    scale = float(source.scale) / float(target.scale)
+    scaling = Scaling.of(scale, zero_point, limits, steps[0], steps[-1], reference)
+    fitted = numerics.requantize(
+        steps,
+        scaling.multipliers,
+        scaling.shifts,
+        zero_point,
+        limits.low,
+        limits.high,
+        scaling.rounding,
     )
+    if not np.array_equal(fitted, table):
+        return lookup(b, name, x, table)
     with b.layer(name, "requantize"):
         multiplier, shift = scalars(b, scaling)
 
@@ -59,8 +81,8 @@ def rescale(
             acc = widened(b, value, source.zero_point)
             return b.requantize_op(acc, multiplier, shift, scaling)
 
-        result = b.finish(_unary(b, value, body))
-    return Activation(result, x.activation.layout)
+        value = b.finish(_unary(b, x.value, body))
+    return Activation(value, x.layout)
 
 
 def _unary(b: Builder, value: ir.Value, body: Callable[..., ir.Value]) -> ir.Value:
@@ -87,10 +109,14 @@ def add(
     y: Dequantized,
     target: Quantization,
     clamp: Clamp,
+    reference: SumReference,
     *,
     subtract: bool = False,
 ) -> Activation:
-    """``x + y`` (or ``x - y``); ``y`` may be broadcast.
+    """``x + y`` (or ``x - y``); either may be broadcast.
+
+    Args:
+        reference: what all 65536 pairs of operands shall give.
 
     Raises:
         ValueError: the shapes do not fit.
@@ -101,8 +127,16 @@ def add(
         float(target.scale),
         (xq.zero_point, yq.zero_point, target.zero_point),
         -1 if subtract else 1,
+        reference.results.astype(np.int64).reshape(-1),
     )
-    return weighted_sum(b, name, x, y, total, clamp, subtract=subtract)
+    exact = fit_float_sum(reference) if total.mismatches else None
+    if exact is None:
+        return weighted_sum(b, name, x, y, total, clamp, subtract=subtract)
+
+    def combine(p: ir.Value, q: ir.Value) -> ir.Value:
+        return emit_float_sum(b, exact, clamp, widened(b, p, 0), widened(b, q, 0))
+
+    return pairwise(b, name, "sub" if subtract else "add", x.activation, y.activation, combine)
 
 
 def weighted_sum(
@@ -129,29 +163,6 @@ def weighted_sum(
 
     op = "sub" if subtract else "add"
     return binary(b, name, op, x, y, scaling, combine)
-
-
-def multiply(
-    b: Builder,
-    name: str,
-    x: Dequantized,
-    y: Dequantized,
-    target: Quantization,
-    clamp: Clamp,
-) -> Activation:
-    """``x * y``; ``y`` may be broadcast. Raises `ValueError` as `add` does."""
-    scale = x.quantization.scale * y.quantization.scale / target.scale
-    scaling = _product_scaling(scale, target.zero_point, clamp, 255 * 255)
-    return binary(b, name, "mul", x, y, scaling, lambda p, q: arith.MulIOp(p, q).result)
-
-
-def _product_scaling(scale: np.float32, zero_point: int, clamp: Clamp, bound: int) -> Scaling:
-    """As ONNX Runtime's QLinearMul: the zero point is added in float32, before rounding."""
-
-    def reference(acc: IntArray) -> npt.NDArray[np.float32]:
-        return np.rint(acc.astype(np.float32) * scale + np.float32(zero_point)) - zero_point
-
-    return Scaling.of(scale, zero_point, clamp, -bound, bound, reference)
 
 
 def add_constant(
@@ -191,38 +202,6 @@ def add_constant(
         def body(value: ir.Value, offset: ir.Value, _: ir.Value) -> ir.Value:
             wide = _weighted(b, arith.ExtSIOp(b.i32, value).result, sign * weight)
             return b.requantize_op(arith.AddIOp(wide, offset).result, multiplier, shift, scaling)
-
-        source = b.reshape(left.value, shape)
-        init = b.empty(shape, b.i8)
-        value = b.generic([(source, range(len(shape))), (constant, loops)], init, body)
-        b.finish(value)
-    return Activation(b.reshape(value, left.value.type.shape), left.layout)
-
-
-def multiply_constant(
-    b: Builder,
-    name: str,
-    x: Dequantized,
-    factors: npt.NDArray[np.int64],
-    scale: np.float32,
-    target: Quantization,
-    clamp: Clamp,
-) -> Activation:
-    """``x * factors * scale`` for centred integer factors that broadcast to ``x``.
-
-    Raises:
-        ValueError: the shapes do not fit.
-    """
-    left, xq = x.activation, x.quantization
-    bound = 255 * int(np.abs(factors).max(initial=1))
-    scaling = _product_scaling(xq.scale * scale / target.scale, target.zero_point, clamp, bound)
-    with b.layer(name, "mul"):
-        multiplier, shift = scalars(b, scaling)
-        constant, shape, loops = _constant_operand(b, left.layout, factors.astype(np.int32))
-
-        def body(value: ir.Value, factor: ir.Value, _: ir.Value) -> ir.Value:
-            acc = arith.MulIOp(widened(b, value, xq.zero_point), factor).result
-            return b.requantize_op(acc, multiplier, shift, scaling)
 
         source = b.reshape(left.value, shape)
         init = b.empty(shape, b.i8)

@@ -239,17 +239,15 @@ def fit_sum(
     scales: tuple[float, float],
     scale: float,
     zero_points: tuple[int, int, int],
-    sign: int = 1,
-    wanted: IntArray | None = None,
+    sign: int,
+    wanted: IntArray,
 ) -> Sum:
     """Integer weights for the sum of two int8 tensors of different scales.
 
-    The reference is ``rint(ra * p + rb * q + zp)`` in float32 with
-    ``ra = scale_a / scale_y``, ONNX Runtime's QLinearAdd, if none is given. The first candidate is
-    the best rational approximation of ``scale_a : scale_b`` under the bound on
-    the weights (a truncated continued fraction). Its result can differ from the
-    reference only for the few pairs that lie close to a rounding boundary;
-    further candidates are tried until those agree too.
+    The first candidate is the best rational approximation of ``scale_a : scale_b``
+    under the bound on the weights (a truncated continued fraction). Its result can
+    differ from a float32 reference's only for the few pairs that lie close to a
+    rounding boundary; further candidates are tried until those agree too.
 
     Args:
         scales: of the operands ``a`` and ``b``.
@@ -261,11 +259,6 @@ def fit_sum(
     numbers = np.arange(numerics.I8_MIN, numerics.I8_MAX + 1, dtype=np.int64)
     p = np.repeat(numbers - zero_points[0], 256)
     q = np.tile(numbers - zero_points[1], 256) * sign
-    if wanted is None:
-        single = [np.float32(s) / np.float32(scale) for s in scales]
-        total = p.astype(np.float32) * single[0] + q.astype(np.float32) * single[1]
-        wanted = np.rint(total + np.float32(zero_points[2])).astype(np.int64)
-        wanted = np.clip(wanted, numerics.I8_MIN, numerics.I8_MAX)
     real = (p * float(scales[0]) + q * float(scales[1])) / float(scale)
     # No candidate is off by as much as this, so all other pairs are safe.
     close = np.abs(real - np.floor(real) - 0.5) < 2.0**-9

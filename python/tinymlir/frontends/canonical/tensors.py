@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from tinymlir.bindings import ir, linalg
 
@@ -63,6 +64,26 @@ def arrange(b: Builder, name: str, x: Activation, order: Atoms) -> Activation:
         op = linalg.transpose(source, outs=[init], permutation=permutation)
         value = b.finish(op.results[0])
     return Activation(value, Layout(x.layout.dims, order))
+
+
+def constant(b: Builder, array: npt.NDArray[np.int8], like: Layout | None = None) -> Activation:
+    """A constant i8 tensor.
+
+    Args:
+        like: the layout of what it is combined with, whose order it takes.
+    """
+    layout = Layout.of(array.shape)
+    missing = 0 if like is None else like.rank - array.ndim
+    if like is not None and missing >= 0:
+        dims = like.dims[missing:]
+        sizes = [math.prod(atom.size for atom in dim) for dim in dims]
+        if all(n in (1, size) for n, size in zip(array.shape, sizes, strict=True)):
+            dims = tuple(d if n > 1 else () for n, d in zip(array.shape, dims, strict=True))
+            atoms = [atom for d in dims for atom in d]
+            layout = Layout(dims, tuple(atom for atom in like.order if atom in set(atoms)))
+            whole = array.reshape([atom.size for atom in atoms])
+            array = whole.transpose([atoms.index(atom) for atom in layout.order])
+    return Activation(b.constant(array.reshape(array.shape or (1,))), layout)
 
 
 def row_major(b: Builder, name: str, x: Activation) -> Activation:

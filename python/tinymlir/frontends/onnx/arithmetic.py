@@ -5,18 +5,19 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-import onnx
-from onnx.reference import ReferenceEvaluator
 
 from tinymlir import numerics
 from tinymlir.frontends.canonical import elementwise, softmax
 from tinymlir.frontends.canonical.builder import Clamp
+from tinymlir.frontends.canonical.product import multiply
 from tinymlir.frontends.canonical.tensors import Activation, Quantization
 
+from .functions import evaluated
 from .graph import Node
 from .operands import EXPORT_AGAIN, Operands
+from .reference import float_sum, qlinear_sum
 from .registry import operator
-from .values import Array, Deferred, Dequantized, Integer, QuantizedConstant, Value, quantize
+from .values import Array, Deferred, Dequantized, Function, Integer, QuantizedConstant, Value
 
 
 @operator("QuantizeLinear", note="int8 and uint8, one scale and zero point; free at inputs")
@@ -47,26 +48,51 @@ def _is_constant(value: Value | None) -> bool:
 
 def addition(
     imp: Operands, node: Node, left: Value | None, right: Value | None, *, subtract: bool = False
-) -> Deferred:
+) -> Value:
     """Sum or difference of two activations, or of one and a constant."""
-    if _is_constant(left) or _is_constant(right):
+    if isinstance(left, np.ndarray) or isinstance(right, np.ndarray):
         return _constant_addition(imp, node, left, right, subtract)
-    x, y = (imp.activation(node, value, "operand") for value in (left, right))
+    x, y = _pair(imp, node, left, right)
+    offset = imp.carrier_offset(node)
 
     def build(target: Quantization, clamp: Clamp) -> Activation:
-        return elementwise.add(imp.builder, node.name, x, y, target, clamp, subtract=subtract)
+        xq, yq = x.quantization, y.quantization
+        # ONNX Runtime has no kernel for differences, and none that limits the sum.
+        if subtract or not clamp.trivial:
+            reference = float_sum(xq, yq, target, subtract=subtract)
+        else:
+            reference = qlinear_sum(xq, yq, target, offset, swapped=_is_repeated(x, y))
+        return elementwise.add(
+            imp.builder, node.name, x, y, target, clamp, reference, subtract=subtract
+        )
 
     return Deferred(node, _broadcast(imp, node, x.shape, y.shape), build)
 
 
-def _real(value: Value | None) -> Array:
-    assert isinstance(value, np.ndarray | QuantizedConstant)
-    return value.real() if isinstance(value, QuantizedConstant) else value
+def _is_repeated(x: Dequantized, y: Dequantized) -> bool:
+    """Whether one element of ``x`` meets a run of neighbours of ``y``."""
+    sizes = [n for n in zip(reversed(x.shape), reversed(y.shape), strict=False) if max(n) > 1]
+    return bool(sizes) and sizes[0][0] == 1
+
+
+def _pair(
+    imp: Operands, node: Node, left: Value | None, right: Value | None
+) -> tuple[Dequantized, Dequantized]:
+    """Two operands as activations, of which one may be a quantised constant."""
+    values = [left, right]
+    for i in (0, 1):
+        constant, other = values[i], values[1 - i]
+        if isinstance(constant, QuantizedConstant) and not _is_constant(other):
+            like = imp.activation(node, other, "operand").activation.layout
+            values[i] = imp.constant_activation(node, constant, like)
+    x, y = (imp.activation(node, value, "operand") for value in values)
+    return x, y
 
 
 def _constant_addition(
     imp: Operands, node: Node, left: Value | None, right: Value | None, subtract: bool
-) -> Deferred:
+) -> Value:
+    """Sum or difference of reals that are computed and constant ones."""
     negate = subtract and _is_constant(left)
     variable, constant = (right, left) if _is_constant(left) else (left, right)
     addend = _real(constant).astype(np.float64)
@@ -88,44 +114,26 @@ def _constant_addition(
 
 def product(imp: Operands, node: Node, left: Value | None, right: Value | None) -> Value:
     """Product of two activations, or of one and a constant."""
-    if _is_constant(left):
-        left, right = right, left
-    x = imp.activation(node, left, "operand")
-    if _is_constant(right):
-        real = _real(right)
-        if real.size == 1 and real.reshape(-1)[0] > 0 and real.ndim <= len(x.shape):
-            # A positive factor only changes what the same integers stand for.
-            scale = np.float32(x.quantization.scale * np.float32(real.reshape(-1)[0]))
-            return Dequantized(x.activation, Quantization(scale, x.quantization.zero_point))
-    if isinstance(right, np.ndarray):
-        imp.fail(
-            node,
-            "a factor that is a float constant of several elements, or negative",
-            "quantise it, or fold it into the layer before",
-        )
-    if isinstance(right, QuantizedConstant):
-        return _constant_product(imp, node, x, right)
-    y = imp.activation(node, right, "operand")
+    for value in (left, right):
+        if isinstance(value, np.ndarray):
+            imp.fail(
+                node,
+                "a factor that is a float constant of several elements",
+                "quantise it, or fold it into the layer before",
+            )
+    x, y = _pair(imp, node, left, right)
+    offset = imp.carrier_offset(node)
 
     def build(target: Quantization, clamp: Clamp) -> Activation:
-        return elementwise.multiply(imp.builder, node.name, x, y, target, clamp)
+        zero_point = target.zero_point + offset
+        return multiply(imp.builder, node.name, x, y, target, clamp, zero_point)
 
     return Deferred(node, _broadcast(imp, node, x.shape, y.shape), build)
 
 
-def _constant_product(
-    imp: Operands, node: Node, x: Dequantized, factors: QuantizedConstant
-) -> Deferred:
-    if factors.scale.size != 1:
-        imp.fail(node, "a constant factor with several scales", "quantise it per tensor")
-    centred = factors.centred()
-
-    def build(target: Quantization, clamp: Clamp) -> Activation:
-        return elementwise.multiply_constant(
-            imp.builder, node.name, x, centred, factors.scale[0], target, clamp
-        )
-
-    return Deferred(node, _broadcast(imp, node, x.shape, centred.shape), build)
+def _real(value: Value | None) -> Array:
+    assert isinstance(value, np.ndarray | QuantizedConstant)
+    return value.real() if isinstance(value, QuantizedConstant) else value
 
 
 _BROADCAST = "two activations of which one has the result's shape, or one and a constant"
@@ -133,25 +141,45 @@ _BROADCAST = "two activations of which one has the result's shape, or one and a 
 
 @operator("Add", note=_BROADCAST)
 def add(imp: Operands, node: Node) -> Value:
-    return addition(imp, node, imp.input(node, 0), imp.input(node, 1))
+    return evaluated(imp, node) or addition(imp, node, imp.input(node, 0), imp.input(node, 1))
 
 
 @operator("Sub", note=_BROADCAST)
 def sub(imp: Operands, node: Node) -> Value:
-    return addition(imp, node, imp.input(node, 0), imp.input(node, 1), subtract=True)
+    known = evaluated(imp, node)
+    return known or addition(imp, node, imp.input(node, 0), imp.input(node, 1), subtract=True)
 
 
 @operator("Mul", note=_BROADCAST + "; a positive number is free")
 def mul(imp: Operands, node: Node) -> Value:
-    return product(imp, node, imp.input(node, 0), imp.input(node, 1))
+    left, right = imp.input(node, 0), imp.input(node, 1)
+    known = evaluated(imp, node)
+    if known is None:
+        return product(imp, node, left, right)
+    if _is_constant(left):
+        left, right = right, left
+    return _scaled(imp, node, known, left, _real(right).item()) if _is_constant(right) else known
 
 
-@operator("Div", note="by a positive number, which is free")
+@operator("Div", note="by one number, which is free where it is positive")
 def div(imp: Operands, node: Node) -> Value:
-    divisor = imp.scalar(node, 1, 1.0)
-    if not divisor > 0:
-        imp.fail(node, f"division by {divisor}", "divide by a positive constant")
-    return product(imp, node, imp.input(node, 0), np.array(1.0 / divisor, np.float32))
+    left, right = imp.input(node, 0), imp.input(node, 1)
+    known = evaluated(imp, node)
+    if known is None:
+        imp.fail(node, "the divisor is not one number", "divide by a constant number")
+    divisor = _real(right).item() if _is_constant(right) else 0.0
+    return _scaled(imp, node, known, left, 1 / divisor if divisor else 0.0)
+
+
+def _scaled(
+    imp: Operands, node: Node, known: Function, value: Value | None, factor: float
+) -> Function:
+    """``known``, which is ``value`` times a number; a positive one only changes the scale."""
+    before = imp.function(node, value).linear
+    if before is None or factor <= 0:
+        return known
+    after = Quantization(np.float32(before.scale * np.float32(factor)), before.zero_point)
+    return dataclasses.replace(known, linear=after, limited=imp.function(node, value).limited)
 
 
 @operator("QLinearAdd", "com.microsoft", note=_BROADCAST)
@@ -168,8 +196,12 @@ def qlinear_mul(imp: Operands, node: Node) -> Value:
 
 def _clamped(imp: Operands, node: Node, low: float, high: float) -> Value:
     value = imp.input(node, 0)
+    if isinstance(value, Deferred):
+        return value.clamped(low, high)
     if not isinstance(value, Integer):
-        return imp.deferred(node, value).clamped(low, high)
+        known = imp.function(node, value)
+        reals = np.clip(known.reals, low, high)
+        return dataclasses.replace(known, reals=reals, limited=True, node=node)
     # Raw integers: the limits are in their own terms.
     offset = 128 if value.unsigned else 0
     limits = [
@@ -209,40 +241,3 @@ def qlinear_softmax(imp: Operands, node: Node) -> Value:
     x = imp.activation(node, imp.dequantize(node, 0, 1, 2))
     flatten = node.attribute("opset", 13) < 13
     return imp.quantize(node, _softmax(imp, node, x, flatten=flatten), 3, 4)
-
-
-def _table(imp: Operands, node: Node, x: Dequantized, op: str) -> Deferred:
-    """A function of one number as a table of its 256 values, computed in float32."""
-    levels = np.arange(numerics.I8_MIN, numerics.I8_MAX + 1) - x.quantization.zero_point
-    reals = levels.astype(np.float32) * x.quantization.scale
-    plain = onnx.helper.make_node(op, ["x"], ["y"])
-    named = [a for a in node.proto.attribute if a.name in ("alpha", "beta")]
-    plain.attribute.extend(named)
-    kind = onnx.TensorProto.FLOAT
-    ports = [onnx.helper.make_tensor_value_info(name, kind, [256]) for name in ("x", "y")]
-    graph = onnx.helper.make_graph([plain], "table", ports[:1], ports[1:])
-    opset = onnx.helper.make_opsetid("", imp.graph.opset)
-    model = onnx.helper.make_model(graph, opset_imports=[opset])
-    with np.errstate(all="ignore"):
-        (values,) = ReferenceEvaluator(model).run(None, {"x": reals})
-
-    def build(target: Quantization, clamp: Clamp) -> Activation:
-        entries = [min(max(quantize(float(v), target), clamp.low), clamp.high) for v in values]
-        return elementwise.lookup(imp.builder, node.name, x.activation, np.array(entries, np.int8))
-
-    return Deferred(node, x.shape, build)
-
-
-def _tabulated(imp: Operands, node: Node) -> Value:
-    return _table(imp, node, imp.activation(node, imp.input(node, 0)), node.op)
-
-
-for _name in ("Elu", "HardSigmoid", "HardSwish", "LeakyRelu", "Sigmoid", "Softplus", "Tanh"):
-    operator(_name, note="a table of 256 values")(_tabulated)
-
-
-@operator("QLinearSigmoid", "com.microsoft", note="a table of 256 values")
-@operator("QLinearLeakyRelu", "com.microsoft", note="a table of 256 values")
-def qlinear_tabulated(imp: Operands, node: Node) -> Value:
-    x = imp.activation(node, imp.dequantize(node, 0, 1, 2))
-    return imp.quantize(node, _table(imp, node, x, node.op.removeprefix("QLinear")), 3, 4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -38,20 +39,19 @@ def evaluate(imp: Operands, node: Node) -> list[Array] | None:
         return [_shape(imp, node)]
     if node.op not in _FOLDED or node.domain:
         return None
-    feeds: dict[str, Array] = {}
-    for index, name in enumerate(node.inputs):
+    operands: list[Array | None] = []
+    for index in range(len(node.inputs)):
         value = imp.input(node, index)
         if isinstance(value, QuantizedConstant) and node.op not in _MOVING:
             value = value.real()
         if value is not None and not isinstance(value, np.ndarray):
             return None
-        if value is not None:
-            feeds[name] = value
-    if node.op == "ConstantOfShape":
-        size = math.prod(int(n) for n in next(iter(feeds.values())).reshape(-1))
+        operands.append(value)
+    if node.op == "ConstantOfShape" and operands and operands[0] is not None:
+        size = math.prod(int(n) for n in operands[0].reshape(-1).tolist())
         if size * 8 > MAX_TENSOR_BYTES:
             imp.fail(node, f"makes a constant of {size} elements", "the file is damaged")
-    return _run(imp, node, feeds)
+    return run(imp, node, operands)
 
 
 def _shape(imp: Operands, node: Node) -> Array:
@@ -62,21 +62,34 @@ def _shape(imp: Operands, node: Node) -> Array:
     return np.array(shape[start:end], np.int64)
 
 
-def _run(imp: Operands, node: Node, feeds: dict[str, Array]) -> list[Array]:
+def run(imp: Operands, node: Node, operands: Sequence[Array | None]) -> list[Array]:
+    """The outputs of a node on arrays, None for inputs that are left out.
+
+    Raises:
+        TinymlirError: the node cannot be evaluated.
+    """
+
     def info(name: str, array: Any) -> onnx.ValueInfoProto:
         element = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
         return onnx.helper.make_tensor_value_info(name, element, array.shape)
 
+    # Names of our own: a tensor may be several inputs, and be called anything.
+    names = ["" if array is None else f"x{i}" for i, array in enumerate(operands)]
+    feeds = {name: a for name, a in zip(names, operands, strict=True) if a is not None}
+    outputs = [f"y{i}" for i in range(len(node.outputs))]
+    plain = onnx.helper.make_node(node.op, names, outputs)
+    plain.attribute.extend(node.proto.attribute)
     try:
         graph = onnx.helper.make_graph(
-            [node.proto],
-            "constants",
+            [plain],
+            "node",
             [info(name, array) for name, array in feeds.items()],
-            [onnx.helper.make_empty_tensor_value_info(name) for name in node.outputs],
+            [onnx.helper.make_empty_tensor_value_info(name) for name in outputs],
         )
         opset = onnx.helper.make_opsetid("", imp.graph.opset)
         model = onnx.helper.make_model(graph, opset_imports=[opset])
-        results = ReferenceEvaluator(model).run(None, feeds)
+        with np.errstate(all="ignore"):
+            results = ReferenceEvaluator(model).run(None, feeds)
     except Exception as error:  # the evaluator raises whatever numpy and its operators do
         reason = str(error).strip().splitlines()
         imp.fail(

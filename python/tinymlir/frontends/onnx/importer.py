@@ -11,16 +11,16 @@ from tinymlir.frontends.canonical.folding import VIEWS, fold_clamps
 from tinymlir.frontends.canonical.layout import Layout
 from tinymlir.frontends.canonical.tensors import Activation, row_major
 
-from . import arithmetic, linear, movement, pooling, refused
+from . import arithmetic, functions, linear, movement, pooling, refused
 from .constants import evaluate
 from .graph import MAX_TENSOR_BYTES, Graph, Node, Port
 from .operands import HOW_TO_QUANTIZE, Operands
 from .ports import input_permutation, name_result, port_attributes
 from .registry import OPERATORS
-from .values import Deferred, Dequantized, FloatInput, Integer, Meaning, Value
+from .values import Deferred, Dequantized, FloatInput, Function, Integer, Meaning, Value
 
 #: Importing these fills `OPERATORS`.
-OPERATOR_MODULES = (arithmetic, linear, movement, pooling, refused)
+OPERATOR_MODULES = (arithmetic, functions, linear, movement, pooling, refused)
 
 
 def import_graph(graph: Graph, context: ir.Context) -> ir.Module:
@@ -138,10 +138,10 @@ class _Importer(Operands):
                 element, meaning = ("uint8" if value.unsigned else "int8"), value.meaning
             elif isinstance(value, Dequantized):
                 element, meaning = "float", Meaning(value.quantization)
-            elif isinstance(value, Deferred):
+            elif isinstance(value, Deferred | Function):
                 raise self.graph.error(
                     f"output '{name}' is computed in float: no QuantizeLinear follows",
-                    node=value.node,
+                    node=self.graph.producer(name),
                     hint=HOW_TO_QUANTIZE,
                 )
             else:

@@ -12,7 +12,8 @@ from tinymlir.bindings import ir
 from tinymlir.errors import TinymlirError
 from tinymlir.frontends.canonical import elementwise
 from tinymlir.frontends.canonical.builder import Builder, Clamp
-from tinymlir.frontends.canonical.tensors import Activation, Quantization
+from tinymlir.frontends.canonical.layout import Layout
+from tinymlir.frontends.canonical.tensors import Activation, Quantization, constant
 
 from .graph import Graph, Node
 from .values import (
@@ -20,6 +21,7 @@ from .values import (
     Deferred,
     Dequantized,
     FloatInput,
+    Function,
     Integer,
     Meaning,
     QuantizedConstant,
@@ -115,7 +117,17 @@ class Operands:
         """``value`` as quantised reals."""
         if isinstance(value, Dequantized):
             return value
-        if isinstance(value, Deferred):
+        if isinstance(value, Function) and value.linear:
+            linear = Dequantized(value.activation, value.linear)
+            if not value.limited:
+                return linear
+            # Limits that the integers have too are a layer of their own.
+            table, known = value.quantized(value.linear, Clamp()), Function.of(linear)
+            if np.array_equal(known.reals[table.astype(np.int64) + 128], value.reals):
+                name = value.node.name if value.node else node.name
+                limited = elementwise.tabulate(self.builder, name, value.activation, table)
+                return Dequantized(limited, value.linear)
+        if isinstance(value, Deferred | Function) and value.node:
             problem = f"takes the float result of node '{value.node.name}' ({value.node.op})"
         elif isinstance(value, FloatInput):
             problem = f"takes a float graph input as its {what}"
@@ -125,20 +137,55 @@ class Operands:
             problem = f"has a constant or no {what} where an activation is expected"
         raise self.graph.error(f"{node.op} {problem}", node=node, hint=HOW_TO_QUANTIZE)
 
+    def function(self, node: Node, value: Value | None) -> Function:
+        """``value`` as reals that depend on one int8 number each."""
+        return value if isinstance(value, Function) else Function.of(self.activation(node, value))
+
+    def constant_activation(
+        self, node: Node, value: QuantizedConstant, like: Layout
+    ) -> Dequantized:
+        """A quantised constant as an int8 tensor that lies like what it is combined with."""
+        if value.array.dtype not in (np.int8, np.uint8) or value.scale.size != 1:
+            self.fail(
+                node,
+                f"a constant operand of type {value.array.dtype} with {value.scale.size} scales",
+                "quantise it to int8 or uint8, per tensor",
+            )
+        offset = 128 if value.array.dtype == np.uint8 else 0
+        carried = (value.array.astype(np.int16) - offset).astype(np.int8)
+        quantization = Quantization(value.scale[0], int(value.zero_point[0]) - offset)
+        return Dequantized(constant(self.builder, carried, like), quantization)
+
+    def carrier_offset(self, node: Node) -> int:
+        """What a node's quantised result has over the int8 numbers that carry it.
+
+        A QLinear operator tells its type itself, others the QuantizeLinear behind them.
+        """
+        while not node.op.startswith("QLinear"):
+            readers = list(self.graph.consumers(node.outputs[0]))
+            if not readers or readers[0].op not in ("Clip", "Relu", "QuantizeLinear"):
+                return 0
+            node = readers[0]
+            if node.op == "QuantizeLinear":
+                break
+        index = 1 if node.op == "QuantizeLinear" else 6
+        return 128 if self.quantization(node, index, index + 1)[1] else 0
+
     def deferred(self, node: Node, value: Value | None) -> Deferred:
         """Reals whose output quantisation is still open, or can be changed."""
         if isinstance(value, Deferred):
             return value
-        known = self.activation(node, value)
+        known = self.function(node, value)
+
+        named = known.node or node
 
         def build(target: Quantization, clamp: Clamp) -> Activation:
-            if target != known.quantization:
-                return elementwise.rescale(self.builder, node.name, known, target, clamp)
-            if clamp.trivial:
-                return known.activation
-            return elementwise.clamp(self.builder, node.name, known.activation, clamp)
+            table = known.quantized(target, clamp)
+            return elementwise.tabulate(
+                self.builder, named.name, known.activation, table, known.linear, target
+            )
 
-        return Deferred(node, known.shape, build)
+        return Deferred(named, known.shape, build)
 
     def parameters(self, node: Node, scale: int, zero_point: int) -> tuple[Array, Array | None]:
         """Scale and zero point inputs, constants both; the zero point may be left out."""

@@ -78,6 +78,46 @@ class QuantizedConstant:
         return self.centred().astype(np.float32) * self._along_axis(self.scale)
 
 
+@dataclass(frozen=True)
+class Function:
+    """Reals that depend on one int8 number each: what a chain of float operators makes of them.
+
+    Attributes:
+        activation: the int8 numbers.
+        reals: the 256 results, float32.
+        linear: where the reals are, to rounding, what the numbers stand for at a scale
+            and zero point of their own, perhaps limited: those.
+        limited: whether they are.
+        node: the last operator of the chain, for names and errors; None for a
+            DequantizeLinear.
+    """
+
+    activation: Activation
+    reals: npt.NDArray[np.float32]
+    linear: Quantization | None = None
+    limited: bool = False
+    node: Node | None = None
+
+    @staticmethod
+    def of(x: Dequantized) -> Function:
+        """What a DequantizeLinear gives."""
+        levels = np.arange(numerics.I8_MIN, numerics.I8_MAX + 1) - x.quantization.zero_point
+        reals = levels.astype(np.float32) * x.quantization.scale
+        return Function(x.activation, reals, x.quantization)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.activation.layout.shape
+
+    def quantized(self, target: Quantization, clamp: Clamp) -> npt.NDArray[np.int8]:
+        """The 256 reals as int8."""
+        with np.errstate(all="ignore"):
+            steps = np.rint(self.reals / target.scale)
+        # As the conversion to integers does it on x86-64: no number is the least one.
+        steps = np.nan_to_num(steps, nan=-np.inf) + target.zero_point
+        return np.clip(steps, clamp.low, clamp.high).astype(np.int8)
+
+
 Build = Callable[[Quantization, Clamp], Activation]
 
 
@@ -132,4 +172,4 @@ def quantize(value: float, quantization: Quantization) -> int:
 
 
 #: An importer value; plain arrays are constants.
-Value = Array | Integer | FloatInput | Dequantized | QuantizedConstant | Deferred
+Value = Array | Integer | FloatInput | Dequantized | Function | QuantizedConstant | Deferred
