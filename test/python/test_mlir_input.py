@@ -356,6 +356,18 @@ REFUSED = {
         "1:1",
         "of the absurd type tensor<9999999x9999999xi8>; tensors must have elements, and stay under",
     ),
+    "absurd padding": (
+        network(
+            "  %c = arith.constant 0 : i8\n"
+            # The sum of the sizes wraps around, so it verifies.
+            "  %y = tensor.pad %x low[9223372036854775807, 0] high[9223372036854775807, 0] {\n"
+            "  ^bb0(%i: index, %j: index):\n    tensor.yield %c : i8\n"
+            f"  }} : tensor<3x4xi8> to {I8}\n  return %y : {I8}",
+            "%x: tensor<3x4xi8>",
+        ),
+        "3:8",
+        "'tensor.pad' op has the absurd static_low [9223372036854775807, 0]",
+    ),
     "no elements": (
         network("  return %x : tensor<0x4xi8>", "%x: tensor<0x4xi8>", "tensor<0x4xi8>"),
         "1:1",

@@ -25,6 +25,12 @@ _FLOAT_OPS = re.compile(r"arith\.(addf|bitcast|constant|select)|scf\..*|linalg\.
 _LOWER = "lower the network to linalg on tensors, or to TOSA, first"
 _QUANTIZE = "quantise the network to int8 before it is exported"
 _STATIC = "give each dimension a size, and the batch dimension 1"
+#: Attributes that hold a number for each dimension.
+_SIZES = {
+    *("dilation", "dilations", "kernel", "out_pad", "pad", "static_high", "static_low"),
+    *("static_offsets", "static_sizes", "static_strides", "stride", "strides"),
+}
+_DYNAMIC = ir.ShapedType.get_dynamic_size()
 _INPUT_TYPES = ("i8", "ui8", "si8")
 
 
@@ -153,6 +159,10 @@ class _Checks:
         for word, values in (("operand", op.operands), ("result", op.results)):
             for index, value in enumerate(values):
                 self._type(op, value.type, f"{word} {index}")
+        for name in sorted(_SIZES & set(op.attributes), reverse=True):
+            if any(abs(n) > MAX_TENSOR_BYTES and n != _DYNAMIC for n in op.attributes[name]):
+                hint = f"such numbers must stay under {MAX_TENSOR_BYTES}"
+                self.fail(op, f"has the absurd {name} {list(op.attributes[name])}", hint)
         for name in _float_computations(op):
             inside = "" if name == op.name else f", with '{name}'"
             self.fail(op, f"computes in floating point{inside}", _QUANTIZE)

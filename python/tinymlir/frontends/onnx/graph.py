@@ -112,7 +112,15 @@ class Graph:
         name = _text(proto.name) or first or f"{op}_{index}"
         attributes = {}
         for attribute in proto.attribute:
-            value = onnx.helper.get_attribute_value(attribute)
+            try:
+                value = onnx.helper.get_attribute_value(attribute)
+            except ValueError as error:  # one that stands for an attribute of a function
+                raise TinymlirError(
+                    f"attribute '{_text(attribute.name)}' has no value",
+                    file=self.file,
+                    node=name,
+                    hint="export the model again",
+                ) from error
             attributes[_text(attribute.name)] = _text(value) if isinstance(value, bytes) else value
         return Node(
             op, "" if domain == "ai.onnx" else domain, name, inputs, outputs, attributes, proto
