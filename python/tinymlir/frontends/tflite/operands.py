@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Iterator
 from typing import NoReturn
 
@@ -16,7 +15,7 @@ from tinymlir.frontends.canonical import movement
 from tinymlir.frontends.canonical.builder import Builder, Clamp
 from tinymlir.frontends.canonical.layout import Layout
 from tinymlir.frontends.canonical.ports import name_layer
-from tinymlir.frontends.canonical.tensors import Activation, Quantization
+from tinymlir.frontends.canonical.tensors import Activation, Quantization, constant
 
 from . import arithmetic
 from .schema import Array, Graph, Node, Tensor
@@ -148,21 +147,8 @@ class Operands:
             self.fail(node, f"takes the constant '{tensor.name}' of type {tensor.type}", hint)
         unsigned = array.dtype == np.uint8
         carried = (array.astype(np.int16) - 128).astype(np.int8) if unsigned else array
-        layout = Layout.of(array.shape)
-        missing = 0 if like is None else like.rank - array.ndim
-        if like is not None and missing >= 0:
-            dims = like.dims[missing:]
-            if all(
-                n in (1, math.prod(a.size for a in d))
-                for n, d in zip(array.shape, dims, strict=True)
-            ):
-                dims = tuple(d if n > 1 else () for n, d in zip(array.shape, dims, strict=True))
-                atoms = [atom for d in dims for atom in d]
-                layout = Layout(dims, tuple(atom for atom in like.order if atom in set(atoms)))
-                whole = carried.reshape([atom.size for atom in atoms])
-                carried = whole.transpose([atoms.index(atom) for atom in layout.order])
-        value = self.builder.constant(carried.reshape(carried.shape or (1,)))
-        return Integer(Activation(value, layout), self.quantization(node, tensor), unsigned)
+        value = constant(self.builder, carried, like)
+        return Integer(value, self.quantization(node, tensor), unsigned)
 
     def _materialized(self, value: Padded) -> Integer:
         """The padded tensor as one that exists."""
