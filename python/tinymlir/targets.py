@@ -22,10 +22,14 @@ class Costs:
     right after a load that it does not depend on. ``load_use_stall`` is added
     when the next instruction reads what was loaded, ``address_stall`` when a
     load's address was computed by the instruction before it. A load or store of
-    n registers takes ``load`` + (n - 1) · ``load_multiple_extra``.
+    n registers takes ``load`` + (n - 1) · ``load_multiple_extra``; a store whose
+    address is the sum of two registers takes ``indexed_store``.
     ``branch_taken`` includes the pipeline refill; ``jump`` is an unconditional
-    branch or a return. ``vector`` is a Helium instruction, ``vector_overlapped``
-    one that follows a Helium instruction of the other kind (memory or arithmetic).
+    branch or a return. ``misaligned_target`` is added where control goes to a
+    32-bit instruction that crosses words, ``jump_register_stall`` where the
+    instruction before computed where to jump. ``vector`` is a Helium
+    instruction, ``vector_overlapped`` one that follows a Helium instruction of
+    the other kind (memory or arithmetic).
     """
 
     alu: int = 1
@@ -39,11 +43,14 @@ class Costs:
     load_use_stall: int = 0
     address_stall: int = 0
     store: int = 1
+    indexed_store: int = 1
     load_multiple_extra: int = 1
     branch_taken: int = 2
     branch_not_taken: int = 1
     jump: int = 2
     call: int = 2
+    misaligned_target: int = 0
+    jump_register_stall: int = 0
     vector: int | None = None
     vector_overlapped: int | None = None
 
@@ -126,7 +133,16 @@ TARGETS: dict[str, Target] = {
             features="",
             extensions=(),
             # Cortex-M0 TRM (DDI 0432C), table 3-1; single-cycle multiplier option.
-            costs=Costs(mul_long=None, mac=None, load=2, store=2, branch_taken=3, jump=3, call=4),
+            costs=Costs(
+                mul_long=None,
+                mac=None,
+                load=2,
+                store=2,
+                indexed_store=2,
+                branch_taken=3,
+                jump=3,
+                call=4,
+            ),
             notes="Thumb-1: no long multiply, no divide, aligned loads only",
             # Eight low ones; moves from the high ones are cheaper than spills.
             registers=10,
@@ -147,9 +163,11 @@ TARGETS: dict[str, Target] = {
                 divide=7,
                 load_after_load=1,
                 address_stall=1,
+                indexed_store=2,
                 branch_taken=3,
                 jump=3,
                 call=3,
+                misaligned_target=1,
             ),
             notes="MLA, no DSP extension",
             unicorn="cortex-m3",
@@ -168,9 +186,11 @@ TARGETS: dict[str, Target] = {
                 divide=7,
                 load_after_load=1,
                 address_stall=1,
+                indexed_store=2,
                 branch_taken=3,
                 jump=3,
                 call=3,
+                misaligned_target=1,
             ),
             notes="SMLAD: two 16-bit MACs in a cycle",
             unicorn="cortex-m4",
@@ -198,7 +218,14 @@ TARGETS: dict[str, Target] = {
             "cortex_m33",
             features="+dsp",
             extensions=(*_ARMV7M, "dsp"),
-            costs=Costs(dual_mac=1, divide=6, load=1, load_use_stall=1, branch_taken=2),
+            costs=Costs(
+                dual_mac=1,
+                divide=6,
+                load=1,
+                load_use_stall=1,
+                branch_taken=2,
+                misaligned_target=1,
+            ),
             notes="SMLAD, some dual issue",
             unicorn="cortex-m33",
             qemu="mps2-an505",
@@ -233,7 +260,16 @@ TARGETS: dict[str, Target] = {
             extensions=("mul-long", "divide"),
             # CV32E40P user manual, "Pipeline details": loads 1 (2 when used at once),
             # mulh 5, taken branch 3, jump 2.
-            costs=Costs(mul_long=5, mac=None, divide=35, load=1, load_use_stall=1, branch_taken=3),
+            costs=Costs(
+                mul_long=5,
+                mac=None,
+                divide=35,
+                load=1,
+                load_use_stall=1,
+                branch_taken=3,
+                misaligned_target=1,
+                jump_register_stall=1,
+            ),
             notes="mul/mulh; costs of a CV32E40P",
             registers=23,
             unicorn="riscv32",

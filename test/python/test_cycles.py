@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tinymlir.simulators.cycles import price_block
+from tinymlir.simulators.cycles import Block, price_block
 from tinymlir.simulators.decode import decoder
 from tinymlir.targets import get_target
 
@@ -38,14 +38,35 @@ SXTB16 = "fa2f f081"  # sxtb16 r0, r1
 VLDRB = "ed91 1e00"  # vldrb.u8 q0, [r1], as Helium encodes it
 VADD = "ef02 2840"  # vadd.i8 q1, q1, q0
 LE = "f00f c003"  # le lr, .-2
+LDRB_R0 = "7808"  # ldrb r0, [r1]
+MOV_R3 = "2300"  # movs r3, #0
+USE_R3 = "3301"  # adds r3, #1
+ADD_SHIFTED_R0 = "eb02 0440"  # add.w r4, r2, r0, lsl #1
+STR_INDEXED = "5058"  # str r0, [r3, r1]
+STR_AT_R0 = "6001"  # str r1, [r0]
+BACK = "d1fd"  # bne .-2
 
 
-def price(target: str, code: str) -> tuple[int, int, int]:
-    """Instructions, cycles when falling through, and cycles when branching."""
-    core = get_target(target)
+START = Block(0x1000, 0, ())
+
+
+def block(target: str, code: str, address: int = 0x1000) -> Block:
     halfwords = b"".join(int(word, 16).to_bytes(2, "little") for word in code.split())
-    cost = price_block(core.costs, decoder(core)(halfwords, 0x1000))
-    return cost.instructions, cost.cycles_if_falling_through, cost.cycles_if_branching
+    instructions = tuple(decoder(get_target(target))(halfwords, address))
+    return Block(address, len(halfwords), instructions)
+
+
+def price(target: str, code: str) -> int:
+    """Cycles of a block after nothing."""
+    return price_block(get_target(target), START, block(target, code))
+
+
+def price_going_to(target: str, code: str, address: int, then: str) -> int:
+    """Cycles of a block and of one more at ``address``."""
+    core = get_target(target)
+    return price(target, code) + price_block(
+        core, block(target, code), block(target, then, address)
+    )
 
 
 @pytest.mark.parametrize(
@@ -74,8 +95,11 @@ def price(target: str, code: str) -> tuple[int, int, int]:
         ("cortex-m4", SMLAL, 1),
         ("cortex-m4", SMLABB, 1),
         ("cortex-m4", f"{SXTB16} {SMLAD}", 2),
-        ("cortex-m7", LDR_R0, 1),
-        ("cortex-m7", f"{LDR_R0} {USE_R0}", 1 + 1 + 1),
+        # A store to the sum of two registers takes two cycles, after a load one.
+        ("cortex-m4", STR_INDEXED, 2),
+        ("cortex-m4", f"{LDR_R2} {STR_INDEXED}", 2 + 1),
+        ("cortex-m4", f"{USE_R0} {STR_AT_R0}", 1 + 1 + 1),
+        ("cortex-m4", f"{USE_R0} {STR_R0}", 1 + 1),
         ("cortex-m33", f"{LDR_R0} {USE_R0}", 1 + 1 + 1),
         ("cortex-m33", f"{LDR_R0} {OTHER}", 2),
         # What a load adds to its base is there in time for the next.
@@ -87,23 +111,88 @@ def price(target: str, code: str) -> tuple[int, int, int]:
     ],
 )
 def test_thumb(target: str, code: str, cycles: int) -> None:
-    assert price(target, code)[1] == cycles
+    assert price(target, code) == cycles
 
 
 @pytest.mark.parametrize(
-    ("target", "code", "not_taken", "taken"),
+    ("target", "code", "then", "not_taken", "taken"),
     [
-        ("cortex-m0", BNE, 1, 3),
-        ("cortex-m4", BNE, 1, 3),
-        ("cortex-m7", BNE, 1, 1),
-        ("cortex-m33", BNE, 1, 2),
-        ("cortex-m4", B, 3, 3),
-        ("cortex-m4", ADDS, 1, 1),
-        ("rv32imc", "fd75", 1, 3),  # c.bnez a0, .-4
+        ("cortex-m0", BNE, ADDS, 1, 3),
+        ("cortex-m4", BNE, ADDS, 1, 3),
+        ("cortex-m33", BNE, ADDS, 1, 2),
+        ("cortex-m4", B, ADDS, 3, 3),
+        ("cortex-m4", ADDS, ADDS, 1, 1),
+        ("rv32imc", "fd75", "0505", 1, 3),  # c.bnez a0, .-4
     ],
 )
-def test_branches(target: str, code: str, not_taken: int, taken: int) -> None:
-    assert price(target, code)[1:] == (not_taken, taken)
+def test_branches(target: str, code: str, then: str, not_taken: int, taken: int) -> None:
+    assert price_going_to(target, code, 0x1002, then) == not_taken + 1
+    assert price_going_to(target, code, 0x0FF0, then) == taken + 1
+
+
+@pytest.mark.parametrize(
+    ("target", "code", "wide", "extra"),
+    [
+        ("cortex-m0", BNE, BL, 0),
+        ("cortex-m4", BNE, SXTB16, 1),
+        ("cortex-m33", BNE, SXTB16, 1),
+        ("rv32imc", "fd75", "8533 02b5", 1),  # mul a0, a1, a1
+    ],
+)
+def test_wide_targets_that_cross_words(target: str, code: str, wide: str, extra: int) -> None:
+    aligned = price_going_to(target, code, 0x0FF0, wide)
+    assert price_going_to(target, code, 0x0FF2, wide) == aligned + extra
+    assert price_going_to(target, code, 0x1002, wide) < aligned
+
+
+def test_hazards_cross_blocks() -> None:
+    """A load at the end of a block delays the first instruction of the next that uses it."""
+    load, use = "4188", "0505"  # c.lw a0, 0(a1); c.addi a0, 1
+    assert price_going_to("rv32imc", load, 0x1002, use) == 3
+
+
+@pytest.mark.parametrize(
+    ("code", "cycles"),
+    [
+        # Two simple operations in a cycle, unless the second needs the result of the first.
+        (f"{ADDS} {MOV_R3}", 1),
+        (f"{MOV_R3} {USE_R3}", 2),
+        # A load and arithmetic, two loads; a store and a load; two stores do not pair.
+        (f"{LDR_R0} {MOV_R3}", 1),
+        (f"{LDR_R0} {LDR_R2}", 1),
+        (f"{STR_R0} {LDR_R2}", 1),
+        (f"{STR_R0} {STR_R0}", 2),
+        # Bytes arrive a cycle later than words.
+        (f"{LDR_R0} {USE_R0}", 2),
+        (f"{LDRB_R0} {USE_R0}", 3),
+        # An address is needed a cycle earlier than an operand, but what a load adds is early.
+        (f"{USE_R0} {LDR_R4_R0}", 3),
+        (f"{LDR_POST} {LDR_NEXT}", 2),
+        # One multiplier; its accumulator is needed late, so that a chain goes at full speed.
+        (f"{SMLAD} {SMLAD}", 2),
+        (f"{SMLAD} {MOV_R3}", 1),
+        (f"{SMLAD} {USE_R0}", 3),
+        # Parallel and packing operations go first or alone, and one at a time.
+        (f"{SXTB16} {MOV_R3}", 1),
+        (f"{MOV_R3} {SXTB16}", 2),
+        (f"{SXTB16} {SXTB16}", 2),
+        # What goes through the shifter is needed a cycle early.
+        (f"{USE_R0} {ADD_SHIFTED_R0}", 3),
+        # Several registers at once pair with nothing, and go two a cycle.
+        (f"{PUSH} {MOV_R3}", 3 + 1),
+        (f"{SDIV} {MOV_R3}", 7 + 1),
+    ],
+)
+def test_cortex_m7_issues_two(code: str, cycles: int) -> None:
+    assert price("cortex-m7", code) == cycles
+
+
+def test_cortex_m7_predicts_branches() -> None:
+    """A loop's branch pairs with what precedes it, and costs when the loop ends."""
+    loop = f"{LDR_R0} {BACK}"
+    assert price("cortex-m7", loop) == 1
+    assert price_going_to("cortex-m7", loop, 0x1000, ADDS) == 2
+    assert price_going_to("cortex-m7", loop, 0x1004, ADDS) == 2 + 6
 
 
 @pytest.mark.parametrize(
@@ -119,25 +208,27 @@ def test_branches(target: str, code: str, not_taken: int, taken: int) -> None:
         ("a023 00b5", 1),  # sw a1, 0(a1)
         ("8082", 2),  # ret
         ("a001", 2),  # c.j .
+        ("0097 0000 80e7 0000", 1 + 2 + 1),  # auipc ra, 0; jalr ra
         ("00ef 0000", 2),  # jal ra, .
     ],
 )
 def test_riscv(code: str, cycles: int) -> None:
-    assert price("rv32imc", code)[1] == cycles
+    assert price("rv32imc", code) == cycles
 
 
 def test_every_halfword_is_counted() -> None:
     """16- and 32-bit instructions, known to the disassembler or not."""
     code = f"{ADDS} {MLA} {LE} {VADD} {PUSH} ffff ffff"
-    assert price("cortex-m55", code)[0] == 6
-    assert price("rv32imc", "4188 a503 0005 0001 ffff ffff")[0] == 4
+    assert len(block("cortex-m55", code).instructions) == 6
+    assert len(block("rv32imc", "4188 a503 0005 0001 ffff ffff").instructions) == 4
 
 
 def test_the_documentation_has_the_prices(root: Path) -> None:
     text = (root / "docs" / "cycle-models.md").read_text()
+    section = text[text.index("## Prices") : text.index("## Cortex-M7")]
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
-        for line in text[text.index("## Prices") :].splitlines()
+        for line in section.splitlines()
         if line.startswith("|")
     ]
     names = ["rv32imc" if name == "rv32imc" else f"cortex-{name.lower()}" for name in rows[0][1:]]
@@ -154,6 +245,7 @@ def test_the_documentation_has_the_prices(root: Path) -> None:
         load = str(costs.load)
         load += f", pipelined {costs.load_after_load}" if costs.load_after_load else ""
         load += f" + {costs.load_use_stall}" if costs.load_use_stall else ""
+        across = f"+ {costs.misaligned_target}" if costs.misaligned_target else "–"
         vector = f"{costs.vector}, overlapped {costs.vector_overlapped}" if costs.vector else "–"
         expected = {
             "arithmetic": str(costs.alu),
@@ -163,9 +255,10 @@ def test_the_documentation_has_the_prices(root: Path) -> None:
             "SMLAD and its kin": said(costs.dual_mac),
             "divide": said(costs.divide),
             "load": load,
-            "store": str(costs.store),
+            "store, indexed": f"{costs.store}, {costs.indexed_store}",
             "branch taken, not taken": f"{costs.branch_taken}, {costs.branch_not_taken}",
             "jump or return, call": f"{costs.jump}, {costs.call}",
+            "to a target across words": across,
             "vector": vector,
         }
         assert {row: shown(row) for row in prices} == expected, name

@@ -1,64 +1,91 @@
-"""Modelled cycles: what a basic block costs on a core, by the target's cost table.
+"""Modelled cycles: what a run through a basic block costs on a core.
 
 docs/cycle-models.md says what is modelled, what is not, and where the figures come from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tinymlir.simulators.decode import Instruction
-from tinymlir.targets import Costs
+from tinymlir.simulators.dual_issue import PIPELINES, Pipeline
+from tinymlir.targets import Costs, Target
 
 
 @dataclass(frozen=True)
-class BlockCost:
-    """Of one run through a block, which depends on where its last instruction goes."""
+class Block:
+    """A basic block: only its last instruction may go elsewhere than to the next."""
 
-    instructions: int
-    cycles_if_falling_through: int
-    cycles_if_branching: int
+    address: int
+    size: int
+    instructions: tuple[Instruction, ...]
 
 
-def price_block(costs: Costs, instructions: Iterable[Instruction]) -> BlockCost:
-    """Price a basic block, instruction by instruction, with the hazards between neighbours.
+def price_block(target: Target, before: Block, block: Block) -> int:
+    """Cycles from the end of ``before``, which ran just before, to the end of ``block``.
 
-    What ran before the block is not known, so nothing stalls or overlaps across its start.
+    What the branch costs that led from one to the other is included.
     """
-    count = cycles = 0
-    refill = 0
-    previous = Instruction("alu")
-    for instruction in instructions:
-        count += 1
+    falls_through = block.address == before.address + before.size
+    pipeline = PIPELINES.get(target.name)
+    if pipeline is not None:
+        return _price_dual(pipeline, before, block, falls_through)
+    costs, cycles = target.costs, 0
+    previous = before.instructions[-1] if before.instructions else Instruction("alu")
+    if not falls_through and block.instructions:
+        cycles += _refill(costs, previous, block)
+    for instruction in block.instructions:
         cycles += _price(costs, instruction, previous)
-        if previous.writes & instruction.reads:
-            if previous.kind == "load":
-                cycles += costs.load_use_stall
-            elif instruction.kind == "load":
-                cycles += costs.address_stall
-        conditional = instruction.kind == "branch"
-        refill = costs.branch_taken - costs.branch_not_taken if conditional else 0
         previous = instruction
-    return BlockCost(count, cycles, cycles + refill)
+    return cycles
+
+
+def _price_dual(pipeline: Pipeline, before: Block, block: Block, falls_through: bool) -> int:
+    history = before.instructions
+    if not falls_through:
+        lead = [*history, None]
+        return pipeline.cycles([*lead, *block.instructions]) - pipeline.cycles(lead)
+    cycles = pipeline.cycles([*history, *block.instructions]) - pipeline.cycles(history)
+    if history and history[-1].kind == "branch" and history[-1].backward:
+        cycles += pipeline.misprediction
+    return cycles
+
+
+def _refill(costs: Costs, previous: Instruction, block: Block) -> int:
+    """What it takes to go on elsewhere, beyond the price of the instruction that leaves."""
+    extra = costs.branch_taken - costs.branch_not_taken if previous.kind == "branch" else 0
+    if block.address % 4 and block.instructions[0].size == 4:
+        extra += costs.misaligned_target
+    return extra
 
 
 def _price(costs: Costs, instruction: Instruction, previous: Instruction) -> int:
     kind = instruction.kind
     if kind in ("load", "store"):
-        return _price_transfer(costs, instruction, previous)
-    if kind in ("vector", "vector_memory"):
+        price = _price_transfer(costs, instruction, previous)
+    elif kind in ("vector", "vector_memory"):
         assert costs.vector is not None and costs.vector_overlapped is not None
         other = "vector" if kind == "vector_memory" else "vector_memory"
-        return costs.vector_overlapped if previous.kind == other else costs.vector
-    if kind == "branch":
-        return costs.branch_not_taken
-    if instruction.leaves:
-        return costs.jump
-    # The loop cache makes the end of a low-overhead loop as cheap as any instruction.
-    price = costs.alu if kind == "loop_end" else getattr(costs, kind)
-    # A core without the instruction cannot have executed it: its cheapest stand-in is the adder.
-    return costs.alu if price is None else int(price)
+        price = costs.vector_overlapped if previous.kind == other else costs.vector
+    elif kind == "branch":
+        price = costs.branch_not_taken
+    elif instruction.leaves:
+        price = costs.jump
+    else:
+        # The loop cache makes the end of a low-overhead loop as cheap as any instruction.
+        known = costs.alu if kind == "loop_end" else getattr(costs, kind)
+        # A core without the instruction cannot have run it: its cheapest stand-in is the adder.
+        price = costs.alu if known is None else known
+    return price + _stall(costs, instruction, previous)
+
+
+def _stall(costs: Costs, instruction: Instruction, previous: Instruction) -> int:
+    if previous.kind == "load":
+        return costs.load_use_stall if previous.writes & instruction.reads else 0
+    if previous.writes & instruction.addresses:
+        return costs.address_stall
+    by_register = instruction.kind in ("jump", "call") and previous.writes & instruction.reads
+    return costs.jump_register_stall if by_register else 0
 
 
 def _price_transfer(costs: Costs, instruction: Instruction, previous: Instruction) -> int:
@@ -66,8 +93,10 @@ def _price_transfer(costs: Costs, instruction: Instruction, previous: Instructio
         refill = costs.branch_taken - costs.branch_not_taken if instruction.leaves else 0
         return costs.load + (instruction.transfers - 1) * costs.load_multiple_extra + refill
     pipelined = previous.kind == "load" and previous.transfers == 1
-    # A store may take what was just loaded as its data, so only a load is known to depend on it.
-    depends = instruction.kind == "load" and previous.writes & instruction.reads
+    # What was just loaded may be the data of a store, not an address.
+    depends = previous.writes & instruction.addresses
     if costs.load_after_load is not None and pipelined and not depends:
         return costs.load_after_load
-    return costs.load if instruction.kind == "load" else costs.store
+    if instruction.kind == "load":
+        return costs.load
+    return costs.indexed_store if instruction.indexed else costs.store

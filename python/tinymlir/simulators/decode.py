@@ -33,7 +33,14 @@ _RISCV_KINDS = {
     "jump": "j jr ret",
     "call": "jal jalr",
 }
-_MEMORY = 3  # capstone.arm.ARM_OP_MEM
+_REGISTER, _IMMEDIATE, _MEMORY = 1, 2, 3  # capstone.arm.ARM_OP_REG, ARM_OP_IMM, ARM_OP_MEM
+_ALWAYS = (0, 15)  # no condition: capstone.arm.ARM_CC_INVALID, ARM_CC_AL
+_COMPARES = frozenset(("cmp", "cmn", "tst", "teq"))
+# With two operands, these do not read the first.
+_UNARY = re.compile(r"mov|movw|mvn|[su]xt[bh](16)?|clz|rev(16|sh)?|rbit|adr|mrs")
+# The destination is an operand as well.
+_IN_PLACE = re.compile(r"movt|bf[ic]|[su]mlal.*|smlsld.*|umaal")
+_TWO_RESULTS = re.compile(r"[su]mull|[su]mlal.*|smlsld.*|umaal|ldrd")
 _RISCV_NAME = re.compile(r"\b(?:zero|ra|sp|gp|tp|[ast]\d+|x\d+)\b")
 
 
@@ -43,17 +50,29 @@ def _by_name(kinds: dict[str, str]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Instruction:
-    """One instruction: its class, how many registers it moves from or to memory, and operands.
+    """One instruction, as far as its time depends on it.
 
-    ``writes`` leaves out the base that a load updates, which is early; ``leaves`` says that the
-    program counter is written other than by a branch.
+    ``name`` is the mnemonic without condition and width, ``size`` its bytes. ``reads`` are all
+    registers that it needs, with ``cpsr`` for the flags; of them it needs ``addresses`` to access
+    memory, ``late`` only to accumulate to or to store, and ``shifted`` goes through the shifter
+    first. ``writes`` leaves out ``updates``, the base that an access advances, which is early.
+    ``leaves`` says that the program counter is written other than by a branch, ``backward`` that a
+    branch goes back.
     """
 
     kind: str
+    name: str = ""
+    size: int = 2
     transfers: int = 1
     reads: frozenset[str] = frozenset()
     writes: frozenset[str] = frozenset()
+    addresses: frozenset[str] = frozenset()
+    late: frozenset[str] = frozenset()
+    shifted: frozenset[str] = frozenset()
+    updates: frozenset[str] = frozenset()
+    indexed: bool = False
     leaves: bool = False
+    backward: bool = False
 
 
 def instruction_bytes(target: Target, code: bytes, offset: int) -> int:
@@ -126,30 +145,75 @@ def _decode_v81(word: bytes, vectors: bool) -> Instruction | None:
 
 
 def _decode_arm(decoded: Any, name: str, kinds: dict[str, str]) -> Instruction:
-    read, written = decoded.regs_access()
-    reads = frozenset(map(decoded.reg_name, read))
-    writes = frozenset(map(decoded.reg_name, written))
-    operands: str = decoded.op_str
-    leaves = "pc" in writes or bool(re.search(r"\{.*pc\}", operands))
+    """Registers come from the operands' places: capstone's own lists of them have gaps."""
+    operands = decoded.operands
+    registers = [decoded.reg_name(o.reg) for o in operands if o.type == _REGISTER]
+    memory = [o.mem for o in operands if o.type == _MEMORY]
     kind = kinds.get(name, "alu")
-    transfers = 1
     if name == "b":
-        kind = "jump" if decoded.mnemonic in ("b", "b.w") else "branch"
-    elif name.startswith(("ldr", "ldm", "pop", "vldr", "tb")):
+        kind = "jump" if decoded.cc in _ALWAYS else "branch"
+    elif name.startswith(("ldr", "ldm", "pop", "vldr", "vldm", "vpop", "tb")):
         kind = "load"
-        leaves = leaves or name.startswith("tb")
-    elif name.startswith(("str", "stm", "push", "vstr")):
+    elif name.startswith(("str", "stm", "push", "vstr", "vstm", "vpush")):
         kind = "store"
+    facts: dict[str, Any] = {"kind": kind, "name": name, "size": decoded.size}
+    flags = frozenset() if decoded.cc in _ALWAYS else frozenset(("cpsr",))
     if kind in ("load", "store"):
-        if name in ("ldrd", "strd"):
-            transfers = 2
-        elif "{" in operands:
-            listed = operands[operands.index("{") + 1 : operands.index("}")].split(",")
-            transfers = len(listed)
-            writes = frozenset(register.strip() for register in listed)
-        else:
-            writes -= {decoded.reg_name(o.mem.base) for o in decoded.operands if o.type == _MEMORY}
-    return Instruction(kind, transfers, reads, writes, leaves and kind in ("load", "alu"))
+        facts |= _transfer(decoded, name, kind, registers, memory)
+    elif kind in ("branch", "jump", "call"):
+        facts["reads"] = frozenset(registers)
+        facts["backward"] = any(o.type == _IMMEDIATE and o.imm <= decoded.address for o in operands)
+    else:
+        facts |= _operation(decoded, name, kind, registers)
+    facts["reads"] |= flags
+    facts["leaves"] = kind in ("load", "alu") and ("pc" in facts["writes"] or name.startswith("tb"))
+    return Instruction(**facts)
+
+
+def _transfer(
+    decoded: Any, name: str, kind: str, registers: list[str], memory: list[Any]
+) -> dict[str, Any]:
+    """A load or store: of one register or two at an address, or of a list of them."""
+    if memory:
+        base = decoded.reg_name(memory[0].base)
+        addresses = {base, decoded.reg_name(memory[0].index)} - {None}
+        updates = {base} if decoded.writeback else set()
+        indexed = memory[0].index != 0
+    else:
+        updates = {"sp"} if name in ("push", "pop", "vpush", "vpop") else {registers.pop(0)}
+        addresses, indexed = updates, False
+    moved = frozenset(registers)
+    return {
+        "transfers": max(1, len(registers)),
+        "reads": frozenset(addresses) | (moved if kind == "store" else frozenset()),
+        "writes": moved if kind == "load" else frozenset(),
+        "addresses": frozenset(addresses),
+        "late": moved if kind == "store" else frozenset(),
+        "updates": frozenset(updates),
+        "indexed": indexed,
+    }
+
+
+def _operation(decoded: Any, name: str, kind: str, registers: list[str]) -> dict[str, Any]:
+    """Anything that goes from registers to registers."""
+    results = 0 if name in _COMPARES else 2 if _TWO_RESULTS.fullmatch(name) else 1
+    in_place = _IN_PLACE.fullmatch(name) or (
+        len(decoded.operands) == 2 and not _UNARY.fullmatch(name)
+    )
+    reads = registers if in_place else registers[results:]
+    accumulators = registers[:2] if _IN_PLACE.fullmatch(name) else registers[3:]
+    sets_flags = decoded.update_flags or name in _COMPARES
+    takes_carry = name in ("adc", "sbc", "rrx")
+    return {
+        "reads": frozenset(reads) | (frozenset(("cpsr",)) if takes_carry else frozenset()),
+        "writes": frozenset(registers[:results]) | frozenset(("cpsr",) if sets_flags else ()),
+        "late": frozenset(accumulators if "mac" in kind or kind == "mul_long" else ()),
+        "shifted": frozenset(
+            decoded.reg_name(o.reg)
+            for o in decoded.operands
+            if o.type == _REGISTER and o.shift.type and not name.startswith(("sxt", "uxt"))
+        ),
+    }
 
 
 def _decode_riscv(decoded: Any, kinds: dict[str, str]) -> Instruction:
@@ -157,9 +221,14 @@ def _decode_riscv(decoded: Any, kinds: dict[str, str]) -> Instruction:
     kind = kinds.get(name, "alu")
     registers = _RISCV_NAME.findall(decoded.op_str)
     if kind in ("store", "branch", "jump"):
-        return Instruction(kind, reads=frozenset(registers))
+        return Instruction(kind, name, decoded.size, reads=frozenset(registers))
+    if kind == "call":
+        # Written short where the link is the usual one: `jalr ra` is `jalr ra, 0(ra)`.
+        return Instruction(kind, name, decoded.size, reads=frozenset(registers[-1:]))
     # A compressed arithmetic instruction also reads its destination.
     compressed = decoded.mnemonic.startswith("c.")
     in_place = kind == "alu" and compressed and name not in ("li", "lui", "mv")
     reads = registers if in_place else registers[1:]
-    return Instruction(kind, reads=frozenset(reads), writes=frozenset(registers[:1]))
+    return Instruction(
+        kind, name, decoded.size, reads=frozenset(reads), writes=frozenset(registers[:1])
+    )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tinymlir.simulators.cycles import BlockCost, price_block
+from tinymlir.simulators.cycles import Block, price_block
 from tinymlir.simulators.decode import decoder
 from tinymlir.simulators.image import Image
 
@@ -73,32 +74,30 @@ class BlockTrace:
 
         def record(address: int, size: int) -> None:
             nonlocal running, previous
+            if address in starts:
+                running = transitions[starts[address]]
             block = address << _SIZE_BITS | size
             running[previous, block] += 1
             previous = block
-            if address in starts:
-                running = transitions[starts[address]]
 
         return record
 
     def counts(self) -> Counts:
         """Instructions and cycles of what was recorded."""
-        decode = decoder(self._image.target)
-        costs: dict[int, BlockCost] = {}
+        target, elf = self._image.target, self._image.elf
+        decode = decoder(target)
+
+        @functools.cache
+        def decoded(block: int) -> Block:
+            address, size = block >> _SIZE_BITS, block & (1 << _SIZE_BITS) - 1
+            return Block(address, size, tuple(decode(elf.read(address, size), address)))
 
         def work(transitions: dict[tuple[int, int], int]) -> Work:
             instructions = cycles = 0
-            for (block, successor), times in transitions.items():
-                address, size = block >> _SIZE_BITS, block & (1 << _SIZE_BITS) - 1
-                if block not in costs:
-                    code = self._image.elf.read(address, size)
-                    costs[block] = price_block(self._image.target.costs, decode(code, address))
-                cost = costs[block]
-                falls_through = successor >> _SIZE_BITS == address + size
-                instructions += times * cost.instructions
-                cycles += times * (
-                    cost.cycles_if_falling_through if falls_through else cost.cycles_if_branching
-                )
+            for (before, number), times in transitions.items():
+                block = decoded(number)
+                instructions += times * len(block.instructions)
+                cycles += times * price_block(target, decoded(before), block)
             return Work(instructions, cycles)
 
         invoke, *layers = [work(transitions) for transitions in self._transitions[_INVOKE:]]
