@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from tinymlir.arrays import Int8Array
 from tinymlir.comparison import Comparison, Finding, Tapped, against_network, against_reference
 from tinymlir.errors import TinymlirError
 from tinymlir.frontends import model_format
 from tinymlir.progress import progress
-from tinymlir.references import open_reference
+from tinymlir.references import open_references
 from tinymlir.simulators import SIMULATORS
 from tinymlir.targets import get_target
 from tinymlir.tools.arguments import positive
@@ -82,15 +83,12 @@ def main(args: argparse.Namespace) -> int:
     inputs, given = [a[:count] for a in inputs], [a[:count] for a in given]
     if against == "host":
         other, name = Tapped(path, get_target("host")), "the host"
-        steps = against_network(network, other, inputs)
+        *_, comparison = against_network(network, other, inputs)
     else:
         model = path if against == "reference" else Path(against)
-        tensors = [point.tensor for point in network.layers if point.tensor is not None]
-        reference = open_reference(model, tensors)
-        name = reference.name if model == path else f"{against} in {reference.name}"
-        steps = against_reference(network, reference, inputs, _as_the_model(given, network))
-    # Simulations have a progress bar of their own.
-    *_, comparison = progress(steps, count, "comparing") if args.target == "host" else steps
+        samples = _as_the_model(given, network)
+        name, comparison = _with_references(network, model, inputs, samples)
+        name = name if model == path else f"{against} in {name}"
     if args.json:
         json.dump(_to_json(args, name, count, comparison), sys.stdout, indent=2)
         print()
@@ -110,6 +108,23 @@ def _check_usage(args: argparse.Namespace, against: str) -> None:
         )
     if args.target != "host" and get_target(args.target).memory is None:
         raise TinymlirError(f"target '{args.target}' is not simulated", node="--target")
+
+
+def _with_references(
+    network: Tapped, model: Path, inputs: list[Int8Array], samples: list[Array]
+) -> tuple[str, Comparison]:
+    """The comparison with the first way to run the model that is equal, else with the best."""
+    tensors = [point.tensor for point in network.layers if point.tensor is not None]
+    tried = []
+    for reference in open_references(model, tensors):
+        steps = against_reference(network, reference, inputs, samples)
+        # A simulation has a progress bar of its own.
+        on_host = network.target.memory is None
+        *_, comparison = progress(steps, len(samples[0]), "comparing") if on_host else steps
+        tried.append((reference.name, comparison))
+        if comparison.first is None:
+            return tried[-1]
+    return tried[0]
 
 
 def _as_the_model(given: list[Array], network: Tapped) -> list[Array]:
@@ -193,5 +208,5 @@ def _verdict(comparison: Comparison, name: str) -> str:
         return f"first difference: layer '{first.point.layer}' ({first.point.op})"
     compared = sum(f.elements > 0 for f in comparison.layers)
     left = len(comparison.layers) - compared
-    rest = f"; {left} more are no tensors of the model" if left else ""
+    rest = f"; {left} more have no counterpart there" if left else ""
     return f"all equal to {name}: {compared} layers and the outputs{rest}"

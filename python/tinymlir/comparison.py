@@ -126,6 +126,7 @@ class Tapped:
         Raises:
             TinymlirError: the model cannot be compiled, or the target is not simulated.
         """
+        self.target = target
         plain = compile_model(model, target)
         self._plain = _executable(plain, simulator)
         tapped, names = _compile_tapped(model, target)

@@ -38,8 +38,8 @@ class Reference(Protocol):
         ...
 
 
-def open_reference(path: Path, tensors: Sequence[str]) -> Reference:
-    """The interpreter of a model: ONNX Runtime or LiteRT.
+def open_references(path: Path, tensors: Sequence[str]) -> list[Reference]:
+    """A model in ONNX Runtime or LiteRT: in each way in which that computes it, the best first.
 
     Args:
         tensors: names of intermediate tensors that answers should hold.
@@ -52,11 +52,11 @@ def open_reference(path: Path, tensors: Sequence[str]) -> Reference:
     if kind == "onnx":
         from .onnx_runtime import OnnxRuntime
 
-        return OnnxRuntime(path, tensors)
+        return [OnnxRuntime(path, tensors, integer=integer) for integer in (True, False)]
     if kind == "tflite":
         from .litert import LiteRt
 
-        return LiteRt(path, tensors)
+        return [LiteRt(path, tensors)]
     raise TinymlirError("MLIR has no reference interpreter", file=str(path))
 
 
@@ -66,4 +66,4 @@ def first_line(error: Exception) -> str:
     return " ".join(text.splitlines()[0].split())
 
 
-__all__ = ["INSTALL_HINT", "Answer", "Array", "Reference", "first_line", "open_reference"]
+__all__ = ["INSTALL_HINT", "Answer", "Array", "Reference", "first_line", "open_references"]
