@@ -1,4 +1,4 @@
-"""Structured mutation of models and pipelines, for the tests and `benchmarks/fuzz.py`.
+"""Structured mutation of models and pipelines; fuzz_subjects.py says of which.
 
 Mutators change one thing or a few of a valid input, guided by its structure, so that most mutants
 get far. A random generator makes all choices: Hypothesis's in tests, so that it can shrink.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -17,11 +16,6 @@ import numpy as np
 import onnx
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
-
-from tinymlir.codegen import generate
-from tinymlir.compiler import compile_model
-from tinymlir.errors import TinymlirError
-from tinymlir.targets import get_target
 
 Mutator = Callable[[bytes, Random], bytes]
 
@@ -33,6 +27,18 @@ _FLOATS = (0.0, -0.0, 1.0, -1.0, 1e-45, 1e-38, 1e-7, 0.5, 3e38, float("inf"), fl
 _STRINGS = ("", "x", "?", "\n", "\x00", "x" * 5000, "../../etc/passwd", "é", "%s{}")
 
 _TOKEN = re.compile(r"\d+\.\d+(?:[eE][-+]?\d+)?|\d+|[\w$.]+|\s+|.", re.DOTALL)
+_PIPELINE_WORDS = (
+    *("{", "}", "(", ")", ",", "=", '"', "'", " ", "any(", "func.func(", "builtin.module(", "x"),
+    *(
+        "cse",
+        "canonicalize",
+        "{top-down=0}",
+        "{max-iterations=99999999999}",
+        "symbol=a b",
+        "\\",
+        "é",
+    ),
+)
 _MLIR_WORDS = (
     *("i1", "i4", "i8", "ui8", "si8", "i16", "i32", "i64", "i128", "f16", "f32", "index", "none"),
     *("tensor<*xi8>", "tensor<?xi8>", "tensor<i8>", "tensor<0xi8>", "tensor<4xi8>", "vector<4xi8>"),
@@ -204,6 +210,11 @@ def mutate_mlir(data: bytes, random: Random) -> bytes:
     return mutate_words(data.decode(errors="replace"), random, _MLIR_WORDS).encode()
 
 
+def mutate_pipeline(data: bytes, random: Random) -> bytes:
+    """Words of a pass pipeline."""
+    return mutate_words(data.decode(errors="replace"), random, _PIPELINE_WORDS).encode()
+
+
 def mutate_words(text: str, random: Random, words: Sequence[str]) -> str:
     """Words of a line, or lines, replaced, lost, doubled or exchanged."""
     for _ in range(random.randint(1, 3)):
@@ -236,19 +247,3 @@ def _mutate_sequence(parts: list[str], others: Sequence[str], random: Random) ->
     else:
         other = random.randrange(len(parts))
         parts[place], parts[other] = parts[other], parts[place]
-
-
-def outcome(data: bytes, path: Path, target: str = "cortex-m4") -> str:
-    """``"compiled"``, or the message that a user sees; anything else is raised.
-
-    The input stays in ``path``, where it is found if it ends the process.
-    """
-    path.write_bytes(data)
-    try:
-        compilation = compile_model(path, get_target(target), "net")
-        generate(compilation.module, compilation.target)
-    except TinymlirError as error:
-        text = str(error)
-        assert "\n" not in text, text
-        return text
-    return "compiled"

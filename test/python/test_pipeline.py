@@ -242,6 +242,7 @@ def test_what_prints_parses_back(parts: list[Invocation | Nest]) -> None:
         ("test-mark", 1, "write 'func.func(test-mark)'"),
         ("func.func(test-count{key=a})", 11, "runs on 'builtin.module'"),
         ("func.func(any(test-mark))", 15, "cannot stand in 'any(...)'"),
+        ("any(" * 5000 + ")" * 5000, 404, "is nested more than 100 levels deep"),
     ],
 )
 def test_a_wrong_pipeline_is_refused_with_its_column(
@@ -336,6 +337,12 @@ def test_only_operations_directly_inside_are_nested_into(module: ir.Module) -> N
     assert "@g() attributes" not in str(module)
     run_pipeline(module, "builtin.module(builtin.module(func.func(test-mark)))")
     assert "@g() attributes" in str(module)
+
+
+def test_nests_may_be_empty(module: ir.Module) -> None:
+    before = str(module)
+    run_pipeline(module, "builtin.module(),any(),func.func(any())")
+    assert str(module) == before
 
 
 def test_any_runs_on_every_isolated_operation(module: ir.Module) -> None:

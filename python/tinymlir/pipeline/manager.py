@@ -148,8 +148,10 @@ class _Builder:
         """Whether MLIR's pass manager can run all of ``element``."""
         if isinstance(element, Invocation):
             return element.name not in REGISTRY
-        # One at a time, nesting is always walked here.
-        return not self.one_by_one and all(self.is_native(inner) for inner in element.elements)
+        # One at a time, nesting is always walked here; MLIR knows no empty one.
+        if self.one_by_one or not element.elements:
+            return False
+        return all(self.is_native(inner) for inner in element.elements)
 
     def check(self, element: Invocation | Nest, anchor: str) -> None:
         if isinstance(element, Invocation):

@@ -18,6 +18,8 @@ from tinymlir.errors import TinymlirError
 
 _NAME = re.compile(r"[^\s,(){}=]+")
 _CLOSING = {"{": "}", "(": ")"}
+#: Each level of nesting is one of recursion.
+MAX_NESTING = 100
 
 
 class PipelineError(TinymlirError):
@@ -68,7 +70,7 @@ class Nest:
 
 class _Parser:
     def __init__(self, text: str) -> None:
-        self.text, self.at = text, 0
+        self.text, self.at, self.depth = text, 0, 0
 
     def error(self, message: str, offset: int | None = None) -> PipelineError:
         return PipelineError(message, self.text, self.at if offset is None else offset)
@@ -108,7 +110,11 @@ class _Parser:
         if self.peek() == "(":
             opening = self.at
             self.at += 1
+            self.depth += 1
+            if self.depth > MAX_NESTING:
+                raise self.error(f"is nested more than {MAX_NESTING} levels deep", opening)
             inner = self.elements(")") if self._closes(opening) else ()
+            self.depth -= 1
             self.at += 1
             return Nest(match.group(), inner, start)
         if self.peek() == "{":

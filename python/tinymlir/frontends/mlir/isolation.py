@@ -8,6 +8,7 @@ As a program: requests and replies are lines of JSON, on stdin and stdout.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -22,6 +23,8 @@ from tinymlir.errors import TinymlirError
 
 #: A hundred times what the largest network that fits a microcontroller takes.
 IMPORT_SECONDS = 300
+#: Damaged bytecode asks for any amount.
+IMPORT_BYTES = 4 << 30
 
 
 def import_mlir(path: Path, context: ir.Context) -> ir.Module:
@@ -107,6 +110,10 @@ def _reply(path: Path) -> dict[str, Any]:
 
 
 def _serve() -> None:
+    with contextlib.suppress(ImportError):  # Windows knows no such limit
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (IMPORT_BYTES, IMPORT_BYTES))
     # Whatever else is printed must not get between the replies.
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
