@@ -55,6 +55,16 @@ class Emulator:
             self._machine.hook_add(
                 unicorn.UC_HOOK_BLOCK, lambda _machine, at, size, _data: record(at, size)
             )
+            if trace.flash is not None:
+                read = trace.reader(trace.flash)
+                starts = [address for address, _ in image.elf.segments]
+                ends = [address + len(data) for address, data in image.elf.segments]
+                self._machine.hook_add(
+                    unicorn.UC_HOOK_MEM_READ,
+                    lambda _machine, _access, at, size, _value, _data: read(at, size),
+                    begin=min(starts),
+                    end=max(ends),
+                )
         self._map()
 
     def run(self, inputs: Sequence[Int8Array]) -> list[Int8Array]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from tinymlir.simulators.cycles import Block, price_block
 from tinymlir.simulators.decode import decoder
+from tinymlir.simulators.flash import Flash, KeptLines
 from tinymlir.simulators.image import Image
 
 # A block is one integer, address · 4096 + bytes: cheap to hash, as there are millions of events.
@@ -58,10 +59,15 @@ def count_regions(image: Image) -> int:
 
 
 class BlockTrace:
-    """Counts the transitions between the basic blocks of one inference, by region."""
+    """Counts the transitions between the basic blocks of one inference, by region.
 
-    def __init__(self, image: Image) -> None:
-        self._image = image
+    Where code and constants come from a ``flash`` that waits, its lines are followed as well.
+    """
+
+    def __init__(self, image: Image, flash: Flash | None = None) -> None:
+        self._image, self.flash = image, flash
+        self._region = _OUTSIDE
+        self._misses = [0] * count_regions(image)
         self._transitions: list[defaultdict[tuple[int, int], int]] = [
             defaultdict(int) for _ in range(count_regions(image))
         ]
@@ -75,10 +81,31 @@ class BlockTrace:
         def record(address: int, size: int) -> None:
             nonlocal running, previous
             if address in starts:
-                running = transitions[starts[address]]
+                self._region = starts[address]
+                running = transitions[self._region]
             block = address << _SIZE_BITS | size
             running[previous, block] += 1
             previous = block
+
+        return record if self.flash is None else self._with_fetches(record, self.flash)
+
+    def _with_fetches(
+        self, record: Callable[[int, int], None], flash: Flash
+    ) -> Callable[[int, int], None]:
+        lines = KeptLines(flash.line_bytes, flash.code_lines)
+
+        def record_fetches(address: int, size: int) -> None:
+            record(address, size)
+            self._misses[self._region] += lines.misses(address, size)
+
+        return record_fetches
+
+    def reader(self, flash: Flash) -> Callable[[int, int], None]:
+        """A function to call with address and bytes of each access to a constant."""
+        lines = KeptLines(flash.line_bytes, flash.data_lines)
+
+        def record(address: int, size: int) -> None:
+            self._misses[self._region] += lines.misses(address, size)
 
         return record
 
@@ -86,19 +113,20 @@ class BlockTrace:
         """Instructions and cycles of what was recorded."""
         target, elf = self._image.target, self._image.elf
         decode = decoder(target)
+        wait_states = self.flash.wait_states if self.flash else 0
 
         @functools.cache
         def decoded(block: int) -> Block:
             address, size = block >> _SIZE_BITS, block & (1 << _SIZE_BITS) - 1
             return Block(address, size, tuple(decode(elf.read(address, size), address)))
 
-        def work(transitions: dict[tuple[int, int], int]) -> Work:
-            instructions = cycles = 0
-            for (before, number), times in transitions.items():
+        def work(region: int) -> Work:
+            instructions, cycles = 0, self._misses[region] * wait_states
+            for (before, number), times in self._transitions[region].items():
                 block = decoded(number)
                 instructions += times * len(block.instructions)
                 cycles += times * price_block(target, decoded(before), block)
             return Work(instructions, cycles)
 
-        invoke, *layers = [work(transitions) for transitions in self._transitions[_INVOKE:]]
+        invoke, *layers = [work(region) for region in range(_INVOKE, len(self._transitions))]
         return Counts(tuple(layers), invoke)
