@@ -13,6 +13,7 @@ from .tiny_lower_layers import LowerLayers
 from .tiny_lower_requantize import LowerRequantize
 from .tiny_outline_layers import OutlineLayers
 from .tiny_plan_arena import PlanArena
+from .tiny_quantize_io import QuantizeIo
 from .tiny_sink_transposes import SinkTransposes
 from .tiny_tap_layers import TapLayers
 
@@ -32,6 +33,7 @@ __all__ = [
     "Pass",
     "PassFailure",
     "PlanArena",
+    "QuantizeIo",
     "SinkTransposes",
     "TapLayers",
     "register_pass",

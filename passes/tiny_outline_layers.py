@@ -91,10 +91,12 @@ def _is_i8_tensor(value: ir.Value) -> bool:
 
 
 def _is_layer_root(op: ir.Operation) -> bool:
-    if len(op.results) != 1 or not _is_i8_tensor(op.results[0]):
+    if len(op.results) != 1:
         return False
     if "tiny.layer" in op.attributes:
         return True
+    if not _is_i8_tensor(op.results[0]):
+        return False
     if op.name in (*VIEW_OPS, "func.call"):
         return False
     if op.name in _FEEDER_OPS:

@@ -20,6 +20,7 @@ examples:
   tinymlir compile model.onnx -o build --target rv32imc --name net
   tinymlir compile model.onnx -o build --max-ram 64K --max-flash 256K
   tinymlir compile model.onnx -o build --emit obj,mlir,asm --json
+  tinymlir compile model.tflite -o build --float-io        float inputs and outputs stay float
   tinymlir compile model.onnx --print-pipeline
 """
 EMIT = ("obj", "mlir", "llvm", "asm")
@@ -65,6 +66,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--max-flash", type=size, metavar="BYTES", help="fail if code and constants need more"
     )
     parser.add_argument(
+        "--float-io",
+        action="store_true",
+        help="take and give float32 where the model does, not its 8-bit integers",
+    )
+    parser.add_argument(
         "--emit",
         type=emit_list,
         default=("obj",),
@@ -86,16 +92,17 @@ def main(args: argparse.Namespace) -> int:
             f"'{name}' is not a C identifier", node="--name", hint=f"try '{identifier(name)}'"
         )
     if args.print_pipeline:
-        print(pipeline(target, name))
+        print(pipeline(target, name, float_io=args.float_io))
         return 0
     if args.output is None:
         raise TinymlirError("no output directory given", hint="add -o DIR")
-    compilation = compile_model(args.model, target, name)
+    compilation = compile_model(args.model, target, name, float_io=args.float_io)
     check_budget("RAM", "--max-ram", compilation.ram_bytes, args.max_ram)
     code = generate(compilation.module, target)
     options = {
         "max_ram": args.max_ram,
         "max_flash": args.max_flash,
+        "float_io": args.float_io,
         "emit": list(args.emit),
     }
     summary = artifact.report(compilation, code, options)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from tinymlir.arrays import ObjectArray
 from tinymlir.network import TensorInfo
 from tinymlir.simulators import Simulation, simulate
 from tinymlir.tools import simulation
@@ -59,10 +59,15 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def _random_sample(inputs: list[TensorInfo]) -> list[npt.NDArray[np.int8]]:
+def _random_sample(inputs: list[TensorInfo]) -> list[ObjectArray]:
     """The same values every time, over the whole range."""
     generator = np.random.default_rng(0)
-    return [generator.integers(-128, 128, (1, *info.shape), np.int8) for info in inputs]
+    sample: list[ObjectArray] = []
+    for info in inputs:
+        levels = generator.integers(-128, 128, (1, *info.shape), np.int8)
+        real = (levels.astype(np.float32) - np.float32(info.zero_point)) * np.float32(info.scale)
+        sample.append(levels if info.type == "int8" else real)
+    return sample
 
 
 def _measured(report: dict[str, Any], done: Simulation) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tinymlir.arrays import from_object
+from tinymlir.arrays import ObjectArray, from_object
 from tinymlir.compiler import facts
 from tinymlir.errors import TinymlirError
 from tinymlir.files import write_all
@@ -74,7 +74,7 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-Ran = tuple[dict[str, Any], list[npt.NDArray[np.int8]], npt.NDArray[np.integer] | None]
+Ran = tuple[dict[str, Any], list[ObjectArray], npt.NDArray[np.integer] | None]
 
 
 def _run_on_simulator(args: argparse.Namespace) -> Ran:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tinymlir.arrays import to_object
+from tinymlir.arrays import ObjectArray, to_object
 from tinymlir.errors import TinymlirError
 from tinymlir.network import TensorInfo
 
@@ -19,7 +19,7 @@ Labels = npt.NDArray[np.integer]
 
 def load_samples(
     path: Path, inputs: Sequence[TensorInfo], limit: int | None
-) -> tuple[list[npt.NDArray[np.int8]], Labels | None]:
+) -> tuple[list[ObjectArray], Labels | None]:
     """Read samples for a network and, where the file has them, labels.
 
     Args:
@@ -49,7 +49,7 @@ def take(path: Path, available: int, limit: int | None) -> int:
 
 def for_object(
     path: Path, arrays: Sequence[Array], inputs: Sequence[TensorInfo]
-) -> list[npt.NDArray[np.int8]]:
+) -> list[ObjectArray]:
     """`to_object` of each input; errors name the file."""
     try:
         return [to_object(array, info) for array, info in zip(arrays, inputs, strict=True)]

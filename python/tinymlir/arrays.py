@@ -1,17 +1,23 @@
-"""Between the model's own arrays and the int8 arrays of the object.
+"""Between the model's own arrays and the arrays of the object.
 
-Users hold arrays in the model's layout and type, samples first; the object takes int8 in NHWC.
+Users hold arrays in the model's layout and type, samples first; the object takes int8 in NHWC,
+or float32 where it was compiled to.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
+from tinymlir import numerics
 from tinymlir.errors import TinymlirError
 from tinymlir.network import TensorInfo
 
 Int8Array = npt.NDArray[np.int8]
+#: Of the type that `TensorInfo.type` names.
+ObjectArray = npt.NDArray[Any]
 _TYPES = {"int8": np.int8, "uint8": np.uint8}
 
 
@@ -21,11 +27,11 @@ def sample_shape(info: TensorInfo) -> tuple[int, ...]:
     return shape[1:] if shape and shape[0] == 1 else shape
 
 
-def to_object(array: npt.NDArray[np.generic], info: TensorInfo) -> Int8Array:
+def to_object(array: npt.NDArray[np.generic], info: TensorInfo) -> ObjectArray:
     """The object's view of model arrays.
 
-    Unsigned values are lowered by 128; float32 is quantised as ONNX's QuantizeLinear does, by
-    ``clamp(rint(x / scale) + zero_point)``, ties to even.
+    Unsigned values are lowered by 128; float32 is quantised as the model itself does
+    (`numerics.quantize_float32`), unless the object takes it as it is.
 
     Args:
         array: (N, *sample_shape(info)), of the model's type (any float where that is float32).
@@ -37,7 +43,8 @@ def to_object(array: npt.NDArray[np.generic], info: TensorInfo) -> Int8Array:
         TinymlirError: another shape or type, or a value that is no number.
     """
     if info.model_type == "float32" and np.issubdtype(array.dtype, np.floating):
-        values: npt.NDArray[np.generic] = _quantise(array.astype(np.float32), info)
+        real = array.astype(np.float32)
+        values: npt.NDArray[np.generic] = real if info.type == "float32" else _quantise(real, info)
     elif array.dtype == _TYPES.get(info.model_type):
         values = _flip_sign(array) if info.model_type == "uint8" else array
     else:
@@ -52,10 +59,10 @@ def to_object(array: npt.NDArray[np.generic], info: TensorInfo) -> Int8Array:
         )
     shaped = values.reshape(-1, *info.model_shape)
     axes = [0, *(axis + 1 for axis in info.permutation)]
-    return np.ascontiguousarray(np.transpose(shaped, axes), np.int8).reshape(-1, *info.shape)
+    return np.ascontiguousarray(np.transpose(shaped, axes), info.type).reshape(-1, *info.shape)
 
 
-def from_object(array: Int8Array, info: TensorInfo) -> npt.NDArray[np.generic]:
+def from_object(array: ObjectArray, info: TensorInfo) -> npt.NDArray[np.generic]:
     """The model's view of what the object gave: the inverse of ``to_object``.
 
     Args:
@@ -70,7 +77,7 @@ def from_object(array: Int8Array, info: TensorInfo) -> npt.NDArray[np.generic]:
     values = np.transpose(values, axes).reshape(-1, *sample_shape(info))
     if info.model_type == "uint8":
         return _flip_sign(values)
-    if info.model_type == "float32":
+    if info.model_type == "float32" and info.type == "int8":
         # In float32, as DequantizeLinear does.
         return (values.astype(np.float32) - np.float32(info.zero_point)) * np.float32(info.scale)
     return np.ascontiguousarray(values)
@@ -79,8 +86,7 @@ def from_object(array: Int8Array, info: TensorInfo) -> npt.NDArray[np.generic]:
 def _quantise(array: npt.NDArray[np.float32], info: TensorInfo) -> Int8Array:
     if np.isnan(array).any():
         raise TinymlirError("has values that are not a number", node=info.name)
-    rounded = np.rint(array / np.float32(info.scale)) + np.float32(info.zero_point)
-    return np.clip(rounded, -128, 127).astype(np.int8)
+    return numerics.quantize_float32(array, np.float32(info.scale), info.zero_point, info.rounding)
 
 
 def _flip_sign(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:

@@ -64,9 +64,14 @@ def _on_module(passes: tuple[str, ...]) -> str:
     return f"builtin.module({','.join(passes)})"
 
 
-def pipeline(target: Target, symbol: str) -> str:
+#: Float32 inputs and outputs as the model has them, around its int8 layers.
+_FLOAT_IO = ("tiny-quantize-io",)
+
+
+def pipeline(target: Target, symbol: str, *, float_io: bool = False) -> str:
     """The whole compiler as one pass pipeline: canonical form in, LLVM dialect out."""
-    return _on_module((*_to_arena(target), *_to_llvm(target, symbol)))
+    borders = _FLOAT_IO if float_io else ()
+    return _on_module((*borders, *_to_arena(target), *_to_llvm(target, symbol)))
 
 
 @dataclass(frozen=True)
@@ -109,13 +114,16 @@ class Compilation:
         return self.arena_bytes + self.io_bytes
 
 
-def compile_model(model: str | Path, target: Target, name: str | None = None) -> Compilation:
+def compile_model(
+    model: str | Path, target: Target, name: str | None = None, *, float_io: bool = False
+) -> Compilation:
     """Compile a model file down to the LLVM dialect for ``target``.
 
     Args:
         model: path of an ONNX, TFLite or MLIR file.
         target: what to compile for.
         name: C prefix; the file's stem, made an identifier, where not given.
+        float_io: whether float32 inputs and outputs of the model stay that.
 
     Raises:
         TinymlirError: the model cannot be compiled; names file and node.
@@ -125,8 +133,23 @@ def compile_model(model: str | Path, target: Target, name: str | None = None) ->
     register(context)
     with context, ir.Location.unknown():
         module = import_model(path, context)
+        if float_io:
+            _require_float_io(module, str(path))
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        return lower_module(module, target, name or identifier(path.stem), digest)
+        return lower_module(
+            module, target, name or identifier(path.stem), digest, float_io=float_io
+        )
+
+
+def _require_float_io(module: ir.Module, file: str) -> None:
+    """Raise a TinymlirError where nothing of the model's interface is float32."""
+    inputs, outputs = read_interface(find_main(module.operation))
+    if all(info.model_type != "float32" for info in (*inputs, *outputs)):
+        raise TinymlirError(
+            "the model itself takes and gives integers",
+            file=file,
+            hint="leave --float-io out, or quantise the model with float32 inputs and outputs",
+        )
 
 
 def identifier(text: str) -> str:
@@ -136,13 +159,20 @@ def identifier(text: str) -> str:
 
 
 def lower_module(
-    module: ir.Module, target: Target, name: str, model_sha256: str = ""
+    module: ir.Module,
+    target: Target,
+    name: str,
+    model_sha256: str = "",
+    *,
+    float_io: bool = False,
 ) -> Compilation:
     """Run `pipeline` on a module in canonical form, in place, and note what it found.
 
     The module's context must be active.
     """
     stages = {"linalg": str(module)}
+    if float_io:
+        run_pipeline(module, _on_module(_FLOAT_IO))
     inputs, outputs = read_interface(find_main(module.operation))
     run_pipeline(module, _on_module(_to_arena(target)))
     stages["memref"] = str(module)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from tinymlir.compiler import Compilation
@@ -40,8 +41,8 @@ def render_header(compilation: Compilation, summary: dict[str, Any]) -> str:
             suffix = str(index) if len(tensors) > 1 else ""
             lines += _describe(f"{macro}_{word}{suffix}", info)
     parameters = [
-        *(f"const int8_t *{p}" for p in _names("input", len(compilation.inputs))),
-        *(f"int8_t *{p}" for p in _names("output", len(compilation.outputs))),
+        *(f"const {p}" for p in _pointers("input", compilation.inputs)),
+        *_pointers("output", compilation.outputs),
         "void *arena",
     ]
     lines += [
@@ -64,15 +65,22 @@ def _same_case(name: str, macro: str) -> list[str]:
     return [] if name == macro else [f"#define {name}_ARENA_BYTES {macro}_ARENA_BYTES"]
 
 
-def _names(word: str, count: int) -> list[str]:
-    return [word] if count == 1 else [f"{word}{i}" for i in range(count)]
+#: C types by `TensorInfo.type`.
+_TYPES = {"int8": "int8_t", "float32": "float"}
+
+
+def _pointers(word: str, tensors: Sequence[TensorInfo]) -> list[str]:
+    names = [word] if len(tensors) == 1 else [f"{word}{i}" for i in range(len(tensors))]
+    return [f"{_TYPES[info.type]} *{name}" for info, name in zip(tensors, names, strict=True)]
 
 
 def _describe(prefix: str, info: TensorInfo) -> list[str]:
     shape = " x ".join(str(d) for d in info.shape)
     model_shape = " x ".join(str(d) for d in info.model_shape)
+    quantised = info.type == "int8"
+    meaning = "real = SCALE * (value - ZERO_POINT)" if quantised else "float32"
     lines = [
-        f"/* '{_plain(info.name)}': {shape}, row-major; real = SCALE * (value - ZERO_POINT).",
+        f"/* '{_plain(info.name)}': {shape}, row-major; {meaning}.",
         f" * The model's own tensor is {info.model_type} {model_shape}.",
     ]
     if info.model_type == "uint8":
@@ -81,11 +89,13 @@ def _describe(prefix: str, info: TensorInfo) -> list[str]:
         " */",
         f"#define {prefix}_BYTES {info.bytes}",
         f"#define {prefix}_SHAPE {{{', '.join(str(d) for d in info.shape)}}}",
-        f"#define {prefix}_SCALE {info.scale!r}f",
-        f"#define {prefix}_ZERO_POINT ({info.zero_point})",
-        "",
     ]
-    return lines
+    if quantised:
+        lines += [
+            f"#define {prefix}_SCALE {info.scale!r}f",
+            f"#define {prefix}_ZERO_POINT ({info.zero_point})",
+        ]
+    return [*lines, ""]
 
 
 def _plain(text: str) -> str:

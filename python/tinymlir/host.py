@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 from concurrent.futures import ThreadPoolExecutor
+from math import prod
 from pathlib import Path
 
 import llvmlite.binding as llvm_binding
@@ -21,7 +22,7 @@ from tinymlir.targets import get_target
 class HostModel:
     """A network compiled for this machine.
 
-    Call it with one array per input, int8 in the object's layout with samples
+    Call it with one array per input, of its type in the object's layout with samples
     first, ``(N, *inputs[i].shape[1:])`` or ``(N, *inputs[i].shape)``; it returns
     one array per output, ``(N, *outputs[i].shape)``. Samples run in parallel.
     """
@@ -51,10 +52,10 @@ class HostModel:
         """
         samples = _samples(self.inputs, arrays)
         given = [
-            np.ascontiguousarray(a).reshape(samples, info.bytes)
+            np.ascontiguousarray(a).reshape(samples, prod(info.shape))
             for a, info in zip(arrays, self.inputs, strict=True)
         ]
-        results = [np.empty((samples, info.bytes), np.int8) for info in self.outputs]
+        results = [np.empty((samples, prod(info.shape)), info.type) for info in self.outputs]
         workers = min(os.cpu_count() or 1, max(1, samples))
 
         def run(worker: int) -> None:
@@ -74,9 +75,9 @@ def _samples(inputs: tuple[TensorInfo, ...], arrays: tuple[np.ndarray, ...]) -> 
     if len(arrays) != len(inputs):
         raise TinymlirError(f"expects {len(inputs)} input arrays, has {len(arrays)}")
     for array, info in zip(arrays, inputs, strict=True):
-        if array.dtype != np.int8:
-            raise TinymlirError(f"expects int8, has {array.dtype}", node=info.name)
-        if array.ndim == 0 or array[0:1].size not in (info.bytes, 0):
+        if array.dtype != info.type:
+            raise TinymlirError(f"expects {info.type}, has {array.dtype}", node=info.name)
+        if array.ndim == 0 or array[0:1].size not in (prod(info.shape), 0):
             raise TinymlirError(
                 f"expects samples of shape {info.shape}, has {array.shape[1:]}", node=info.name
             )
@@ -85,10 +86,14 @@ def _samples(inputs: tuple[TensorInfo, ...], arrays: tuple[np.ndarray, ...]) -> 
     return len(arrays[0])
 
 
-def compile_for_host(model: ir.Module | str | Path) -> HostModel:
-    """Compile a model file, or a module in canonical form (which is consumed)."""
+def compile_for_host(model: ir.Module | str | Path, *, float_io: bool = False) -> HostModel:
+    """Compile a model file, or a module in canonical form (which is consumed).
+
+    Args:
+        float_io: whether float32 inputs and outputs of the model stay that.
+    """
     target = get_target("host")
     if isinstance(model, ir.Module):
         with model.context, ir.Location.unknown():
-            return HostModel(lower_module(model, target, "network"))
-    return HostModel(compile_model(model, target))
+            return HostModel(lower_module(model, target, "network", float_io=float_io))
+    return HostModel(compile_model(model, target, float_io=float_io))

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from math import prod
 from typing import Any
 
+import numpy as np
+
 from tinymlir.bindings import func, ir
 
 
@@ -13,9 +15,11 @@ from tinymlir.bindings import func, ir
 class TensorInfo:
     """An input or output of the network.
 
-    ``shape`` is that of the object's int8 tensor (NHWC); ``model_shape`` and
-    ``model_type`` are the model's own. ``numpy.transpose(model_array, permutation)``
-    has the object's layout.
+    ``shape`` and ``type`` (``int8`` or ``float32``) are those of the object's tensor
+    (NHWC); ``model_shape`` and ``model_type`` are the model's own.
+    ``numpy.transpose(model_array, permutation)`` has the object's layout. ``rounding``
+    is what ties do where the model quantises a float32 input
+    (`numerics.quantize_float32`).
     """
 
     name: str
@@ -25,10 +29,12 @@ class TensorInfo:
     model_type: str
     model_shape: tuple[int, ...]
     permutation: tuple[int, ...]
+    type: str = "int8"
+    rounding: str = "nearest_even"
 
     @property
     def bytes(self) -> int:
-        return prod(self.shape)
+        return prod(self.shape) * np.dtype(self.type).itemsize
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "bytes": self.bytes}
@@ -43,6 +49,8 @@ class TensorInfo:
             model_type=data["model_type"],
             model_shape=tuple(data["model_shape"]),
             permutation=tuple(data["permutation"]),
+            type=data["type"],
+            rounding=data["rounding"],
         )
 
 
@@ -66,6 +74,8 @@ def _read(kind: ir.Type, attributes: ir.DictAttr | None, default_name: str) -> T
         model_type=get("model_type", "int8"),
         model_shape=array("model_shape", shape),
         permutation=array("permutation", tuple(range(len(shape)))),
+        type="float32" if isinstance(kind.element_type, ir.F32Type) else "int8",
+        rounding=get("rounding", "nearest_even"),
     )
 
 

@@ -150,3 +150,27 @@ def accumulator_range(weights: npt.ArrayLike, bias: npt.ArrayLike) -> tuple[IntA
     low = b + positive * I8_MIN + negative * I8_MAX
     high = b + positive * I8_MAX + negative * I8_MIN
     return low, high
+
+
+def round_away(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """To the nearest integer, ties away from zero (``std::round``)."""
+    real = np.asarray(values, np.float64)
+    return np.copysign(np.floor(np.abs(real) + 0.5), real)
+
+
+def quantize_float32(
+    values: npt.NDArray[np.float32], scale: np.float32, zero_point: int, rounding: str
+) -> npt.NDArray[np.int8]:
+    """``clamp(round(values / scale) + zero_point)``, the quotient in float32.
+
+    Args:
+        rounding: what ties do: ``nearest_even`` (ONNX) or ``nearest_away`` (TFLite).
+
+    Returns:
+        int8; the least value for what is not a number.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        steps = values / np.float32(scale)
+    rounded = np.rint(steps) if rounding == "nearest_even" else round_away(steps)
+    limited = np.clip(rounded + zero_point, I8_MIN, I8_MAX)
+    return np.where(np.isnan(limited), I8_MIN, limited).astype(np.int8)

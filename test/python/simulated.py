@@ -61,6 +61,8 @@ def report(
             "model_type": "int8",
             "model_shape": [1, size],
             "permutation": [0, 1],
+            "type": "int8",
+            "rounding": "nearest_even",
         }
 
     return {

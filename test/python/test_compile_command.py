@@ -29,7 +29,7 @@ REPORT = {
 }
 TENSOR = {
     *("name", "shape", "bytes", "scale", "zero_point", "model_type", "model_shape"),
-    "permutation",
+    *("permutation", "type", "rounding"),
 }
 LAYER = {
     *("name", "op", "symbol", "macs", "executed_macs", "arena_bytes", "code_bytes"),
@@ -132,7 +132,8 @@ def test_report(run: Callable[..., Result], model: Path, tmp_path: Path, target:
     for file in (text, (tmp_path / "net.h").read_text()):
         assert str(model.parent) not in file and str(tmp_path) not in file
     assert (report["name"], report["target"]) == ("net", target)
-    assert report["options"] == {"max_ram": 1 << 20, "max_flash": 65536, "emit": ["obj"]}
+    options = {"max_ram": 1 << 20, "max_flash": 65536, "float_io": False, "emit": ["obj"]}
+    assert report["options"] == options
     assert report["macs"] == 8 * 6 * 9 * (3 * 5 + 5 * 4) + 4 * 8 * 6 * 7
     given, made = report["inputs"][0], report["outputs"][0]
     assert (given["name"], given["model_type"], given["shape"]) == ("image", "uint8", [1, 8, 6, 3])
@@ -211,12 +212,12 @@ def test_emit(run: Callable[..., Result], model: Path, tmp_path: Path) -> None:
         assert opt([str(path), "-o", os.devnull]) == 0
 
 
-@pytest.mark.parametrize("target", ["cortex-m0", "cortex-m4"])
+@pytest.mark.parametrize(("target", "options"), [("cortex-m0", []), ("cortex-m4", ["--float-io"])])
 def test_print_pipeline(
-    run: Callable[..., Result], model: Path, tmp_path: Path, target: str
+    run: Callable[..., Result], model: Path, tmp_path: Path, target: str, options: list[str]
 ) -> None:
     """What is shown is what runs: tinymlir-opt makes the same IR of the first stage."""
-    arguments = ("compile", model, "--name", "net", "--target", target)
+    arguments = ("compile", model, "--name", "net", "--target", target, *options)
     status, pipeline, err = run(*arguments, "--print-pipeline")
     assert (status, err, pipeline.count("\n")) == (0, "", 1)
     assert run(*arguments, "-o", tmp_path, "--emit", "mlir")[0] == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -27,12 +27,12 @@ SIMULATORS = ("unicorn", "qemu")
 class Simulation:
     """What a run gave.
 
-    ``outputs`` are (N, *shape) each, in the object's layout. ``counts`` are of the first sample;
-    ``stack_bytes`` is the most that any sample used.
+    ``outputs`` are (N, *shape) each, in the object's layout and type. ``counts`` are of the first
+    sample; ``stack_bytes`` is the most that any sample used.
     """
 
     simulator: str
-    outputs: list[Int8Array]
+    outputs: list[npt.NDArray[Any]]
     counts: Counts
     stack_bytes: int
 
@@ -40,7 +40,7 @@ class Simulation:
 def simulate(
     report: dict[str, Any],
     object_code: bytes,
-    inputs: list[Int8Array],
+    inputs: Sequence[npt.NDArray[Any]],
     simulator: str | None = None,
 ) -> Simulation:
     """Run a compiled network on N samples, and count what the first one takes.
@@ -48,21 +48,22 @@ def simulate(
     Args:
         report: the contents of ``NAME.json``.
         object_code: the contents of ``NAME.o``.
-        inputs: one array per input, (N, *shape), in the object's layout.
+        inputs: one array per input, (N, *shape), in the object's layout and type.
         simulator: ``unicorn`` or ``qemu``; where not given, the first that has the core.
 
     Raises:
         TinymlirError: the simulator is missing, or the network fails on it.
     """
     image = build_image(report, object_code)
-    flat = [np.ascontiguousarray(array).reshape(len(array), -1) for array in inputs]
+    # The simulators carry bytes.
+    flat = [np.ascontiguousarray(a).reshape(len(a), -1).view(np.int8) for a in inputs]
     if simulator is None:
         simulator = "unicorn" if image.target.unicorn else "qemu"
     trace = BlockTrace(image)
     run = _run_on_unicorn if simulator == "unicorn" else _run_on_qemu
     outputs, stack_bytes = run(image, flat, trace)
     shaped = [
-        output.reshape(len(output), *tensor["shape"])
+        output.view(tensor["type"]).reshape(len(output), *tensor["shape"])
         for output, tensor in zip(outputs, report["outputs"], strict=True)
     ]
     return Simulation(simulator, shaped, trace.counts(), stack_bytes)

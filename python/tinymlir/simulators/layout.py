@@ -108,7 +108,8 @@ def plan_layout(
     Args:
         inputs: name and bytes of each, in the order of the entry point's arguments.
         outputs: likewise.
-        alignment: of the arena, in bytes. Inputs and outputs are arrays of bytes at any address.
+        alignment: of the arena, in bytes. Inputs and outputs end with a page, which aligns
+            arrays of any element.
 
     Raises:
         TinymlirError: the machine has too little RAM.

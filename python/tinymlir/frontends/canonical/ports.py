@@ -16,10 +16,17 @@ def port_attributes(
     shape: Sequence[int],
     permutation: Sequence[int],
     quantization: Quantization,
+    rounding: str = "nearest_even",
 ) -> ir.Attribute:
-    """The argument or result attributes that docs/design.md lists."""
+    """The argument or result attributes that docs/design.md lists.
+
+    Args:
+        rounding: how the model itself quantises a float32 input (`numerics.quantize_float32`).
+    """
+    ties = {"tiny.rounding": ir.StringAttr.get(rounding)} if model_type == "float32" else {}
     return ir.DictAttr.get(
         {
+            **ties,
             "tiny.name": ir.StringAttr.get(name),
             "tiny.scale": ir.FloatAttr.get_f32(float(quantization.scale)),
             "tiny.zero_point": ir.IntegerAttr.get(

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from tinymlir import numerics
 from tinymlir.frontends.canonical.tensors import Quantization
-from tinymlir.numerics import IntArray, divide_by_power, high_product
+from tinymlir.numerics import IntArray, divide_by_power, high_product, round_away
 
 Multiplier = tuple[int, int]
 Float32 = npt.NDArray[np.float32]
@@ -33,6 +33,8 @@ def quantize_multiplier(scale: float) -> Multiplier:
     Raises:
         ValueError: the factor is too large for 32-bit arithmetic.
     """
+    if not math.isfinite(scale):
+        raise ValueError("the scales are too far apart")
     significand, exponent = math.frexp(scale)
     rounded = math.floor(significand * 2**31 + 0.5)
     if rounded == 2**31:
@@ -54,12 +56,6 @@ def scaled(values: npt.ArrayLike, multiplier: Multiplier) -> IntArray:
 def wrapped(values: IntArray) -> IntArray:
     """``values`` modulo 2**32, as int32 arithmetic has them."""
     return ((values + 2**31) & 0xFFFFFFFF) - 2**31
-
-
-def round_away(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """To the nearest integer, ties away from zero (``std::round``)."""
-    real = np.asarray(values, np.float64)
-    return np.copysign(np.floor(np.abs(real) + 0.5), real)
 
 
 def quantize(value: float, quantization: Quantization) -> int:

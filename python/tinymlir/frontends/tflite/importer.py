@@ -94,7 +94,9 @@ class _Importer(Operands):
         attributes["function_type"] = ir.TypeAttr.get(signature)
         attributes["arg_attrs"] = ir.ArrayAttr.get(
             [
-                port_attributes(t.name, t.type, t.shape, permutation, self._meaning(t))
+                port_attributes(
+                    t.name, t.type, t.shape, permutation, self._meaning(t), "nearest_away"
+                )
                 for t, permutation in zip(tensors, permutations, strict=True)
             ]
         )

@@ -11,9 +11,8 @@ from tinymlir.frontends.canonical import elementwise, movement
 from tinymlir.frontends.canonical.builder import Builder, Clamp, Scaling
 from tinymlir.frontends.canonical.layout import Layout
 from tinymlir.frontends.canonical.tensors import MAX_DIMENSION, Activation, row_major
-from tinymlir.numerics import IntArray
+from tinymlir.numerics import IntArray, round_away
 
-from . import arithmetic
 from .operands import CONVERT_AGAIN, Operands
 from .registry import operator
 from .schema import Node
@@ -53,7 +52,7 @@ def _nearest(size: int, result: int, options: dict[str, bool]) -> list[int]:
     scale = np.float32(size - aligned) / np.float32(result - aligned)
     offset = np.float32(0.5 if options["HalfPixelCenters"] else 0)
     places = (np.arange(result).astype(np.float32) + offset) * scale
-    rounded = arithmetic.round_away(places) if options["AlignCorners"] else np.floor(places)
+    rounded = round_away(places) if options["AlignCorners"] else np.floor(places)
     return np.clip(rounded, 0, size - 1).astype(np.int64).tolist()
 
 

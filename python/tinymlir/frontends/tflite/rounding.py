@@ -87,7 +87,7 @@ class _Staircase:
 
     def result(self, accumulators: IntArray) -> npt.NDArray[np.float64]:
         """Before the zero point is added."""
-        return arithmetic.round_away(accumulators * self.scale)
+        return numerics.round_away(accumulators * self.scale)
 
     def _thresholds(self) -> IntArray:
         left = np.full(len(self.steps), self.low - 1, np.int64)
