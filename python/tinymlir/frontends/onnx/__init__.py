@@ -8,9 +8,9 @@ from tinymlir.bindings import ir
 
 from .graph import Graph
 from .importer import import_graph
-from .load import check_model, load_model
+from .load import MIN_OPSET, check_model, load_model
 
-__all__ = ["check_model", "import_onnx", "load_model"]
+__all__ = ["MIN_OPSET", "check_model", "import_onnx", "load_model"]
 
 
 def import_onnx(model: onnx.ModelProto, *, file: str, context: ir.Context) -> ir.Module:

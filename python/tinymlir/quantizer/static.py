@@ -1,0 +1,223 @@
+"""Calibration and quantisation."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from tinymlir.bindings import ir
+from tinymlir.errors import TinymlirError
+from tinymlir.frontends.onnx import import_onnx
+from tinymlir.progress import progress
+from tinymlir.references import INSTALL_HINT, first_line
+
+from .float_model import FloatModel, Floats
+
+Method = Literal["minmax", "entropy", "percentile"]
+Activations = Literal["uint8", "int8"]
+
+#: Samples that calibration by histograms holds all tensors of at a time.
+_CHUNK = 16
+#: ONNX Runtime's severities; the latter is its default.
+_FATAL, _WARNING = 4, 2
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to quantise.
+
+    Attributes:
+        method: how ranges follow from calibration: the extremes, the least loss of information,
+            or all but the outermost of the values.
+        activations: with ``uint8`` ONNX Runtime's default session computes the very integers that
+            compiled code does; on x86-64 it computes some operators on ``int8`` in float32.
+        per_channel: a scale for each output channel of weights.
+    """
+
+    method: Method = "minmax"
+    activations: Activations = "uint8"
+    per_channel: bool = True
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """Both forms of a network, as files hold them; ``prepared`` is still float."""
+
+    prepared: bytes
+    quantized: bytes
+
+
+def quantize(model: FloatModel, samples: Sequence[Floats], settings: Settings) -> Quantized:
+    """Calibrate with samples that `FloatModel.fit` has fitted, and quantise to QDQ form.
+
+    Raises:
+        TinymlirError: ONNX Runtime is not installed or refuses the model, or what comes out does
+            not compile.
+    """
+    quantization = _quantization()
+    with tempfile.TemporaryDirectory() as folder, _quietly():
+        given, prepared, result = (Path(folder, f"{n}.onnx") for n in ("given", "float", "int8"))
+        try:
+            onnx.save(model.model, given)
+            quantization.quant_pre_process(given, prepared, skip_symbolic_shape=True)
+            float_model = onnx.load(prepared)
+            _norms_to_convolutions(float_model.graph)
+            onnx.save(float_model, prepared)
+            quantization.quantize_static(
+                prepared,
+                result,
+                _reader(quantization, model.inputs, samples, settings),
+                quant_format=quantization.QuantFormat.QDQ,
+                per_channel=settings.per_channel,
+                activation_type=getattr(
+                    quantization.QuantType,
+                    {"int8": "QInt8", "uint8": "QUInt8"}[settings.activations],
+                ),
+                weight_type=quantization.QuantType.QInt8,
+                calibrate_method=getattr(
+                    quantization.CalibrationMethod,
+                    {"minmax": "MinMax"}.get(settings.method, settings.method.capitalize()),
+                ),
+                extra_options={}
+                if settings.method == "minmax"
+                else {"CalibStridedMinMax": _chunk(len(samples[0]))},
+            )
+        except Exception as error:  # its exceptions have no common base
+            raise TinymlirError(
+                f"ONNX Runtime cannot quantise the model: {first_line(error)}", file=model.file
+            ) from error
+        done = Quantized(prepared.read_bytes(), result.read_bytes())
+    _check_compiles(done.quantized, model.file)
+    return done
+
+
+def _quantization() -> Any:
+    try:
+        import onnxruntime
+        import onnxruntime.quantization
+    except ImportError:
+        raise TinymlirError(
+            "networks are quantised with the package 'onnxruntime'", hint=INSTALL_HINT
+        ) from None
+    return onnxruntime.quantization
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """The quantiser logs advice that does not apply, and errors that it raises as well."""
+    import onnxruntime
+
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    onnxruntime.set_default_logger_severity(_FATAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+        onnxruntime.set_default_logger_severity(_WARNING)
+
+
+def _chunk(count: int) -> int:
+    """The greatest divisor of ``count`` that is no greater than `_CHUNK`."""
+    return max(n for n in range(1, _CHUNK + 1) if count % n == 0)
+
+
+def _reader(
+    quantization: Any, inputs: Sequence[str], samples: Sequence[Floats], settings: Settings
+) -> Any:
+    """The samples as the quantiser wants them: one at a time, or chunks of them."""
+    count = len(samples[0])
+    shown = iter(progress(range(count), count, "calibrating"))
+
+    class Reader(quantization.CalibrationDataReader):
+        end = count
+
+        def __len__(self) -> int:
+            return count
+
+        def set_range(self, start_index: int, end_index: int) -> None:
+            self.end = end_index
+
+        position = 0
+
+        def get_next(self) -> dict[str, Floats] | None:
+            if self.position == self.end:
+                if self.end == count:
+                    next(shown, None)  # Lets the progress bar go.
+                return None
+            at = next(shown)
+            self.position = at + 1
+            return {name: array[at] for name, array in zip(inputs, samples, strict=True)}
+
+    return Reader()
+
+
+def _norms_to_convolutions(graph: onnx.GraphProto) -> None:
+    """Batch norms that no convolution precedes, as depthwise 1x1 convolutions, which quantise."""
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    ranks = {
+        info.name: len(info.type.tensor_type.shape.dim)
+        for info in (*graph.value_info, *graph.input)
+    }
+    for index, node in enumerate(graph.node):
+        rank = ranks.get(node.input[0], 0) if node.input else 0
+        known = node.op_type == "BatchNormalization" and all(n in constants for n in node.input[1:])
+        if not known or rank < 3 or any(node.output[1:]):
+            continue
+        epsilon = next((a.f for a in node.attribute if a.name == "epsilon"), 1e-5)
+        scale, bias, mean, variance = (
+            numpy_helper.to_array(constants[name]).astype(np.float64) for name in node.input[1:5]
+        )
+        factor = scale / np.sqrt(variance + epsilon)
+        prefix = node.name or node.output[0]
+        folded = {
+            f"{prefix}_weights": factor.reshape(-1, *[1] * (rank - 1)),
+            f"{prefix}_bias": bias - mean * factor,
+        }
+        for name, array in folded.items():
+            graph.initializer.append(numpy_helper.from_array(array.astype(np.float32), name))
+        graph.node[index].CopyFrom(
+            helper.make_node(
+                "Conv", [node.input[0], *folded], node.output[:1], node.name, group=len(factor)
+            )
+        )
+    used = {name for node in graph.node for name in node.input}
+    unused = [tensor for tensor in graph.initializer if tensor.name not in used]
+    for tensor in unused:
+        graph.initializer.remove(tensor)
+
+
+def _check_compiles(model: bytes, file: str) -> None:
+    """Raise the frontend's error about a network that it does not take."""
+    try:
+        import_onnx(onnx.load_from_string(model), file=file, context=ir.Context())
+    except TinymlirError as error:
+        error.message = f"quantised, it does not compile: {error.message}"
+        raise
+
+
+def outputs_of(model: bytes, inputs: Sequence[str], samples: Sequence[Floats]) -> dict[str, Floats]:
+    """What a model gives in ONNX Runtime's default session, samples first, by output."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    count = len(samples[0])
+    rows = [
+        session.run(None, {name: array[i] for name, array in zip(inputs, samples, strict=True)})
+        for i in progress(range(count), count, "evaluating")
+    ]
+    return {
+        name: np.stack(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)
+    }
