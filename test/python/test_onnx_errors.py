@@ -410,11 +410,11 @@ def operands_that_broadcast_each_other() -> onnx.ModelProto:
     return b.model()
 
 
-@case("mode 'reflect'")
-def reflected_padding() -> onnx.ModelProto:
+@case("mode 'mirror'")
+def padding_of_an_unknown_mode() -> onnx.ModelProto:
     b = ModelBuilder()
     x = b.input([1, 4], "int8")
-    y = b.node("Pad", [x, b.constant([0, 1, 0, 1], "int64")], mode="reflect")
+    y = b.node("Pad", [x, b.constant([0, 1, 0, 1], "int64")], mode="mirror")
     b.output(y, "int8", [1])
     return b.model()
 

@@ -11,7 +11,18 @@ from tinymlir.frontends.canonical.folding import VIEWS, fold_clamps
 from tinymlir.frontends.canonical.layout import Layout
 from tinymlir.frontends.canonical.tensors import Activation, row_major
 
-from . import arithmetic, functions, linear, movement, pooling, refused
+from . import (
+    arithmetic,
+    functions,
+    linear,
+    movement,
+    pooling,
+    reductions,
+    refused,
+    resize,
+    selection,
+    transposed,
+)
 from .constants import evaluate
 from .graph import MAX_TENSOR_BYTES, Graph, Node, Port
 from .operands import HOW_TO_QUANTIZE, Operands
@@ -20,7 +31,18 @@ from .registry import OPERATORS
 from .values import Deferred, Dequantized, FloatInput, Function, Integer, Meaning, Value
 
 #: Importing these fills `OPERATORS`.
-OPERATOR_MODULES = (arithmetic, functions, linear, movement, pooling, refused)
+OPERATOR_MODULES = (
+    arithmetic,
+    functions,
+    linear,
+    movement,
+    pooling,
+    reductions,
+    refused,
+    resize,
+    selection,
+    transposed,
+)
 
 
 def import_graph(graph: Graph, context: ir.Context) -> ir.Module:

@@ -18,7 +18,9 @@ from .values import Array, Deferred, Dequantized, QuantizedConstant, Value
 from .windows import expanded, flattened, image, window_of
 
 
-def _weights(imp: Operands, node: Node, value: Value | None, outputs: int) -> tuple[Array, Array]:
+def constant_weights(
+    imp: Operands, node: Node, value: Value | None, outputs: int
+) -> tuple[Array, Array]:
     """Constant weights as centred int8, and a scale for each of the axis ``outputs``."""
     if isinstance(value, np.ndarray):
         imp.fail(node, f"weights are {value.dtype}, not quantised", HOW_TO_QUANTIZE)
@@ -45,7 +47,7 @@ def _weights(imp: Operands, node: Node, value: Value | None, outputs: int) -> tu
     return centred.astype(np.int8), scales
 
 
-def _bias(imp: Operands, node: Node, value: Value | None, unit: Array) -> Array:
+def constant_bias(imp: Operands, node: Node, value: Value | None, unit: Array) -> Array:
     """The bias in units of the accumulator, one integer for each output.
 
     Args:
@@ -69,7 +71,9 @@ def _bias(imp: Operands, node: Node, value: Value | None, unit: Array) -> Array:
     return np.rint(steps).astype(np.int64)
 
 
-def _linear(weights: Array, bias: Array, unit: Array, target: Quantization, clamp: Clamp) -> Linear:
+def scaled_linear(
+    weights: Array, bias: Array, unit: Array, target: Quantization, clamp: Clamp
+) -> Linear:
     """Scales in float32, as ONNX Runtime computes them."""
     scales = (unit / target.scale).astype(np.float32)
     return Linear(weights, bias, scales, target.zero_point, clamp)
@@ -79,7 +83,7 @@ def convolution(
     imp: Operands, node: Node, x: Dequantized, w: Value | None, bias: Value | None
 ) -> Deferred:
     """Conv of one or two spatial dimensions."""
-    weights, scales = _weights(imp, node, w, 0)
+    weights, scales = constant_weights(imp, node, w, 0)
     size = image(imp, node, x.shape)
     spatial = len(size)
     if weights.ndim != spatial + 2:
@@ -99,7 +103,7 @@ def convolution(
 
     def with_bias(offsets: Array) -> Deferred:
         def build(target: Quantization, clamp: Clamp) -> Activation:
-            linear = _linear(kernel, offsets, unit, target, clamp)
+            linear = scaled_linear(kernel, offsets, unit, target, clamp)
             source = Dequantized(expanded(x.activation), x.quantization)
             y = conv2d(imp.builder, node.name, source, linear, window, groups)
             return flattened(y, spatial)
@@ -107,11 +111,11 @@ def convolution(
         def biased(addend: Array) -> Deferred | None:
             if addend.size != 1 and addend.shape[-1 - spatial :] != (outputs, *[1] * spatial):
                 return None
-            return with_bias(offsets + _bias(imp, node, addend, unit))
+            return with_bias(offsets + constant_bias(imp, node, addend, unit))
 
         return Deferred(node, shape, build, biased=biased)
 
-    return with_bias(_bias(imp, node, bias, unit))
+    return with_bias(constant_bias(imp, node, bias, unit))
 
 
 def dense(
@@ -127,7 +131,7 @@ def dense(
     array = w.array if isinstance(w, QuantizedConstant) else w
     if isinstance(array, np.ndarray) and array.ndim != 2:
         imp.fail(node, f"weights have {array.ndim} dimensions", "use a weight matrix")
-    weights, scales = _weights(imp, node, w, 0 if transposed else 1)
+    weights, scales = constant_weights(imp, node, w, 0 if transposed else 1)
     weights = weights if transposed else weights.T
     outputs = weights.shape[0]
     if len(x.shape) < 2 or x.shape[-1] != weights.shape[1]:
@@ -140,17 +144,17 @@ def dense(
 
     def with_bias(offsets: Array) -> Deferred:
         def build(target: Quantization, clamp: Clamp) -> Activation:
-            linear = _linear(weights, offsets, unit, target, clamp)
+            linear = scaled_linear(weights, offsets, unit, target, clamp)
             return fully_connected(imp.builder, node.name, x, linear)
 
         def biased(addend: Array) -> Deferred | None:
             if addend.size not in (1, outputs) or addend.shape[-1:] not in ((), (1,), (outputs,)):
                 return None
-            return with_bias(offsets + _bias(imp, node, addend, unit))
+            return with_bias(offsets + constant_bias(imp, node, addend, unit))
 
         return Deferred(node, (*x.shape[:-1], outputs), build, biased=biased)
 
-    return with_bias(_bias(imp, node, bias, unit))
+    return with_bias(constant_bias(imp, node, bias, unit))
 
 
 _CONV = "1-D and 2-D; groups, depthwise, strides, dilations, pads, auto_pad"

@@ -11,7 +11,7 @@ import numpy as np
 from tinymlir import numerics
 from tinymlir.frontends.canonical import movement
 from tinymlir.frontends.canonical.builder import Clamp
-from tinymlir.frontends.canonical.tensors import Activation, Quantization, row_major
+from tinymlir.frontends.canonical.tensors import Activation, Quantization, is_absurd, row_major
 
 from .graph import Node, resolve_shape
 from .operands import EXPORT_AGAIN, Operands
@@ -156,25 +156,55 @@ def identity(imp: Operands, node: Node) -> Value:
     return moved(imp, node, imp.shape(node), lambda x: x, lambda array: array)
 
 
-@operator("Pad", note="mode constant, any constant value, no negative pads")
-def pad(imp: Operands, node: Node) -> Value:
+def _pads(imp: Operands, node: Node) -> tuple[list[int], list[int]]:
+    """How much to add before and after each dimension; negative where it is cropped."""
     shape = imp.shape(node)
-    mode = node.attribute("mode", "constant")
-    pads = imp.integers(node, 1, "pads")
-    axes = imp.integers(node, 3, "axes")
+    pads, axes = imp.integers(node, 1, "pads"), imp.integers(node, 3, "axes")
     dims = range(len(shape)) if axes is None else [imp.axis(node, a, len(shape)) for a in axes]
-    if mode != "constant" or pads is None or len(pads) != 2 * len(dims):
-        imp.fail(node, f"mode '{mode}' with pads {pads}", "pad with a constant")
-    if min(pads, default=0) < 0:
-        imp.fail(node, f"negative pads {pads}", "crop the input before the network")
+    if pads is None or len(pads) != 2 * len(dims):
+        imp.fail(node, f"pads {pads} for {len(dims)} dimensions", EXPORT_AGAIN)
     low, high = [0] * len(shape), [0] * len(shape)
     for d, before, after in zip(dims, pads[: len(dims)], pads[len(dims) :], strict=True):
         low[d], high[d] = low[d] + before, high[d] + after
+    new = [a + n + b for a, n, b in zip(low, shape, high, strict=True)]
+    if min(new, default=1) < 1 or is_absurd(new):
+        imp.fail(node, f"pads give the absurd shape {new}", EXPORT_AGAIN)
+    return low, high
+
+
+@operator("Pad", note="modes constant (any constant value), reflect, edge and wrap")
+def pad(imp: Operands, node: Node) -> Value:
+    shape = imp.shape(node)
+    low, high = _pads(imp, node)
+    mode = node.attribute("mode", "constant")
+    # The indices that every dimension takes, without those that have the constant.
+    places: list[list[int]] = []
+    for n, before, after in zip(shape, low, high, strict=True):
+        kept = np.arange(n)[max(-before, 0) : n - max(-after, 0)]
+        amount = (max(before, 0), max(after, 0))
+        if mode == "constant":
+            places.append(kept.tolist())
+        elif mode in ("reflect", "edge", "wrap") and kept.size:
+            places.append(np.pad(kept, amount, mode).tolist())
+        else:
+            imp.fail(node, f"mode '{mode}' with pads {low}, {high}", "pad with a constant")
+    whole = [len(p) for p in places]
+    if mode != "constant":
+
+        def mirrored(x: Activation) -> Activation:
+            return movement.select(imp.builder, node.name, "pad", x, places)
+
+        return moved(imp, node, whole, mirrored)
+    if min(whole, default=1) < 1:
+        imp.fail(node, f"pads {low}, {high} leave nothing of {list(shape)}", EXPORT_AGAIN)
+    more = [[max(n, 0) for n in side] for side in (low, high)]
     fill = imp.scalar(node, 2, 0.0)
     new = tuple(a + n + b for a, n, b in zip(low, shape, high, strict=True))
 
     def padded(x: Activation, steps: int) -> Activation:
-        return movement.pad(imp.builder, node.name, x, low, high, steps)
+        if whole != list(shape):
+            x = movement.select(imp.builder, f"{node.name}_crop", "slice", x, places)
+        return movement.pad(imp.builder, node.name, x, more[0], more[1], steps)
 
     value = imp.input(node, 0)
     if isinstance(value, Integer):

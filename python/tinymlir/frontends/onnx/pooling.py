@@ -1,11 +1,10 @@
-"""Pooling operators and means."""
+"""Pooling operators."""
 
 from __future__ import annotations
 
 from tinymlir.frontends.canonical import pooling
 from tinymlir.frontends.canonical.builder import Clamp
 from tinymlir.frontends.canonical.convolution import Window
-from tinymlir.frontends.canonical.layout import Layout
 from tinymlir.frontends.canonical.tensors import Activation, Quantization
 
 from .graph import Node
@@ -67,7 +66,7 @@ def _counted_padding(
     return window.pad_low, (rows, columns)
 
 
-def _whole(sizes: tuple[int, ...]) -> Window:
+def whole_window(sizes: tuple[int, ...]) -> Window:
     """A window over everything."""
     rows, columns = (1, 1, *sizes)[-2:]
     return Window((rows, columns), (1, 1), (1, 1), (0, 0), (0, 0))
@@ -143,7 +142,7 @@ def qlinear_average_pool(imp: Operands, node: Node) -> Value:
 
 
 def _global_average(imp: Operands, node: Node, x: Dequantized) -> Deferred:
-    window = _whole(image(imp, node, x.shape))
+    window = whole_window(image(imp, node, x.shape))
     return average(imp, node, x, window, fused=None, float_sum=False)
 
 
@@ -202,44 +201,4 @@ def max_pool(imp: Operands, node: Node) -> Value:
 
 @operator("GlobalMaxPool", note="1-D and 2-D")
 def global_max_pool(imp: Operands, node: Node) -> Value:
-    return maximum(imp, node, _whole(image(imp, node, imp.shape(node))))
-
-
-def mean(imp: Operands, node: Node, x: Dequantized) -> Deferred:
-    """A mean over any dimensions: they become the rows of an image of the others."""
-    rank = len(x.shape)
-    axes = (
-        imp.integers(node, 1, "axes") if node.op == "ReduceMean" else node.attribute("axes", None)
-    )
-    if not axes and node.attribute("noop_with_empty_axes", 0):
-        imp.fail(node, "a mean over no axes", "remove the operator")
-    reduced = sorted({imp.axis(node, a, rank) for a in axes or range(rank)})
-    keep = node.attribute("keepdims", 1)
-    kept = [d for d in range(rank) if d not in reduced]
-    shape = tuple(1 if d in reduced else n for d, n in enumerate(x.shape) if keep or d in kept)
-    dims, order = x.activation.layout.dims, x.activation.layout.order
-    rows = tuple(a for d in reduced for a in dims[d])
-    # The mean does not depend on the order, so rows are taken as they lie.
-    rows = tuple(a for a in order if a in rows)
-    channels = tuple(a for d in kept for a in dims[d])
-    image = Activation(x.activation.value, Layout(((), channels, rows, ()), order))
-    view = Dequantized(image, x.quantization)
-    count = view.shape[2]
-
-    def build(target: Quantization, clamp: Clamp) -> Activation:
-        y = pooling.average_pool2d(imp.builder, node.name, view, target, clamp, _whole((count, 1)))
-        restored = [() if d in reduced else dims[d] for d in range(rank) if keep or d in kept]
-        return Activation(y.value, Layout(tuple(restored), y.layout.order))
-
-    return Deferred(node, shape, build)
-
-
-@operator("ReduceMean", note="any axes; copies unless the kept dimensions lie innermost")
-def reduce_mean(imp: Operands, node: Node) -> Value:
-    return mean(imp, node, imp.activation(node, imp.input(node, 0)))
-
-
-@operator("QLinearReduceMean", "com.microsoft", note="as ReduceMean")
-def qlinear_reduce_mean(imp: Operands, node: Node) -> Value:
-    x = imp.activation(node, imp.dequantize(node, 0, 1, 2))
-    return imp.quantize(node, mean(imp, node, x), 3, 4)
+    return maximum(imp, node, whole_window(image(imp, node, imp.shape(node))))

@@ -18,6 +18,7 @@ from .values import Integer, Meaning
 #: Operators that want their logical N×C×... input channels-last.
 SPATIAL = {
     "Conv",
+    "ConvTranspose",
     "QLinearConv",
     "MaxPool",
     "AveragePool",

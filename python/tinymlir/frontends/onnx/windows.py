@@ -40,9 +40,10 @@ def flattened(x: Activation, spatial: int) -> Activation:
     return Activation(x.value, Layout((*dims[:2], dims[3]), x.layout.order))
 
 
-def _integers(
+def integers_of(
     imp: Operands, node: Node, name: str, count: int, least: int, default: int
 ) -> list[int]:
+    """An attribute of ``count`` integers."""
     value = node.attribute(name, [default] * count)
     if len(value) != count or min(value) < least:
         imp.fail(
@@ -66,9 +67,9 @@ def window_of(
     if kernel is None:
         if "kernel_shape" not in node.attributes:
             imp.fail(node, "kernel_shape is missing", EXPORT_AGAIN)
-        kernel = _integers(imp, node, "kernel_shape", rank, 1, 1)
-    strides = _integers(imp, node, "strides", rank, 1, 1)
-    dilations = _integers(imp, node, "dilations", rank, 1, 1)
+        kernel = integers_of(imp, node, "kernel_shape", rank, 1, 1)
+    strides = integers_of(imp, node, "strides", rank, 1, 1)
+    dilations = integers_of(imp, node, "dilations", rank, 1, 1)
     reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilations, strict=True)]
     auto = node.attribute("auto_pad", "NOTSET")
     if auto in ("SAME_UPPER", "SAME_LOWER"):
@@ -82,7 +83,7 @@ def window_of(
     elif auto == "VALID":
         low = high = [0] * rank
     elif auto == "NOTSET":
-        pads = _integers(imp, node, "pads", 2 * rank, 0, 0)
+        pads = integers_of(imp, node, "pads", 2 * rank, 0, 0)
         low, high = pads[:rank], pads[rank:]
         if node.attribute("ceil_mode", 0):
             high = [
@@ -92,7 +93,7 @@ def window_of(
     else:
         imp.fail(node, f"auto_pad '{auto}' is unknown", EXPORT_AGAIN)
     window = Window(
-        _pair(kernel, 1), _pair(strides, 1), _pair(dilations, 1), _pair(low, 0), _pair(high, 0)
+        pair(kernel, 1), pair(strides, 1), pair(dilations, 1), pair(low, 0), pair(high, 0)
     )
     if max(*window.pad_low, *window.pad_high) > MAX_PAD:
         imp.fail(node, f"pads are {[*low, *high]}", EXPORT_AGAIN)
@@ -117,7 +118,7 @@ def _ceiled(start: int, high: int, reach: int, stride: int) -> int:
     return max((positions - 1) * stride + reach - start, high)
 
 
-def _pair(values: Sequence[int], default: int) -> tuple[int, int]:
+def pair(values: Sequence[int], default: int) -> tuple[int, int]:
     """Rows and columns; one dimension becomes the columns."""
     rows, columns = (default, *values)[-2:]
     return rows, columns
