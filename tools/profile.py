@@ -13,6 +13,7 @@ import numpy as np
 from tinymlir.arrays import ObjectArray
 from tinymlir.network import TensorInfo
 from tinymlir.simulators import Simulation, simulate
+from tinymlir.simulators.flash import SYNTAX, parse_flash
 from tinymlir.tools import simulation
 from tinymlir.tools.samples import load_samples
 from tinymlir.tools.table import render_table
@@ -22,6 +23,7 @@ examples:
   tinymlir profile build
   tinymlir profile model.onnx --target cortex-m7
   tinymlir profile build --input samples.npz --json
+  tinymlir profile build --flash-timing 5:8:128:32
 """
 
 
@@ -40,17 +42,25 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         metavar="FILE",
         help="measure on the first sample of this file, as for 'run' (default: random values)",
     )
+    parser.add_argument(
+        "--flash-timing",
+        metavar=SYNTAX,
+        help="add the waits of a flash to the cycles; it gives lines of 4 bytes, of which one for "
+        "code and one for constants is kept, unless told otherwise (default: no wait states)",
+    )
     parser.set_defaults(main=main)
 
 
 def main(args: argparse.Namespace) -> int:
+    flash = None if args.flash_timing is None else parse_flash(args.flash_timing)
     report, object_code = simulation.load_network(Path(args.network), args.target)
     inputs = simulation.inputs_of(report)
     if args.input is None:
         sample = _random_sample(inputs)
     else:
         sample = load_samples(Path(args.input), inputs, 1)[0]
-    result = _measured(report, simulate(report, object_code, sample, args.simulator))
+    done = simulate(report, object_code, sample, args.simulator, flash)
+    result = {**_measured(report, done), "flash_timing": args.flash_timing}
     if args.json:
         json.dump(result, sys.stdout, indent=2)
         print()
@@ -99,6 +109,8 @@ def _print(result: dict[str, Any]) -> None:
     head = ["layer", "op", "MACs", "instructions", "per MAC", "cycles", "RAM", "flash"]
     print(render_table(head, rows))
     print(f"\nstack: {result['stack_bytes']} bytes; RAM is what is live in the arena")
+    if result["flash_timing"] is not None:
+        print(f"cycles are those of a flash with the timing {result['flash_timing']}")
 
 
 def _flash(layer: dict[str, Any]) -> int:

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tinymlir.errors import TinymlirError
 from tinymlir.progress import progress
 from tinymlir.simulators.emulator import Emulator
+from tinymlir.simulators.flash import Flash
 from tinymlir.simulators.image import Image, build_image
 from tinymlir.simulators.qemu import Qemu
 from tinymlir.simulators.trace import BlockTrace, Counts
@@ -42,6 +44,7 @@ def simulate(
     object_code: bytes,
     inputs: Sequence[npt.NDArray[Any]],
     simulator: str | None = None,
+    flash: Flash | None = None,
 ) -> Simulation:
     """Run a compiled network on N samples, and count what the first one takes.
 
@@ -50,16 +53,21 @@ def simulate(
         object_code: the contents of ``NAME.o``.
         inputs: one array per input, (N, *shape), in the object's layout and type.
         simulator: ``unicorn`` or ``qemu``; where not given, the first that has the core.
+        flash: adds to the cycles what a flash with wait states takes; on ``unicorn`` only.
 
     Raises:
-        TinymlirError: the simulator is missing, or the network fails on it.
+        TinymlirError: the simulator is missing or cannot do this, or the network fails on it.
     """
     image = build_image(report, object_code)
     # The simulators carry bytes.
     flat = [np.ascontiguousarray(a).reshape(len(a), -1).view(np.int8) for a in inputs]
     if simulator is None:
         simulator = "unicorn" if image.target.unicorn else "qemu"
-    trace = BlockTrace(image)
+    if flash is not None and simulator != "unicorn":
+        raise TinymlirError(
+            f"{simulator} does not show what is read from flash", node="--flash-timing"
+        )
+    trace = BlockTrace(image, flash)
     run = _run_on_unicorn if simulator == "unicorn" else _run_on_qemu
     outputs, stack_bytes = run(image, flat, trace)
     shaped = [
