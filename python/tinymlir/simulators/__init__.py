@@ -64,9 +64,7 @@ def simulate(
     if simulator is None:
         simulator = "unicorn" if image.target.unicorn else "qemu"
     if flash is not None and simulator != "unicorn":
-        raise TinymlirError(
-            f"{simulator} does not show what is read from flash", node="--flash-timing"
-        )
+        raise TinymlirError(f"{simulator} does not show reads of flash", node="--flash-timing")
     trace = BlockTrace(image, flash)
     run = _run_on_unicorn if simulator == "unicorn" else _run_on_qemu
     outputs, stack_bytes = run(image, flat, trace)
