@@ -54,8 +54,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--method",
         choices=get_args(Method),
         default="minmax",
-        help="ranges of activations: the extremes, the least loss of information, or 99.999%% of "
-        "the values (default: minmax)",
+        help="ranges of activations: the extremes, or 99.999%% of the values (default: minmax)",
     )
     parser.add_argument(
         "--activations",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -22,11 +23,18 @@ from tinymlir.references import INSTALL_HINT, first_line
 
 from .float_model import FloatModel, Floats
 
-Method = Literal["minmax", "entropy", "percentile"]
+Method = Literal["minmax", "percentile"]
 Activations = Literal["uint8", "int8"]
 
-#: Samples that calibration by histograms holds all tensors of at a time.
+#: Samples of which calibration by histograms holds all tensors at a time.
 _CHUNK = 16
+#: Operators on several tensors or elements that the quantiser leaves in float of itself.
+_QUANTIZED_TOO = (
+    *("DepthToSpace", "GlobalMaxPool", "Max", "Min", "PRelu", "ReduceMax", "ReduceMean"),
+    *("ReduceSum", "SpaceToDepth", "Sub", "Tile"),
+)
+#: Operators that it quantises only where their input is.
+_MOVES = ("Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 #: ONNX Runtime's severities; the latter is its default.
 _FATAL, _WARNING = 4, 2
 
@@ -36,8 +44,8 @@ class Settings:
     """How to quantise.
 
     Attributes:
-        method: how ranges follow from calibration: the extremes, the least loss of information,
-            or all but the outermost of the values.
+        method: how the range of a tensor follows from calibration: the extremes, or 99.999% of
+            the values.
         activations: with ``uint8`` ONNX Runtime's default session computes the very integers that
             compiled code does; on x86-64 it computes some operators on ``int8`` in float32.
         per_channel: a scale for each output channel of weights.
@@ -75,21 +83,9 @@ def quantize(model: FloatModel, samples: Sequence[Floats], settings: Settings) -
             quantization.quantize_static(
                 prepared,
                 result,
-                _reader(quantization, model.inputs, samples, settings),
-                quant_format=quantization.QuantFormat.QDQ,
-                per_channel=settings.per_channel,
-                activation_type=getattr(
-                    quantization.QuantType,
-                    {"int8": "QInt8", "uint8": "QUInt8"}[settings.activations],
-                ),
-                weight_type=quantization.QuantType.QInt8,
-                calibrate_method=getattr(
-                    quantization.CalibrationMethod,
-                    {"minmax": "MinMax"}.get(settings.method, settings.method.capitalize()),
-                ),
-                extra_options={}
-                if settings.method == "minmax"
-                else {"CalibStridedMinMax": _chunk(len(samples[0]))},
+                _reader(quantization, model.inputs, samples),
+                op_types_to_quantize=_operators(quantization, float_model.graph),
+                **_arguments(quantization, settings, len(samples[0])),
             )
         except Exception as error:  # its exceptions have no common base
             raise TinymlirError(
@@ -103,7 +99,7 @@ def quantize(model: FloatModel, samples: Sequence[Floats], settings: Settings) -
 def _quantization() -> Any:
     try:
         import onnxruntime
-        import onnxruntime.quantization
+        import onnxruntime.quantization.registry
     except ImportError:
         raise TinymlirError(
             "networks are quantised with the package 'onnxruntime'", hint=INSTALL_HINT
@@ -111,16 +107,49 @@ def _quantization() -> Any:
     return onnxruntime.quantization
 
 
+def _arguments(quantization: Any, settings: Settings, count: int) -> dict[str, Any]:
+    """The settings in the quantiser's terms."""
+    types, methods = quantization.QuantType, quantization.CalibrationMethod
+    by_extremes = settings.method == "minmax"
+    return {
+        "quant_format": quantization.QuantFormat.QDQ,
+        "per_channel": settings.per_channel,
+        "activation_type": types.QUInt8 if settings.activations == "uint8" else types.QInt8,
+        "weight_type": types.QInt8,
+        "calibrate_method": methods.MinMax if by_extremes else methods.Percentile,
+        "extra_options": {} if by_extremes else {"CalibStridedMinMax": _chunk(count)},
+    }
+
+
+def _operators(quantization: Any, graph: onnx.GraphProto) -> list[str]:
+    """The kinds of operators to quantise.
+
+    A function of one number is left in float: with its neighbours quantised it, or a chain of
+    them, compiles to one table. But what computes an output has no such neighbour.
+    """
+    known = quantization.registry
+    kinds = {*known.QDQRegistry, *known.QLinearOpsRegistry, *_QUANTIZED_TOO}
+    producers = {name: node for node in graph.node for name in node.output}
+    for output in graph.output:
+        node = producers.get(output.name)
+        while node is not None and node.op_type in _MOVES:
+            node = producers.get(node.input[0])
+        if node is not None:
+            kinds.add(node.op_type)
+    return sorted(kinds)
+
+
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """The quantiser logs advice that does not apply, and errors that it raises as well."""
+    """The quantiser logs advice that does not apply and errors that it raises, and it prints."""
     import onnxruntime
 
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     onnxruntime.set_default_logger_severity(_FATAL)
     try:
-        yield
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
     finally:
         logging.disable(before)
         onnxruntime.set_default_logger_severity(_WARNING)
@@ -131,23 +160,19 @@ def _chunk(count: int) -> int:
     return max(n for n in range(1, _CHUNK + 1) if count % n == 0)
 
 
-def _reader(
-    quantization: Any, inputs: Sequence[str], samples: Sequence[Floats], settings: Settings
-) -> Any:
+def _reader(quantization: Any, inputs: Sequence[str], samples: Sequence[Floats]) -> Any:
     """The samples as the quantiser wants them: one at a time, or chunks of them."""
     count = len(samples[0])
     shown = iter(progress(range(count), count, "calibrating"))
 
     class Reader(quantization.CalibrationDataReader):
-        end = count
+        position, end = 0, count
 
         def __len__(self) -> int:
             return count
 
         def set_range(self, start_index: int, end_index: int) -> None:
             self.end = end_index
-
-        position = 0
 
         def get_next(self) -> dict[str, Floats] | None:
             if self.position == self.end:
