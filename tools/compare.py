@@ -183,15 +183,17 @@ def _row(finding: Finding) -> list[object]:
     where = ""
     if first is not None:
         index = ", ".join(map(str, first.index))
-        where = f"sample {first.sample} at [{index}]: {first.value}, expected {first.expected}"
+        where = (
+            f"sample {first.sample} at [{index}]: {first.value:.6g}, expected {first.expected:.6g}"
+        )
     share = f"{finding.differing:,} of {finding.elements:,}" if finding.differing else "0"
     tensor = None if point.op == "output" else _shortened(point.tensor or "")
     return [point.layer, point.op, tensor, shape, share, f"{finding.max_difference:.4g}", where]
 
 
 def _shortened(name: str, limit: int = 40) -> str:
-    """The first of the names that converters join; its end says most."""
-    name = name.split(";")[0]
+    """The first of the names that converters join, without what the quantiser adds to it."""
+    name = name.split(";")[0].removesuffix("_QuantizeLinear_Output")
     return name if len(name) <= limit else f"…{name[1 - limit :]}"
 
 

@@ -354,15 +354,21 @@ def test_trouble_is_said(files: Files) -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "name", "model"),
+    ("module", "extra", "name", "model"),
     [
-        ("onnxruntime", "model.onnx", qdq_network()),
-        ("ai_edge_litert", "model.tflite", tflite_network()),
+        ("onnxruntime", "reference", "model.onnx", qdq_network()),
+        ("ai_edge_litert", "litert", "model.tflite", tflite_network()),
     ],
 )
 def test_a_missing_interpreter_is_told(
-    files: Files, monkeypatch: pytest.MonkeyPatch, module: str, name: str, model: Any
+    files: Files,
+    monkeypatch: pytest.MonkeyPatch,
+    module: str,
+    extra: str,
+    name: str,
+    model: onnx.ModelProto | TfliteModel,
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     files.samples(x=floats(1, 8) if name.endswith("tflite") else floats(1, 3, 6, 5))
-    assert "pip install 'tinymlir[reference]'" in _trouble(files, files.save(name, model))
+    hint = f"pip install 'tinymlir[{extra}]'"
+    assert hint in _trouble(files, files.save(name, model))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
     [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *ROOT.glob("*/*/README.md")],
 )
+Tinymlir = Callable[..., "subprocess.CompletedProcess[str]"]
 FOLDERS = "benchmarks|dialects|docs|examples|passes|python|test|tools"
 
 
@@ -78,27 +78,48 @@ def test_links_and_files_exist(page: Path) -> None:
         assert (ROOT / path).exists(), path
 
 
-@pytest.mark.parametrize("name", ["getting-started.md", "bring-your-own-network.md"])
+@pytest.mark.parametrize("name", ["getting-started.md", "comparing.md"])
 def test_python_examples_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each in a folder that has the examples, a float network and calibration data for it."""
+    """Each in a folder that has the examples."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "examples").symlink_to(ROOT / "examples")
-    write_float_network(tmp_path / "float.onnx")
-    np.savez("calibration.npz", x=np.random.default_rng(0).random((8, 1, 8, 8), np.float32))
     for block in blocks(ROOT / "docs" / name, "python"):
         exec(compile(block, name, "exec"), {"__name__": "example"})
 
 
 def test_a_network_quantised_as_documented_compiles(
-    tinymlir: Callable[..., subprocess.CompletedProcess[str]],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    tinymlir: Tinymlir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    test_python_examples_run("bring-your-own-network.md", tmp_path, monkeypatch)
-    shutil.copy("calibration.npz", "test.npz")
-    done = tinymlir("run", "int8.onnx", "--target", "host", "--input", "test.npz", "--json")
-    assert done.returncode == 0, done.stderr
-    assert '"samples": 8' in done.stdout
+    """The page's commands that quantise, run here and compare."""
+    monkeypatch.chdir(tmp_path)
+    write_float_network(tmp_path / "float.onnx")
+    images = np.random.default_rng(0).random((24, 1, 8, 8), np.float32)
+    for name in ("calibration.npz", "test.npz"):
+        np.savez(name, x=images)
+    ran = []
+    for name, command, *arguments in commands(ROOT / "docs/bring-your-own-network.md"):
+        if command in ("quantize", "compare") or "host" in arguments:
+            done = tinymlir(command, *arguments)
+            assert name == "tinymlir" and done.returncode == 0, done.stderr
+            ran.append(command)
+    assert ran == ["quantize", "run", "compare"]
+
+
+def test_a_comparison_shows_what_is_documented(
+    tinymlir: Tinymlir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = ROOT / "docs/comparing.md"
+    test_python_examples_run(page.name, tmp_path, monkeypatch)
+    *_, (_, *compare) = listed = list(commands(page))
+    (script,) = [arguments for name, *arguments in listed if name == "python"]
+    must(*script)
+    shown = tinymlir(*compare)
+    assert shown.returncode == 1, shown.stderr
+    printed = iter(line.rstrip() for line in shown.stdout.splitlines())
+    (documented,) = blocks(page, "text")
+    for line in documented.splitlines():
+        # What is left out may be anything; what is there comes in this order.
+        assert line == "..." or any(line == got for got in printed), line
 
 
 def write_float_network(path: Path) -> None:

@@ -15,6 +15,7 @@ from tinymlir.frontends import model_format
 Array = npt.NDArray[Any]
 
 INSTALL_HINT = "pip install 'tinymlir[reference]'"
+LITERT_HINT = "pip install 'tinymlir[litert]'"
 
 
 @dataclass(frozen=True)
@@ -66,4 +67,12 @@ def first_line(error: Exception) -> str:
     return " ".join(text.splitlines()[0].split())
 
 
-__all__ = ["INSTALL_HINT", "Answer", "Array", "Reference", "first_line", "open_references"]
+__all__ = [
+    "INSTALL_HINT",
+    "LITERT_HINT",
+    "Answer",
+    "Array",
+    "Reference",
+    "first_line",
+    "open_references",
+]

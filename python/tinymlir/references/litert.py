@@ -9,7 +9,7 @@ from pathlib import Path
 from tinymlir.errors import TinymlirError
 from tinymlir.frontends.tflite.schema import load_graph
 
-from . import INSTALL_HINT, Answer, Array, first_line
+from . import LITERT_HINT, Answer, Array, first_line
 
 
 class LiteRt:
@@ -24,7 +24,7 @@ class LiteRt:
             from ai_edge_litert import interpreter
         except ImportError:
             raise TinymlirError(
-                "TFLite models are compared with the package 'ai-edge-litert'", hint=INSTALL_HINT
+                "TFLite models are compared with the package 'ai-edge-litert'", hint=LITERT_HINT
             ) from None
         self.name = f"LiteRT {importlib.metadata.version('ai-edge-litert')}, BUILTIN_REF"
         self._file = str(path)

@@ -29,8 +29,8 @@ from .values import (
 )
 
 HOW_TO_QUANTIZE = (
-    "quantise the network first, for example with onnxruntime.quantization.quantize_static"
-    "(IN, OUT, calibration_data_reader)"
+    "quantise the network first, with 'tinymlir quantize' or with another tool that calls"
+    " onnxruntime.quantization.quantize_static"
 )
 EXPORT_AGAIN = "export the model again"
 
