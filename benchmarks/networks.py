@@ -3,9 +3,11 @@
     python benchmarks/networks.py                             the example network
     python benchmarks/networks.py a.onnx b.onnx --targets cortex-m4,rv32imc
     python benchmarks/networks.py a.onnx --json > figures.json
+    python benchmarks/networks.py a.onnx --markdown           as in docs/benchmarks.md
 
 Where `published.json` knows the network (by its MACs), the peers' instructions stand beside
-ours, as a ratio: above 1 they need more.
+ours, as a ratio: above 1 they need more; and the cycles per MAC that are published of a board
+with that core, beside ours, by the model, with the flash of that board where its timing is known.
 """
 
 from __future__ import annotations
@@ -25,8 +27,9 @@ from tinymlir.compiler import compile_model
 from tinymlir.errors import TinymlirError
 from tinymlir.progress import progress
 from tinymlir.simulators import simulate
+from tinymlir.simulators.flash import parse_flash
 from tinymlir.targets import TARGETS, get_target
-from tinymlir.tools.table import render_table
+from tinymlir.tools.table import render_markdown, render_table
 
 HERE = Path(__file__).parent
 EXAMPLE = HERE.parent / "examples" / "surface_inspection" / "surface_qdq.onnx"
@@ -47,6 +50,7 @@ def measure(model: Path, target_name: str) -> dict[str, Any]:
     ]
     run = simulate(report, code.object, sample)
     total = run.counts.total
+    boards = published("cycles", report["macs"], target_name)
     return {
         "network": model.stem,
         "target": target_name,
@@ -60,18 +64,31 @@ def measure(model: Path, target_name: str) -> dict[str, Any]:
         "flash_bytes": report["flash_bytes"],
         "stack_bytes": run.stack_bytes,
         "compile_seconds": round(seconds, 2),
-        "peers": peers(report["macs"], target_name, total.instructions),
+        "peers": {
+            entry["stack"]: entry["instructions"] / total.instructions
+            for entry in published("instructions", report["macs"], target_name)
+        },
+        "published_cycles": boards,
+        "cycles_per_mac_on_the_board": on_the_board(report, code.object, sample, boards),
     }
 
 
-def peers(macs: int, target_name: str, instructions: int) -> dict[str, float]:
-    """Published instructions of peers on the same network and core, over ours."""
-    published = json.loads((HERE / "published.json").read_text())
-    return {
-        entry["stack"]: entry["instructions"] / instructions
-        for entry in published["instructions"]
-        if entry["macs"] == macs and entry["target"] == target_name
-    }
+def on_the_board(
+    report: dict[str, Any], code: bytes, sample: list[Any], boards: list[dict[str, Any]]
+) -> float | None:
+    """Modelled cycles per MAC with the flash of the board that figures are published of."""
+    timings = json.loads((HERE / "published.json").read_text())["flash_timings"]
+    known = [timings[entry["board"]] for entry in boards if entry["board"] in timings]
+    if not known:
+        return None
+    flash = parse_flash(known[0])
+    return simulate(report, code, sample, flash=flash).counts.total.cycles / report["macs"]
+
+
+def published(measure: str, macs: int, target_name: str) -> list[dict[str, Any]]:
+    """What is published of the same network and core."""
+    entries = json.loads((HERE / "published.json").read_text())[measure]
+    return [e for e in entries if e["macs"] == macs and e["target"] == target_name]
 
 
 def main() -> int:
@@ -82,7 +99,9 @@ def main() -> int:
     parser.add_argument(
         "--targets", default=",".join(SIMULATED), help="comma-separated (default: all simulated)"
     )
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print the figures as JSON")
+    form.add_argument("--markdown", action="store_true", help="print the table for a page")
     args = parser.parse_args()
     jobs = [(model, target) for model in args.models for target in args.targets.split(",")]
     try:
@@ -94,14 +113,17 @@ def main() -> int:
         json.dump(figures, sys.stdout, indent=2)
         print()
         return 0
-    head = ["network", "target", "MACs", "instructions", "per MAC", "cycles", "per MAC", "arena"]
+    head = ["network", "target", "instructions", "per MAC", "cycles", "per MAC", "on the board",
+            "published", "arena", "flash", "compile s", "peers, over ours"]  # fmt: skip
     rows = [
-        [f["network"], f["target"], f["macs"], f["instructions"], f["instructions_per_mac"],
-         f["cycles"], f["cycles_per_mac"], f["arena_bytes"], f["flash_bytes"], f["compile_seconds"],
+        [f["network"], f["target"], f["instructions"], f["instructions_per_mac"],
+         f["cycles"], f["cycles_per_mac"], f["cycles_per_mac_on_the_board"],
+         ", ".join(f"{e['per_mac']:.2f} {e['stack']}" for e in f["published_cycles"]) or None,
+         f["arena_bytes"], f["flash_bytes"], f["compile_seconds"],
          ", ".join(f"{stack} {ratio:.2f}" for stack, ratio in f["peers"].items()) or None]
         for f in figures
     ]  # fmt: skip
-    print(render_table([*head, "flash", "compile s", "peers, over ours"], rows))
+    print((render_markdown if args.markdown else render_table)(head, rows))
     return 0
 
 

@@ -24,6 +24,12 @@ def render_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join([line(head), "  ".join("-" * w for w in widths), *(line(r) for r in cells)])
 
 
+def render_markdown(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """The same cells as a table of a Markdown page."""
+    lines = [list(head), ["---"] * len(head), *([_cell(value) for value in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:,.2f}"

@@ -18,8 +18,6 @@ Int8Array = npt.NDArray[np.int8]
 
 # Reset vectors are aligned so on every core; Ibex starts 128 bytes further on.
 _BOOT, _IBEX_OFFSET = 0x100, 0x80
-# Of the slowest layers per MAC, on the largest networks that fit, a hundredfold.
-_CYCLE_LIMIT = 20_000_000_000
 _FINISHED, _FAULTED = 0, 1
 
 
@@ -41,14 +39,16 @@ class _Result(ctypes.Structure):
     )
 
 
-def run(library: Path, image: Image, inputs: Sequence[Int8Array]) -> tuple[list[Int8Array], Counts]:
+def run(
+    library: Path, image: Image, inputs: Sequence[Int8Array], cycle_limit: int
+) -> tuple[list[Int8Array], Counts]:
     """One inference: the object's inputs to its outputs, flat, and exact counts.
 
     A cycle belongs to the layer whose instruction was the last to leave the decode stage.
 
     Raises:
-        TinymlirError: the network touches what is no memory, does not return, or returns another
-            status than 0.
+        TinymlirError: the network touches what is no memory, does not return within the limit, or
+            returns another status than 0.
     """
     layout, memory = image.layout, image.target.memory
     assert memory is not None
@@ -79,12 +79,12 @@ def run(library: Path, image: Image, inputs: Sequence[Int8Array]) -> tuple[list[
         ctypes.c_uint32(first),
         ctypes.c_uint32(len(regions)),
         ctypes.c_void_p(regions.ctypes.data),
-        ctypes.c_uint64(_CYCLE_LIMIT),
+        ctypes.c_uint64(cycle_limit),
         ctypes.c_void_p(cycles.ctypes.data),
         ctypes.c_void_p(instructions.ctypes.data),
         ctypes.byref(result),
     )
-    _check(result, image)
+    _check(result, image, cycle_limit)
     outputs = [
         ram[region.address - ram_start :][: region.size].view(np.int8).copy()
         for region in layout.outputs
@@ -118,12 +118,12 @@ def _boot_code(image: Image) -> npt.NDArray[np.uint8]:
     return np.frombuffer(words.ljust(_IBEX_OFFSET, b"\0") + words + bytes(16), np.uint8)
 
 
-def _check(result: _Result, image: Image) -> None:
+def _check(result: _Result, image: Image, cycle_limit: int) -> None:
     where = image.elf.describe(result.fault_pc)
     if result.stopped == _FAULTED:
         what = image.layout.describe(result.fault_address)
         raise TinymlirError(f"the network faulted near {where}: access to {what}")
     if result.stopped != _FINISHED:
-        raise TinymlirError(f"the network was still running after {_CYCLE_LIMIT} cycles")
+        raise TinymlirError(f"the network was still running after {cycle_limit} cycles")
     if result.status:
         raise TinymlirError(f"the network returned {result.status}, which is not 0")

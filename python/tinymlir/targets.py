@@ -268,7 +268,7 @@ TARGETS: dict[str, Target] = {
                 load_use_stall=1,
                 branch_taken=3,
                 misaligned_target=1,
-                jump_register_stall=1,
+                jump_register_stall=2,
             ),
             notes="mul/mulh; costs of a CV32E40P",
             registers=23,

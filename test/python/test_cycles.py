@@ -208,7 +208,7 @@ def test_cortex_m7_predicts_branches() -> None:
         ("a023 00b5", 1),  # sw a1, 0(a1)
         ("8082", 2),  # ret
         ("a001", 2),  # c.j .
-        ("0097 0000 80e7 0000", 1 + 2 + 1),  # auipc ra, 0; jalr ra
+        ("0097 0000 80e7 0000", 1 + 2 + 2),  # auipc ra, 0; jalr ra
         ("00ef 0000", 2),  # jal ra, .
     ],
 )
