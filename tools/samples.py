@@ -13,6 +13,9 @@ from tinymlir.arrays import ObjectArray, to_object
 from tinymlir.errors import TinymlirError
 from tinymlir.network import TensorInfo
 
+#: Files may unpack to so much: a few bytes of them can stand for any number.
+MAX_BYTES = 4 << 30
+
 Array = npt.NDArray[np.generic]
 Labels = npt.NDArray[np.integer]
 
@@ -88,6 +91,15 @@ def read_samples(path: Path, names: Sequence[str]) -> tuple[list[Array], Labels 
 
 def _load_arrays(path: Path) -> dict[str, Array]:
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                size = sum(member.file_size for member in archive.infolist())
+            if size > MAX_BYTES:
+                raise TinymlirError(
+                    f"unpacks to {size} bytes, more than {MAX_BYTES}",
+                    file=str(path),
+                    hint="give fewer samples",
+                )
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return {"x": loaded}
@@ -95,7 +107,7 @@ def _load_arrays(path: Path) -> dict[str, Array]:
             return {name: loaded[name] for name in loaded.files}
     except FileNotFoundError:
         raise TinymlirError("there is no such file", file=str(path)) from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
         # An operating system's error says what is wrong; the others speak of pickles.
         reason = getattr(error, "strerror", None) or "is not a .npy or .npz file of plain arrays"
         raise TinymlirError(reason, file=str(path)) from None

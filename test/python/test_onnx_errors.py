@@ -82,8 +82,9 @@ def operator_without_an_import() -> onnx.ModelProto:
 def batch_normalization() -> onnx.ModelProto:
     b = ModelBuilder()
     x = b.dequantize(b.input([1, 3, 4, 4], "int8"), X)
+    y = b.node("GlobalAveragePool", [x])
     ones = [b.constant(np.ones(3, np.float32)) for _ in range(4)]
-    b.output(b.quantize(b.node("BatchNormalization", [x, *ones]), X), "int8", [1])
+    b.output(b.quantize(b.node("BatchNormalization", [y, *ones]), X), "int8", [1])
     return b.model()
 
 
@@ -505,3 +506,35 @@ def test_missing_external_data(tmp_path: Path) -> None:
     (tmp_path / "weights.bin").unlink()
     message = _message(path)
     assert "external" in message and "weights.bin" in message
+
+
+@pytest.mark.parametrize("location", ["../weights.bin", "a/../../weights.bin", "/etc/hostname"])
+def test_external_data_stays_in_its_folder(location: str, tmp_path: Path) -> None:
+    (tmp_path / "weights.bin").write_bytes(bytes(64))
+    folder = tmp_path / "model"
+    folder.mkdir()
+    model = _layer()
+    tensor = model.graph.initializer[0]
+    onnx.external_data_helper.set_external_data(tensor, location)
+    tensor.ClearField("raw_data")
+    path = folder / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    assert "external weights cannot be loaded" in _message(path)
+
+
+def test_functions_that_unfold_without_end(tmp_path: Path) -> None:
+    """Forty functions, each of which calls the next one twice."""
+    model = _layer()
+    opsets = [onnx.helper.make_opsetid("", 13), onnx.helper.make_opsetid("bomb", 1)]
+    for level in range(40):
+        name, domain = (f"f{level + 1}", "bomb") if level < 39 else ("Identity", "")
+        calls = [onnx.helper.make_node(name, [a], [b], domain=domain) for a, b in ("xy", "yz")]
+        model.functions.append(
+            onnx.helper.make_function("bomb", f"f{level}", ["x"], ["z"], calls, opsets)
+        )
+    model.opset_import.append(opsets[1])
+    given = model.graph.input[0].name
+    model.graph.node.append(onnx.helper.make_node("f0", [given], ["z"], domain="bomb"))
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    assert "has more than 10000 nodes, functions inlined" in _message(path)

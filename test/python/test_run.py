@@ -208,6 +208,27 @@ def test_files_that_are_no_samples(
         assert (status, reason in err, err.count("\n")) == (1, True, 1)
 
 
+def test_samples_that_unpack_to_too_much(
+    directory: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Few bytes of a file can stand for any number of zeros, or claim to."""
+    monkeypatch.setattr("tinymlir.tools.samples.MAX_BYTES", 1 << 20)
+    bomb, claim = tmp_path / "bomb.npz", tmp_path / "claim.npy"
+    np.savez_compressed(bomb, x=np.zeros(1 << 20, np.int8))
+    with claim.open("wb") as stream:
+        header = {"descr": "|i1", "fortran_order": False, "shape": (1 << 45,)}
+        np.lib.format.write_array_header_1_0(stream, header)
+    for path, message in (
+        (bomb, "unpacks to 1048704 bytes, more than 1048576; give fewer samples"),
+        (claim, "is not a .npy or .npz file of plain arrays"),
+    ):
+        error = f"tinymlir: error: {path}: {message}\n"
+        assert call(capsys, "run", directory, "--input", path) == (1, "", error)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

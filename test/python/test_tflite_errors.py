@@ -365,6 +365,11 @@ def test_too_large_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert "more than 100 bytes" in message_of(conv().build(), tmp_path)
 
 
+def test_too_many_operators(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema, "MAX_OPERATORS", 0)
+    assert "the network has 1 operators, more than 0" in message_of(conv().build(), tmp_path)
+
+
 def test_content_tells_the_format(tmp_path: Path) -> None:
     text = message_of(conv(Padding=7).build(), tmp_path, "model.bin")
     assert "operator 0 (CONV_2D)" in text

@@ -17,6 +17,8 @@ from .layout import Atom, Atoms, Layout
 #: Tensors above this are no microcontroller's; it also bounds what a bad file can make us allocate.
 MAX_TENSOR_BYTES = 2**26
 MAX_DIMENSION = 2**20
+#: Likewise networks of so many operators.
+MAX_OPERATORS = 10_000
 
 
 def is_absurd(shape: Sequence[int]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import onnx
@@ -9,8 +10,11 @@ import onnx.inliner
 from google.protobuf.message import DecodeError
 
 from tinymlir.errors import TinymlirError
+from tinymlir.frontends.canonical.tensors import MAX_OPERATORS
 
 MIN_OPSET = 13
+#: Functions that call functions.
+MAX_NESTING = 100
 
 
 def load_model(path: Path) -> onnx.ModelProto:
@@ -59,6 +63,12 @@ def check_model(model: onnx.ModelProto, file: str) -> onnx.ModelProto:
         raise TinymlirError(
             "the file holds no ONNX graph", file=file, hint="give a .onnx file with a network"
         )
+    if _inlined_nodes(model) > MAX_OPERATORS:
+        raise TinymlirError(
+            f"the graph has more than {MAX_OPERATORS} nodes, functions inlined",
+            file=file,
+            hint="such a network fits no microcontroller",
+        )
     if not model.graph.output:
         raise TinymlirError(
             "the graph has no outputs", file=file, hint="export the model with its outputs"
@@ -80,6 +90,26 @@ def check_model(model: onnx.ModelProto, file: str) -> onnx.ModelProto:
             file=file,
             hint="export the model again; onnx.checker.check_model says the same",
         ) from error
+
+
+def _inlined_nodes(model: onnx.ModelProto) -> int:
+    """How many nodes there are once functions are inlined; some number above, if too many."""
+    functions = {(f.domain, f.name): f for f in model.functions}
+    known: dict[tuple[str, str], int] = {}
+
+    def count(nodes: Iterable[onnx.NodeProto], depth: int) -> int:
+        if depth > MAX_NESTING:
+            return MAX_OPERATORS + 1
+        total = sum(size((node.domain, node.op_type), depth) for node in nodes)
+        return min(total, MAX_OPERATORS + 1)
+
+    def size(name: tuple[str, str], depth: int) -> int:
+        if name in functions and name not in known:
+            known[name] = 1  # for one that calls itself, which the checker refuses
+            known[name] = count(functions[name].node, depth + 1)
+        return known.get(name, 1)
+
+    return count(model.graph.node, 0)
 
 
 def _with_shapes(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import tflite
 
 from tinymlir.errors import TinymlirError
-from tinymlir.frontends.canonical.tensors import MAX_TENSOR_BYTES
+from tinymlir.frontends.canonical.tensors import MAX_OPERATORS, MAX_TENSOR_BYTES
 
 from .options import OPTIONS
 
@@ -28,6 +28,8 @@ IDENTIFIER = b"TFL3"
 MAX_FILE_BYTES = 2**28
 _MAX_RANK = 8
 _VERSION = 3
+#: Where the virtual table of an OperatorCode has its 32-bit field.
+_BUILTIN_CODE = 10
 
 Array = npt.NDArray[Any]
 
@@ -156,6 +158,12 @@ class _Reader:
         if self._count(self.model.SubgraphsLength()) < 1:
             raise _Damaged("it has no subgraph")
         main = self.model.Subgraphs(0)
+        if self._count(main.OperatorsLength()) > MAX_OPERATORS:
+            raise TinymlirError(
+                f"the network has {main.OperatorsLength()} operators, more than {MAX_OPERATORS}",
+                file=self.file,
+                hint="such a network fits no microcontroller",
+            )
         self.buffers = [
             self.model.Buffers(i) for i in range(self._count(self.model.BuffersLength()))
         ]
@@ -164,8 +172,7 @@ class _Reader:
         )
         codes = [self._code(i) for i in range(self._count(self.model.OperatorCodesLength()))]
         nodes = tuple(
-            self._node(i, main.Operators(i), codes, tensors)
-            for i in range(self._count(main.OperatorsLength()))
+            self._node(i, main.Operators(i), codes, tensors) for i in range(main.OperatorsLength())
         )
         if sum(len(node.inputs) + len(node.outputs) for node in nodes) > len(self.data):
             raise _Damaged("its operators have more operands than it has bytes")
@@ -258,8 +265,11 @@ class _Reader:
     def _code(self, index: int) -> str:
         """The operator's name; a custom one in quotes."""
         table = self.model.OperatorCodes(index)
-        # Older files know only the 8-bit field.
-        number = max(table.BuiltinCode(), table.DeprecatedBuiltinCode())
+        # Older files know only the 8-bit field, some writers fill only the other one,
+        # and interpreters take the greater; the package's BuiltinCode() does not.
+        slot = table._tab.Offset(_BUILTIN_CODE)
+        wide = struct.unpack_from("<i", self.data, table._tab.Pos + slot)[0] if slot else 0
+        number = max(wide, table.DeprecatedBuiltinCode())
         name = _OPERATORS.get(number, f"operator code {number}")
         return f"CUSTOM '{_text(table.CustomCode())}'" if name == "CUSTOM" else name
 
