@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ from tinymlir import numerics
 from tinymlir.bindings import ir, linalg
 
 from .builder import Builder, Clamp, Scaling
+from .offset import OffsetScaling, requantize_with_offset
 from .tensors import Activation, Dequantized, atoms, channels_last, channels_last_layout
 
 
@@ -77,6 +79,7 @@ class Linear:
         scales: real factors from the accumulator to the result, one for each channel.
         zero_point: of the result.
         clamp: of the result.
+        fractions: what the bias has beyond ``bias``, if anything, less than one step.
     """
 
     weights: npt.NDArray[np.int8]
@@ -84,6 +87,7 @@ class Linear:
     scales: npt.NDArray[np.floating]
     zero_point: int
     clamp: Clamp
+    fractions: npt.NDArray[np.float64] | None = None
 
     def folded_bias(self, input_zero_point: int) -> npt.NDArray[np.int32]:
         """``b - zp * sum(w)``, which makes the products ``x * w`` of raw int8 values exact.
@@ -102,11 +106,29 @@ class Linear:
         low, high = numerics.accumulator_range(self.weights, folded_bias)
         return Scaling.of(self.scales, self.zero_point, self.clamp, low, high)
 
+    def requantized(
+        self, b: Builder, acc: ir.Value, folded_bias: npt.NDArray[np.int32], channel: int
+    ) -> ir.Value:
+        """The layer's result; ``channel`` is the dimension of the output channels."""
+        if self.fractions is not None:
+            scaling = OffsetScaling.of(self.scales, self.fractions, self.zero_point, self.clamp)
+            if scaling is not None:
+                return requantize_with_offset(b, acc, scaling, channel)
+        return b.requantize(acc, self.scaling(folded_bias), (channel,))
+
+    def each(self, change: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]) -> Linear:
+        """The same with ``change`` made to all that there is one of for each output."""
+        return dataclasses.replace(
+            self,
+            bias=change(self.bias),
+            scales=change(self.scales),
+            fractions=None if self.fractions is None else change(self.fractions),
+        )
+
     def permuted(self, index: npt.NDArray[np.intp]) -> Linear:
         """Output channels in another order."""
-        return dataclasses.replace(
-            self, weights=self.weights[index], bias=self.bias[index], scales=self.scales[index]
-        )
+        moved = self.each(lambda values: values[index])
+        return dataclasses.replace(moved, weights=self.weights[index])
 
 
 def conv2d(
@@ -143,7 +165,6 @@ def conv2d(
     elif not np.array_equal(index, np.arange(channels)):
         raise NotImplementedError("a grouped convolution of shuffled channels")
     bias = linear.folded_bias(zero_point)
-    scaling = linear.scaling(bias)
     with b.layer(name, "depthwise_conv2d" if depthwise else "conv2d"):
         source = window.pad(b, x.value, zero_point)
         weights = linear.weights
@@ -170,6 +191,6 @@ def conv2d(
             op_class, [source, b.constant(weights)], init, window.strides, window.dilations
         )
         acc = b.reshape(acc, (1, rows, columns, outputs))
-        value = b.requantize(acc, scaling, (3,))
+        value = linear.requantized(b, acc, bias, 3)
     layout = channels_last_layout(out_channels, out_inner, rows, columns)
     return Activation(value, layout)

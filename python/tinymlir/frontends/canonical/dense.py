@@ -28,12 +28,11 @@ def fully_connected(b: Builder, name: str, operand: Dequantized, linear: Linear)
         x = arrange(b, name, x, leading + inner)
     rows, depth, outputs = math.prod(x.layout.shape[:-1]), x.layout.shape[-1], len(linear.weights)
     bias = linear.folded_bias(operand.quantization.zero_point)
-    scaling = linear.scaling(bias)
     weights = linear.weights[:, x.layout.logical_index(last)]
     source = b.reshape(x.value, (rows, depth))
     with b.layer(name, "fully_connected"):
         init = b.broadcast(b.constant(bias), (rows, outputs), (0,))
         acc = linalg.matmul(source, b.constant(weights.T), outs=[init])
-        value = b.requantize(acc, scaling, (1,))
+        value = linear.requantized(b, acc, bias, 1)
     columns = atoms(outputs)
     return Activation(value, Layout((*x.layout.dims[:-1], columns), leading + columns))

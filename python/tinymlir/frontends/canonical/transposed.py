@@ -82,8 +82,5 @@ def _blocks(linear: Linear, strides: tuple[int, int], groups: int) -> Linear:
         return np.repeat(values.reshape(groups, 1, inner), count, axis=1).reshape(-1)
 
     return dataclasses.replace(
-        linear,
-        weights=split.reshape(outputs * count, depth, *taps),
-        bias=repeated(linear.bias),
-        scales=repeated(linear.scales),
+        linear.each(repeated), weights=split.reshape(outputs * count, depth, *taps)
     )

@@ -12,6 +12,7 @@ from tinymlir.frontends.canonical.builder import Clamp
 from tinymlir.frontends.canonical.product import multiply
 from tinymlir.frontends.canonical.tensors import Activation, Quantization
 
+from .channelwise import scaled
 from .functions import evaluated
 from .graph import Node
 from .operands import EXPORT_AGAIN, Operands
@@ -98,10 +99,9 @@ def _constant_addition(
     addend = _real(constant).astype(np.float64)
     if subtract and not negate:
         addend = -addend
-    if isinstance(variable, Deferred) and variable.biased and not negate:
-        absorbed = variable.biased(addend)
-        if absorbed is not None:
-            return absorbed
+    absorbed = scaled(imp, node, variable, np.array(-1.0 if negate else 1.0), addend)
+    if absorbed is not None:
+        return absorbed
     x = imp.activation(node, variable, "operand")
 
     def build(target: Quantization, clamp: Clamp) -> Activation:
@@ -114,13 +114,11 @@ def _constant_addition(
 
 def product(imp: Operands, node: Node, left: Value | None, right: Value | None) -> Value:
     """Product of two activations, or of one and a constant."""
-    for value in (left, right):
-        if isinstance(value, np.ndarray):
-            imp.fail(
-                node,
-                "a factor that is a float constant of several elements",
-                "quantise it, or fold it into the layer before",
-            )
+    for variable, constant in ((left, right), (right, left)):
+        if isinstance(constant, np.ndarray) or (
+            isinstance(constant, QuantizedConstant) and isinstance(variable, Deferred)
+        ):
+            return _constant_product(imp, node, variable, _real(constant))
     x, y = _pair(imp, node, left, right)
     offset = imp.carrier_offset(node)
 
@@ -129,6 +127,17 @@ def product(imp: Operands, node: Node, left: Value | None, right: Value | None) 
         return multiply(imp.builder, node.name, x, y, target, clamp, zero_point)
 
     return Deferred(node, _broadcast(imp, node, x.shape, y.shape), build)
+
+
+def _constant_product(imp: Operands, node: Node, variable: Value | None, factors: Array) -> Value:
+    absorbed = scaled(imp, node, variable, factors, np.zeros(()))
+    if absorbed is None:
+        imp.fail(
+            node,
+            "a factor that is a float constant along several dimensions, or behind a float result",
+            "quantise it, or fold it into the layer before",
+        )
+    return absorbed
 
 
 def _real(value: Value | None) -> Array:
@@ -161,12 +170,14 @@ def mul(imp: Operands, node: Node) -> Value:
     return _scaled(imp, node, known, left, _real(right).item()) if _is_constant(right) else known
 
 
-@operator("Div", note="by one number, which is free where it is positive")
+@operator("Div", note="by constants along one dimension; a positive number is free")
 def div(imp: Operands, node: Node) -> Value:
     left, right = imp.input(node, 0), imp.input(node, 1)
     known = evaluated(imp, node)
     if known is None:
-        imp.fail(node, "the divisor is not one number", "divide by a constant number")
+        if not _is_constant(right) or not _real(right).all():
+            imp.fail(node, "the divisor is no constant, or zero", "divide by constant numbers")
+        return _constant_product(imp, node, left, 1 / _real(right).astype(np.float64))
     divisor = _real(right).item() if _is_constant(right) else 0.0
     return _scaled(imp, node, known, left, 1 / divisor if divisor else 0.0)
 

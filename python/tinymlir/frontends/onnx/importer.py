@@ -13,12 +13,12 @@ from tinymlir.frontends.canonical.tensors import Activation, row_major
 
 from . import (
     arithmetic,
+    channelwise,
     functions,
     linear,
     movement,
     pooling,
     reductions,
-    refused,
     resize,
     selection,
     transposed,
@@ -33,12 +33,12 @@ from .values import Deferred, Dequantized, FloatInput, Function, Integer, Meanin
 #: Importing these fills `OPERATORS`.
 OPERATOR_MODULES = (
     arithmetic,
+    channelwise,
     functions,
     linear,
     movement,
     pooling,
     reductions,
-    refused,
     resize,
     selection,
     transposed,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -47,36 +49,97 @@ def constant_weights(
     return centred.astype(np.int8), scales
 
 
-def constant_bias(imp: Operands, node: Node, value: Value | None, unit: Array) -> Array:
-    """The bias in units of the accumulator, one integer for each output.
+@dataclass(frozen=True)
+class Weighted:
+    """The constants of a layer whose output scale is not known yet.
+
+    Attributes:
+        weights: int8, output channels first.
+        unit: what one step of the accumulator stands for, for each output; positive.
+        bias: in those steps.
+        whole: whether the bias is rounded to them: ONNX Runtime does that to a layer's own
+            float bias, not to what is added to its result.
+    """
+
+    weights: Array
+    unit: Array
+    bias: Array
+    whole: bool = True
+
+    def linear(self, target: Quantization, clamp: Clamp) -> Linear:
+        """The constants that give results at the scale of ``target``."""
+        if not (np.abs(self.bias) < 2**31).all():
+            raise ValueError("the bias does not fit 32 bits at the accumulator's scale")
+        whole = np.rint(self.bias)
+        scales = self.unit.astype(np.float64) / float(target.scale)
+        if self.whole:
+            scales = (self.unit.astype(np.float32) / target.scale).astype(np.float32)
+        rest = None if self.whole else self.bias - whole
+        return Linear(self.weights, whole.astype(np.int64), scales, target.zero_point, clamp, rest)
+
+    def scaled(self, factors: Array, addends: Array) -> Weighted:
+        """The result times ``factors`` plus ``addends``, one of each for each output."""
+        negative, zero = factors < 0, factors == 0
+        column = (slice(None), *[None] * (self.weights.ndim - 1))
+        weights = self.weights.astype(np.int64) * np.where(negative, -1, 1)[column]
+        weights *= ~zero[column]
+        if weights.max(initial=0) > 127:
+            raise ValueError("a weight of -128 would have to change its sign")
+        unit = np.where(zero, self.unit, self.unit.astype(np.float64) * np.abs(factors))
+        bias = np.where(zero, 0, np.where(negative, -self.bias, self.bias)) + addends / unit
+        return Weighted(weights.astype(np.int8), unit, bias, whole=False)
+
+
+def weighted(
+    imp: Operands, node: Node, weights: Array, unit: Array, value: Value | None
+) -> Weighted:
+    """Constants of a layer with the bias ``value``.
 
     Args:
-        value: reals, or int32 constants in those units already.
         unit: the accumulator's scale for each output, float32.
+        value: reals, or int32 constants in those units already.
     """
     if value is None or (isinstance(value, np.ndarray) and value.size == 0):
-        return np.zeros(unit.shape, np.int64)
+        return Weighted(weights, unit, np.zeros(unit.shape))
     if isinstance(value, QuantizedConstant):
         same = np.allclose(value.scale, unit, rtol=1e-5, atol=0)
-        if value.array.dtype == np.int32 and same:
-            return np.broadcast_to(value.centred().reshape(-1), unit.shape)
-        value = value.real()
+        value = value.centred().astype(np.int32) if same else value.real()
     if not isinstance(value, np.ndarray):
         imp.fail(node, "the bias is not constant", "the bias must be an initializer")
-    if value.dtype == np.int32:
-        return np.broadcast_to(value.reshape(-1).astype(np.int64), unit.shape)
-    steps = np.broadcast_to(value.astype(np.float64).reshape(-1), unit.shape) / unit
-    if not (np.abs(steps) < 2**31).all():
-        raise ValueError("the bias does not fit 32 bits at the accumulator's scale")
-    return np.rint(steps).astype(np.int64)
+    steps = np.broadcast_to(value.astype(np.float64).reshape(-1), unit.shape)
+    return Weighted(weights, unit, steps if value.dtype == np.int32 else steps / unit)
 
 
-def scaled_linear(
-    weights: Array, bias: Array, unit: Array, target: Quantization, clamp: Clamp
-) -> Linear:
-    """Scales in float32, as ONNX Runtime computes them."""
-    scales = (unit / target.scale).astype(np.float32)
-    return Linear(weights, bias, scales, target.zero_point, clamp)
+def layer(
+    node: Node,
+    shape: tuple[int, ...],
+    trailing: int,
+    constants: Weighted,
+    emit: Callable[[Linear], Activation],
+) -> Deferred:
+    """Reals that ``emit`` computes from the final constants.
+
+    Args:
+        shape: of the result.
+        trailing: how many of its dimensions follow that of the outputs.
+    """
+    outputs = len(constants.unit)
+
+    def build(target: Quantization, clamp: Clamp) -> Activation:
+        return emit(constants.linear(target, clamp))
+
+    def affine(factors: Array, addends: Array) -> Deferred | None:
+        along = (outputs, *[1] * trailing)
+        pair = []
+        for values in (factors, addends):
+            if values.size != 1 and values.shape[-1 - trailing :] != along:
+                return None
+            if values.size not in (1, outputs) or values.ndim > len(shape):
+                return None
+            pair.append(np.broadcast_to(values.reshape(-1), (outputs,)).astype(np.float64))
+        return layer(node, shape, trailing, constants.scaled(*pair), emit)
+
+    return Deferred(node, shape, build, affine=affine)
 
 
 def convolution(
@@ -96,26 +159,17 @@ def convolution(
             EXPORT_AGAIN,
         )
     window = window_of(imp, node, size, weights.shape[2:])
-    unit = x.quantization.scale * scales
     rows, columns = (window.output(d, n) for d, n in enumerate((1, *size)[-2:]))
     shape = (1, outputs, *(rows, columns)[2 - spatial :])
     kernel = weights.reshape(*weights.shape[:2], *window.kernel)
+    source = Dequantized(expanded(x.activation), x.quantization)
 
-    def with_bias(offsets: Array) -> Deferred:
-        def build(target: Quantization, clamp: Clamp) -> Activation:
-            linear = scaled_linear(kernel, offsets, unit, target, clamp)
-            source = Dequantized(expanded(x.activation), x.quantization)
-            y = conv2d(imp.builder, node.name, source, linear, window, groups)
-            return flattened(y, spatial)
+    def emit(linear: Linear) -> Activation:
+        y = conv2d(imp.builder, node.name, source, linear, window, groups)
+        return flattened(y, spatial)
 
-        def biased(addend: Array) -> Deferred | None:
-            if addend.size != 1 and addend.shape[-1 - spatial :] != (outputs, *[1] * spatial):
-                return None
-            return with_bias(offsets + constant_bias(imp, node, addend, unit))
-
-        return Deferred(node, shape, build, biased=biased)
-
-    return with_bias(constant_bias(imp, node, bias, unit))
+    constants = weighted(imp, node, kernel, x.quantization.scale * scales, bias)
+    return layer(node, shape, spatial, constants, emit)
 
 
 def dense(
@@ -140,21 +194,12 @@ def dense(
             f"an input {list(x.shape)} does not fit {weights.shape[1]} weights per output",
             EXPORT_AGAIN,
         )
-    unit = x.quantization.scale * scales
 
-    def with_bias(offsets: Array) -> Deferred:
-        def build(target: Quantization, clamp: Clamp) -> Activation:
-            linear = scaled_linear(weights, offsets, unit, target, clamp)
-            return fully_connected(imp.builder, node.name, x, linear)
+    def emit(linear: Linear) -> Activation:
+        return fully_connected(imp.builder, node.name, x, linear)
 
-        def biased(addend: Array) -> Deferred | None:
-            if addend.size not in (1, outputs) or addend.shape[-1:] not in ((), (1,), (outputs,)):
-                return None
-            return with_bias(offsets + constant_bias(imp, node, addend, unit))
-
-        return Deferred(node, (*x.shape[:-1], outputs), build, biased=biased)
-
-    return with_bias(constant_bias(imp, node, bias, unit))
+    constants = weighted(imp, node, weights, x.quantization.scale * scales, bias)
+    return layer(node, (*x.shape[:-1], outputs), 0, constants, emit)
 
 
 _CONV = "1-D and 2-D; groups, depthwise, strides, dilations, pads, auto_pad"

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tinymlir.frontends.canonical.builder import Clamp
-from tinymlir.frontends.canonical.tensors import Activation, Quantization, is_absurd
+from tinymlir.frontends.canonical.convolution import Linear
+from tinymlir.frontends.canonical.tensors import Activation, is_absurd
 from tinymlir.frontends.canonical.transposed import conv_transpose2d
 
 from .graph import Node
-from .linear import constant_bias, constant_weights, scaled_linear
+from .linear import constant_weights, layer, weighted
 from .operands import EXPORT_AGAIN, Operands
 from .registry import operator
-from .values import Array, Deferred, Dequantized, Value
+from .values import Array, Dequantized, Value
 from .windows import expanded, flattened, image, integers_of, pair
 
 
@@ -36,29 +36,23 @@ def conv_transpose(imp: Operands, node: Node) -> Value:
     kernel = kernel.reshape(groups, -1, inner, *kernel.shape[2:]).swapaxes(1, 2)
     kernel = kernel.reshape(outputs, -1, *pair(kernel.shape[3:], 1))
     unit = x.quantization.scale * np.tile(scales, groups)
+    source = Dequantized(expanded(x.activation), x.quantization)
 
-    def with_bias(offsets: Array) -> Deferred:
-        def build(target: Quantization, clamp: Clamp) -> Activation:
-            y = conv_transpose2d(
-                imp.builder,
-                node.name,
-                Dequantized(expanded(x.activation), x.quantization),
-                scaled_linear(kernel, offsets, unit, target, clamp),
-                pair(strides, 1),
-                pair(crop, 0),
-                pair(result, 1),
-                groups,
-            )
-            return flattened(y, spatial)
+    def emit(linear: Linear) -> Activation:
+        y = conv_transpose2d(
+            imp.builder,
+            node.name,
+            source,
+            linear,
+            pair(strides, 1),
+            pair(crop, 0),
+            pair(result, 1),
+            groups,
+        )
+        return flattened(y, spatial)
 
-        def biased(addend: Array) -> Deferred | None:
-            if addend.size != 1 and addend.shape[-1 - spatial :] != (outputs, *[1] * spatial):
-                return None
-            return with_bias(offsets + constant_bias(imp, node, addend, unit))
-
-        return Deferred(node, (1, outputs, *result), build, biased=biased)
-
-    return with_bias(constant_bias(imp, node, imp.input(node, 2), unit))
+    constants = weighted(imp, node, kernel, unit, imp.input(node, 2))
+    return layer(node, (1, outputs, *result), spatial, constants, emit)
 
 
 def _dilated(weights: Array, dilations: Sequence[int]) -> Array:

@@ -130,7 +130,8 @@ class Deferred:
         shape: the logical shape.
         build: emits the layer.
         low, high: the limits that activation functions have put on the result.
-        biased: the same with constant reals added, where the layer can absorb them.
+        affine: the same times constant reals plus constant reals, where the layer can
+            absorb them.
     """
 
     node: Node
@@ -138,7 +139,7 @@ class Deferred:
     build: Build
     low: float = -np.inf
     high: float = np.inf
-    biased: Callable[[Array], Deferred | None] | None = None
+    affine: Callable[[Array, Array], Deferred | None] | None = None
     _built: dict[tuple[Quantization, Clamp], Activation] = field(default_factory=dict)
 
     def clamped(self, low: float, high: float) -> Deferred:
