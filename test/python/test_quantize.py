@@ -227,6 +227,7 @@ def test_functions_between_and_behind_quantised_layers(folder: Folder) -> None:
     x = n.node("HardSwish", [n.node("Conv", ["image", n.weights(4, 3, 1, 1)])])
     y = n.node("Conv", [x, n.weights(4, 4, 1, 1)])
     y = n.node("Elu", [n.node("Sub", [y, x])])
+    y = n.node("AveragePool", [y], kernel_shape=[2, 2], strides=[2, 2])
     mean = n.node("ReduceMean", [n.node("Conv", [y, n.weights(4, 4, 1, 1)])], axes=[2, 3])
     n.node("Flatten", [n.node("Tanh", [mean])], "out")
     model = n.model({"image": ["n", 3, 6, 6]}, {"out": ["n", 4]})

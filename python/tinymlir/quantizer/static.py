@@ -18,6 +18,7 @@ from onnx import helper, numpy_helper
 from tinymlir.bindings import ir
 from tinymlir.errors import TinymlirError
 from tinymlir.frontends.onnx import import_onnx
+from tinymlir.frontends.onnx.operands import HOW_TO_QUANTIZE
 from tinymlir.progress import progress
 from tinymlir.references import INSTALL_HINT, first_line
 
@@ -30,11 +31,9 @@ Activations = Literal["uint8", "int8"]
 _CHUNK = 16
 #: Operators on several tensors or elements that the quantiser leaves in float of itself.
 _QUANTIZED_TOO = (
-    *("DepthToSpace", "GlobalMaxPool", "Max", "Min", "PRelu", "ReduceMax", "ReduceMean"),
-    *("ReduceSum", "SpaceToDepth", "Sub", "Tile"),
+    *("DepthToSpace", "GlobalMaxPool", "Max", "Min", "ReduceMax", "ReduceMean", "ReduceSum"),
+    *("SpaceToDepth", "Sub", "Tile"),
 )
-#: Operators that it quantises only where their input is.
-_MOVES = ("Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 #: ONNX Runtime's severities; the latter is its default.
 _FATAL, _WARNING = 4, 2
 
@@ -111,13 +110,17 @@ def _arguments(quantization: Any, settings: Settings, count: int) -> dict[str, A
     """The settings in the quantiser's terms."""
     types, methods = quantization.QuantType, quantization.CalibrationMethod
     by_extremes = settings.method == "minmax"
+    # Else operators that only move or select elements stay in float behind float functions.
+    extra: dict[str, Any] = {"ForceQuantizeNoInputCheck": True}
+    if not by_extremes:
+        extra["CalibStridedMinMax"] = _chunk(count)
     return {
         "quant_format": quantization.QuantFormat.QDQ,
         "per_channel": settings.per_channel,
         "activation_type": types.QUInt8 if settings.activations == "uint8" else types.QInt8,
         "weight_type": types.QInt8,
         "calibrate_method": methods.MinMax if by_extremes else methods.Percentile,
-        "extra_options": {} if by_extremes else {"CalibStridedMinMax": _chunk(count)},
+        "extra_options": extra,
     }
 
 
@@ -130,12 +133,7 @@ def _operators(quantization: Any, graph: onnx.GraphProto) -> list[str]:
     known = quantization.registry
     kinds = {*known.QDQRegistry, *known.QLinearOpsRegistry, *_QUANTIZED_TOO}
     producers = {name: node for node in graph.node for name in node.output}
-    for output in graph.output:
-        node = producers.get(output.name)
-        while node is not None and node.op_type in _MOVES:
-            node = producers.get(node.input[0])
-        if node is not None:
-            kinds.add(node.op_type)
+    kinds.update(producers[o.name].op_type for o in graph.output if o.name in producers)
     return sorted(kinds)
 
 
@@ -227,6 +225,8 @@ def _check_compiles(model: bytes, file: str) -> None:
         import_onnx(onnx.load_from_string(model), file=file, context=ir.Context())
     except TinymlirError as error:
         error.message = f"quantised, it does not compile: {error.message}"
+        if error.hint == HOW_TO_QUANTIZE:
+            error.hint = "replace the operator before export; docs/operators.md lists what is taken"
         raise
 
 
