@@ -65,7 +65,7 @@ def test_tables(source: Quantization, target: Quantization, alpha: float) -> Non
         check(arithmetic.relu(source, target, low, high), name)
     check(arithmetic.rescaled(source, target), "QUANTIZE")
     check(arithmetic.absolute(source, target), "ABS")
-    for name in ("TANH", "EXP"):
+    for name in ("TANH", "EXP", "LOG"):
         check(arithmetic.from_float(source, target, arithmetic.FUNCTIONS[name]), name)
     for approximate, function in ((False, arithmetic.gelu), (True, arithmetic.approximate_gelu)):
         table = arithmetic.from_float(source, target, function)
@@ -113,7 +113,7 @@ def test_sums(x: Quantization, y: Quantization, target: Quantization, subtract: 
 
 @pytest.mark.parametrize(
     "name",
-    [*RELUS, "ABS", "EXP", "GELU", "HARD_SWISH", "LEAKY_RELU", "LOGISTIC", "QUANTIZE", "TANH"],
+    [*RELUS, *arithmetic.FUNCTIONS, "ABS", "GELU", "HARD_SWISH", "LEAKY_RELU", "QUANTIZE"],
 )
 @pytest.mark.parametrize("same", [True, False])
 def test_compiled_tables(name: str, same: bool) -> None:

@@ -296,6 +296,122 @@ def reshape_to_another_size() -> TfliteModel:
     return model
 
 
+def placed(
+    name: str, shape: tuple[int, ...], result: tuple[int, ...], *constants: Any, **fields: Any
+) -> TfliteModel:
+    """An operator with constant operands; its options are named after it."""
+    model = TfliteModel()
+    x, y = (model.activation(s, 0.1, name=n) for s, n in ((shape, "x"), (result, "result")))
+    operands = [model.constant(np.array(c, np.int32)) for c in constants]
+    options = f"{name.title().replace('_', '')}Options" if fields else None
+    model.op(name, [x, *operands], [y], options, **fields)
+    model.inputs, model.outputs = [x], [y]
+    return model
+
+
+@case("[2, 3] cannot be repeated [2] times")
+def tile_of_another_rank() -> TfliteModel:
+    return placed("TILE", (2, 3), (4, 3), [2])
+
+
+@case("cannot be repeated [1000000, 1000000] times")
+def absurd_tile() -> TfliteModel:
+    return placed("TILE", (2, 3), (2, 3), [10**6, 10**6])
+
+
+@case("[2, 3] cannot become [2, 4]")
+def broadcast_that_does_not_fit() -> TfliteModel:
+    return placed("BROADCAST_TO", (2, 3), (2, 4), [2, 4])
+
+
+@case("indices do not fit a dimension of 3")
+def gather_out_of_range() -> TfliteModel:
+    return placed("GATHER", (2, 3), (2, 1), [3], Axis=1)
+
+
+@case("batch dimensions are not supported")
+def gather_by_batch() -> TfliteModel:
+    return placed("GATHER", (2, 3), (2, 1), [0, 1], Axis=1, BatchDims=1)
+
+
+@case("[[2, 0], [0, 0]] does not mirror [2, 3]")
+def mirror_larger_than_the_image() -> TfliteModel:
+    return placed("MIRROR_PAD", (2, 3), (4, 3), [[2, 0], [0, 0]], Mode=0)
+
+
+@case("[1, 2, 2, 3] has no blocks of 2")
+def depth_that_no_block_divides() -> TfliteModel:
+    return placed("DEPTH_TO_SPACE", (1, 2, 2, 3), (1, 4, 4, 1), BlockSize=2)
+
+
+@case("[2, 3] cannot be resized to [4, 4]")
+def resize_of_no_image() -> TfliteModel:
+    return placed("RESIZE_BILINEAR", (2, 3), (4, 4), [4, 4])
+
+
+@case("[1, 3, 2, 1] does not split into [1, 2, 2, 1]")
+def split_that_does_not_divide() -> TfliteModel:
+    return placed("SPACE_TO_BATCH_ND", (1, 3, 2, 1), (4, 1, 1, 1), [2, 2], [[0, 0], [0, 0]])
+
+
+@case("follows no SPACE_TO_BATCH_ND")
+def joined_before_it_is_split() -> TfliteModel:
+    return placed("BATCH_TO_SPACE_ND", (1, 2, 2, 1), (1, 2, 2, 1), [1, 1], [[0, 0], [0, 0]])
+
+
+@case("takes the parts of an image that SPACE_TO_BATCH_ND has split")
+def activation_function_of_a_split_image() -> TfliteModel:
+    model = placed("SPACE_TO_BATCH_ND", (1, 2, 2, 1), (4, 1, 1, 1), [2, 2], [[0, 0], [0, 0]])
+    y = model.activation((4, 1, 1, 1), 0.1)
+    model.op("TANH", model.outputs, [y])
+    model.outputs = [y]
+    return model
+
+
+@case("mixes the phases of a split image")
+def reshape_of_a_split_image() -> TfliteModel:
+    model = placed("SPACE_TO_BATCH_ND", (1, 2, 2, 1), (4, 1, 1, 1), [2, 2], [[0, 0], [0, 0]])
+    y = model.activation((2, 2), 0.1)
+    model.op("RESHAPE", [*model.outputs, model.constant(np.array([2, 2], np.int32))], [y])
+    model.outputs = [y]
+    return model
+
+
+@case("operands and result differ in scale or zero point")
+def maximum_of_other_scales() -> TfliteModel:
+    model = TfliteModel()
+    x, y, z = (model.activation((4,), s) for s in (0.1, 0.1, 0.2))
+    model.op("MAXIMUM", [x, y], [z])
+    model.inputs, model.outputs = [x, y], [z]
+    return model
+
+
+@case("output 'exponential' is computed in float32")
+def float_function_at_the_output() -> TfliteModel:
+    model = TfliteModel()
+    x = model.activation((4,), 0.1)
+    real = model.activation((4,), None, type="float32")
+    y = model.activation((4,), None, type="float32", name="exponential")
+    model.op("DEQUANTIZE", [x], [real])
+    model.op("EXP", [real], [y])
+    model.inputs, model.outputs = [x], [y]
+    return model
+
+
+@case("operator 2 (ADD): computes in float32")
+def float_sum_of_two_tensors() -> TfliteModel:
+    model = TfliteModel()
+    operands = [model.activation((4,), 0.1) for _ in range(2)]
+    reals = [model.activation((4,), None, type="float32") for _ in range(3)]
+    y = model.activation((4,), 0.1)
+    for operand, real in zip(operands, reals, strict=False):
+        model.op("DEQUANTIZE", [operand], [real])
+    model.op("ADD", reals[:2], [reals[2]])
+    model.op("QUANTIZE", [reals[2]], [y])
+    model.inputs, model.outputs = operands, [y]
+    return model
+
+
 @case("the input is quantised in two ways")
 def float_input_with_two_scales() -> TfliteModel:
     model = TfliteModel()

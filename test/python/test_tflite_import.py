@@ -190,6 +190,47 @@ def test_dequantize_then_quantize() -> None:
     assert_equal(model, [np.arange(-128, 128).astype(np.int8)])
 
 
+FLOAT_CHAINS = {
+    "silu": [("LOGISTIC", [0], None), ("MUL", [0, 1], "MulOptions")],
+    "exponential": [("EXP", [0], None), ("SUB", [1, "one"], "SubOptions")],
+    "clipped": [("MINIMUM", [0, "one"], None), ("RELU", [1], None), ("NEG", [2], None)],
+    "reciprocal": [
+        ("ABS", [0], None),
+        ("ADD", [1, "one"], "AddOptions"),
+        ("DIV", ["one", 2], None),
+    ],
+    "root": [("RELU6", [0], None), ("SQRT", [1], None), ("HARD_SWISH", [2], None)],
+    "leaky": [("LEAKY_RELU", [0], "LeakyReluOptions"), ("TANH", [1], None), ("SQUARE", [2], None)],
+}
+
+
+@pytest.mark.parametrize("chain", FLOAT_CHAINS)
+def test_float_functions_between_integers_are_a_table(chain: str, tmp_path: Path) -> None:
+    """What converters leave in float32 for lack of an int8 kernel."""
+    model, shape = TfliteModel(), (256,)
+    x, y = model.activation(shape, 0.03, -20), model.activation(shape, 0.012, 11)
+    values = [model.activation(shape, None, type="float32")]
+    one = model.constant(np.array(1, np.float32))
+    model.op("DEQUANTIZE", [x], [values[0]])
+    for name, operands, options in FLOAT_CHAINS[chain]:
+        values.append(model.activation(shape, None, type="float32"))
+        fields = {"Alpha": 0.2} if name == "LEAKY_RELU" else {}
+        inputs = [one if o == "one" else values[int(o)] for o in operands]
+        model.op(name, inputs, [values[-1]], options, **fields)
+    model.op("QUANTIZE", [values[-1]], [y])
+    model.inputs, model.outputs = [x], [y]
+    assert_equal(model, [np.arange(-128, 128).astype(np.int8)])
+    assert layers(model, tmp_path) == ["lookup"]
+
+
+def test_operator_codes_in_the_wide_field_only() -> None:
+    model = TfliteModel(narrow_codes=False)
+    x, y = model.activation((1, 6), 0.1, 5), model.activation((1, 6), 0.07, -3)
+    model.op("QUANTIZE", [x], [y])
+    model.inputs, model.outputs = [x], [y]
+    assert_equal(model, [np.arange(-3, 3).astype(np.int8).reshape(1, 6)])
+
+
 def test_several_inputs_and_outputs() -> None:
     """Outputs that are inputs, that come twice, and that others read."""
     model = TfliteModel()

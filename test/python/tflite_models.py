@@ -55,6 +55,8 @@ class TfliteModel:
     inputs: list[int] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
     version: int = 3
+    #: whether the 8-bit field of operator codes is filled as well as the 32-bit one
+    narrow_codes: bool = True
     _tensors: list[_Tensor] = field(default_factory=list)
     _operators: list[_Operator] = field(default_factory=list)
 
@@ -143,7 +145,7 @@ class TfliteModel:
             _table(
                 b,
                 "OperatorCode",
-                DeprecatedBuiltinCode=min(code, 127),
+                DeprecatedBuiltinCode=min(code, 127) if self.narrow_codes else None,
                 BuiltinCode=code,
                 Version=_VERSIONS.get(code, 1),
                 CustomCode=b.CreateString(custom) if custom else None,

@@ -24,6 +24,14 @@ Float32 = npt.NDArray[np.float32]
 #: Every int8 value, in the order of a look-up table.
 LEVELS = np.arange(numerics.I8_MIN, numerics.I8_MAX + 1, dtype=np.int64)
 
+#: What the operators of this family limit their result to.
+RELU_LIMITS = {
+    "RELU": (0.0, math.inf),
+    "RELU6": (0.0, 6.0),
+    "RELU_N1_TO_1": (-1.0, 1.0),
+    "RELU_0_TO_1": (0.0, 1.0),
+}
+
 _I16_MIN, _I16_MAX = -(2**15), 2**15 - 1
 
 
@@ -93,10 +101,9 @@ def rescaled(source: Quantization, target: Quantization) -> npt.NDArray[np.int8]
     return to_int8(scaled(LEVELS - source.zero_point, multiplier), target.zero_point)
 
 
-def requantized(source: Quantization, target: Quantization) -> npt.NDArray[np.int8]:
-    """DEQUANTIZE, then QUANTIZE."""
-    real = source.scale * (LEVELS - source.zero_point).astype(np.float32)
-    return to_int8(round_away(real / target.scale), target.zero_point)
+def dequantized(source: Quantization) -> Float32:
+    """DEQUANTIZE."""
+    return source.scale * (LEVELS - source.zero_point).astype(np.float32)
 
 
 def relu(
@@ -125,7 +132,7 @@ def from_float(
     source: Quantization, target: Quantization, function: Callable[[Float32], Float32]
 ) -> npt.NDArray[np.int8]:
     """A function of one variable that the kernel tabulates in float32 (TANH, LOGISTIC)."""
-    x = source.scale * (LEVELS - source.zero_point).astype(np.float32)
+    x = dequantized(source)
     with np.errstate(over="ignore"):
         steps = round_away(function(x) * (np.float32(1) / target.scale))
     return to_int8(steps, target.zero_point)
@@ -143,6 +150,12 @@ def exponential(x: Float32) -> Float32:
     return np.exp(x.astype(np.float64)).astype(np.float32)
 
 
+def logarithm(x: Float32) -> Float32:
+    """Of what has none, less than any."""
+    positive = np.where(x > 0, x, 1).astype(np.float64)
+    return np.where(x > 0, np.log(positive), -np.inf).astype(np.float32)
+
+
 def gelu(x: Float32) -> Float32:
     gate = [math.erfc(-float(value) * math.sqrt(0.5)) for value in x]
     return np.float32(0.5) * x * np.array(gate, np.float32)
@@ -154,7 +167,7 @@ def approximate_gelu(x: Float32) -> Float32:
 
 
 #: Operators that the kernels tabulate in float32.
-FUNCTIONS = {"EXP": exponential, "LOGISTIC": logistic, "TANH": tanh}
+FUNCTIONS = {"EXP": exponential, "LOG": logarithm, "LOGISTIC": logistic, "TANH": tanh}
 
 
 def absolute(source: Quantization, target: Quantization) -> npt.NDArray[np.int8]:

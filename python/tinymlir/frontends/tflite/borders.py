@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from tinymlir.numerics import quantize_float32
+
 from . import arithmetic
 from .elementwise import tabulated
 from .operands import CONVERT_AGAIN, HOW_TO_QUANTIZE, Operands
@@ -23,9 +25,13 @@ def quantize(imp: Operands, node: Node) -> Value:
         return Integer(value.activation, target, unsigned)
     if isinstance(value, np.ndarray) and value.dtype.kind == "f":
         imp.fail(node, "quantises a constant", CONVERT_AGAIN)
-    x = value.integer if isinstance(value, Real) else imp.activation(node, unsigned=True)
-    table = arithmetic.requantized if isinstance(value, Real) else arithmetic.rescaled
-    return tabulated(imp, node, x, table(x.quantization, target), target, unsigned=unsigned)
+    if isinstance(value, Real):
+        x, real = value.integer, value.reals
+        table = quantize_float32(real, target.scale, target.zero_point, "nearest_away")
+    else:
+        x = imp.activation(node, unsigned=True)
+        table = arithmetic.rescaled(x.quantization, target)
+    return tabulated(imp, node, x, table, target, unsigned=unsigned)
 
 
 @operator("DEQUANTIZE", note="int8 or uint8 to float32, before a QUANTIZE or an output")
@@ -35,4 +41,4 @@ def dequantize(imp: Operands, node: Node) -> Value:
         imp.fail(node, "weights are dequantised to compute in float32", HOW_TO_QUANTIZE)
     if not isinstance(value, Integer | Padded):
         imp.fail(node, "takes a float32 tensor", CONVERT_AGAIN)
-    return Real(imp.activation(node, unsigned=True))
+    return Real.of(imp.activation(node, unsigned=True))

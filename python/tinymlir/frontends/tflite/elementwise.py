@@ -161,17 +161,9 @@ def _unary(imp: Operands, node: Node, table: _Table) -> Integer:
     return tabulated(imp, node, x, table(x.quantization, target), target)
 
 
-_RELU_LIMITS = {
-    "RELU": (0.0, math.inf),
-    "RELU6": (0.0, 6.0),
-    "RELU_N1_TO_1": (-1.0, 1.0),
-    "RELU_0_TO_1": (0.0, 1.0),
-}
-
-
-@operator(*_RELU_LIMITS, note="int8; free after most layers")
+@operator(*arithmetic.RELU_LIMITS, note="int8; free after most layers")
 def relu(imp: Operands, node: Node) -> Value:
-    low, high = _RELU_LIMITS[node.op]
+    low, high = arithmetic.RELU_LIMITS[node.op]
     return _unary(imp, node, lambda x, y: arithmetic.relu(x, y, low, high))
 
 

@@ -23,6 +23,7 @@ from tinymlir.frontends.canonical.tensors import (
 
 from . import borders, dilation, elementwise, linear, movement, pooling, resize, selection, softmax
 from .constants import evaluate
+from .functions import function_of
 from .operands import HOW_TO_QUANTIZE, Operands
 from .registry import OPERATORS
 from .schema import Graph, Node, Tensor
@@ -180,6 +181,8 @@ class _Importer(Operands):
         entry = OPERATORS.get(node.op)
         with self.blame(node), ir.Location.name(node.name):
             outputs: Value | Sequence[Value] | None = evaluate(self, node)
+            if outputs is None:
+                outputs = function_of(self, node)
             if outputs is None and entry is not None:
                 outputs = entry.handler(self, node)
         if outputs is None:
@@ -203,6 +206,10 @@ class _Importer(Operands):
             tensor = self.graph.tensors[index]
             value, kind = self.values.get(index), tensor.type
             if isinstance(value, Real):
+                if not value.dequantized:
+                    raise self.graph.error(
+                        f"output '{tensor.name}' is computed in float32", hint=HOW_TO_QUANTIZE
+                    )
                 value, kind = value.integer, "float32"
             if isinstance(value, Padded):
                 value = self._materialized(value)

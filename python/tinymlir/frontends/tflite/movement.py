@@ -32,7 +32,8 @@ def _moved(imp: Operands, node: Node, move: Callable[[Activation], Activation]) 
     value = imp.value(node, 0)
     if isinstance(value, Real):
         inner = value.integer
-        return Real(Integer(move(inner.activation), inner.quantization, inner.unsigned))
+        moved = Integer(move(inner.activation), inner.quantization, inner.unsigned)
+        return Real(moved, value.reals)
     if isinstance(value, FloatInput):
         return FloatInput(value.tensor, move(value.activation))
     x = imp.activation(node, unsigned=True)

@@ -27,8 +27,8 @@ HOW_TO_QUANTIZE = (
 )
 CONVERT_AGAIN = "convert the network again"
 
-#: The limits that a fused activation puts on the real result.
-_ACTIVATIONS = {0: (-np.inf, np.inf), 1: (0.0, np.inf), 2: (-1.0, 1.0), 3: (0.0, 6.0)}
+#: The limits that a fused activation puts on the real result, by its code.
+ACTIVATIONS = {0: (-np.inf, np.inf), 1: (0.0, np.inf), 2: (-1.0, 1.0), 3: (0.0, 6.0)}
 
 
 class Operands:
@@ -224,9 +224,9 @@ class Operands:
         The reference quantises the limits in float32.
         """
         code = node.options["FusedActivationFunction"]
-        if code not in _ACTIVATIONS:
+        if code not in ACTIVATIONS:
             self.fail(node, f"the fused activation function {code} is not supported", CONVERT_AGAIN)
-        low, high = _ACTIVATIONS[code]
+        low, high = ACTIVATIONS[code]
         least = numerics.I8_MIN if np.isinf(low) else arithmetic.quantize(low, target)
         most = numerics.I8_MAX if np.isinf(high) else arithmetic.quantize(high, target)
         least, most = max(least, numerics.I8_MIN), min(most, numerics.I8_MAX)

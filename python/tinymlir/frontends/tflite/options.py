@@ -22,6 +22,7 @@ OPTIONS: dict[str, _Options] = {
     "CONV_2D": ("Conv2DOptions", _CONVOLUTION),
     "DEPTHWISE_CONV_2D": ("DepthwiseConv2DOptions", {**_CONVOLUTION, "DepthMultiplier": 0}),
     "DEPTH_TO_SPACE": ("DepthToSpaceOptions", {"BlockSize": 0}),
+    "DIV": ("DivOptions", _FUSED),
     "FULLY_CONNECTED": (
         "FullyConnectedOptions",
         {**_FUSED, "WeightsFormat": 0, "KeepNumDims": False},

@@ -6,8 +6,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from tinymlir.frontends.canonical.tensors import Activation, Dequantized, Quantization
 
+from . import arithmetic
 from .schema import Array, Node
 
 Reshape = Callable[[Activation, Sequence[int]], Activation]
@@ -99,9 +103,22 @@ class Phases:
 
 @dataclass(frozen=True)
 class Real:
-    """A float32 tensor: the dequantised integers."""
+    """A float32 tensor that depends element by element on an integer one.
+
+    ``reals`` are its elements for the 256 values of that; `of` makes the dequantised ones.
+    """
 
     integer: Integer
+    reals: npt.NDArray[np.float32]
+
+    @staticmethod
+    def of(integer: Integer) -> Real:
+        return Real(integer, arithmetic.dequantized(integer.quantization))
+
+    @property
+    def dequantized(self) -> bool:
+        """Whether no function but dequantising has been applied."""
+        return np.array_equal(self.reals, arithmetic.dequantized(self.integer.quantization))
 
     @property
     def shape(self) -> tuple[int, ...]:
