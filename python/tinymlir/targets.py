@@ -27,9 +27,7 @@ class Costs:
     ``branch_taken`` includes the pipeline refill; ``jump`` is an unconditional
     branch or a return. ``misaligned_target`` is added where control goes to a
     32-bit instruction that crosses words, ``jump_register_stall`` where the
-    instruction before computed where to jump. ``vector`` is a Helium
-    instruction, ``vector_overlapped`` one that follows a Helium instruction of
-    the other kind (memory or arithmetic).
+    instruction before computed where to jump.
     """
 
     alu: int = 1
@@ -51,8 +49,6 @@ class Costs:
     call: int = 2
     misaligned_target: int = 0
     jump_register_stall: int = 0
-    vector: int | None = None
-    vector_overlapped: int | None = None
 
 
 @dataclass(frozen=True)
@@ -243,8 +239,6 @@ TARGETS: dict[str, Target] = {
                 load=1,
                 load_use_stall=1,
                 branch_taken=2,
-                vector=2,
-                vector_overlapped=1,
             ),
             notes="Helium (MVE); simulated by QEMU only",
             unicorn=None,

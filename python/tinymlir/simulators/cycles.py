@@ -42,11 +42,11 @@ def price_block(target: Target, before: Block, block: Block) -> int:
 
 def _price_dual(pipeline: Pipeline, before: Block, block: Block, falls_through: bool) -> int:
     history = before.instructions
-    if not falls_through:
-        lead = [*history, None]
-        return pipeline.cycles([*lead, *block.instructions]) - pipeline.cycles(lead)
-    cycles = pipeline.cycles([*history, *block.instructions]) - pipeline.cycles(history)
-    if history and history[-1].kind == "branch" and history[-1].backward:
+    last = history[-1].kind if history else "alu"
+    # The end of a low-overhead loop goes back at no cost.
+    jump = [] if falls_through or last == "loop_end" else [None]
+    cycles = pipeline.cycles([*history, *jump, *block.instructions]) - pipeline.cycles(history)
+    if falls_through and last == "branch" and history[-1].backward:
         cycles += pipeline.misprediction
     return cycles
 
@@ -63,17 +63,12 @@ def _price(costs: Costs, instruction: Instruction, previous: Instruction) -> int
     kind = instruction.kind
     if kind in ("load", "store"):
         price = _price_transfer(costs, instruction, previous)
-    elif kind in ("vector", "vector_memory"):
-        assert costs.vector is not None and costs.vector_overlapped is not None
-        other = "vector" if kind == "vector_memory" else "vector_memory"
-        price = costs.vector_overlapped if previous.kind == other else costs.vector
     elif kind == "branch":
         price = costs.branch_not_taken
     elif instruction.leaves:
         price = costs.jump
     else:
-        # The loop cache makes the end of a low-overhead loop as cheap as any instruction.
-        known = costs.alu if kind == "loop_end" else getattr(costs, kind)
+        known = getattr(costs, kind)
         # A core without the instruction cannot have run it: its cheapest stand-in is the adder.
         price = costs.alu if known is None else known
     return price + _stall(costs, instruction, previous)

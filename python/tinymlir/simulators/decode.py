@@ -12,7 +12,8 @@ from tinymlir.simulators.image import INSTALL_HINT
 from tinymlir.targets import Target
 
 # Kinds beyond the names of the fields of tinymlir.targets.Costs:
-#   branch (conditional), vector_memory, vector, loop_end (the end of a low-overhead loop).
+#   branch (conditional), loop_end (the end of a low-overhead loop), and for the pipes of Helium
+#   vector_memory, vector (integer) and vector_multiply.
 _ARM_KINDS = {
     "mul": "mul smulbb smulbt smultb smultt smulwb smulwt smmul smmulr",
     "mul_long": "smull umull smlal umlal umaal smlalbb smlalbt smlaltb smlaltt",
@@ -33,6 +34,7 @@ _RISCV_KINDS = {
     "jump": "j jr ret",
     "call": "jal jalr",
 }
+_ARM_REGISTERS = (*(f"r{i}" for i in range(9)), "sb", "sl", "fp", "ip", "sp", "lr", "pc")
 _REGISTER, _IMMEDIATE, _MEMORY = 1, 2, 3  # capstone.arm.ARM_OP_REG, ARM_OP_IMM, ARM_OP_MEM
 _ALWAYS = (0, 15)  # no condition: capstone.arm.ARM_CC_INVALID, ARM_CC_AL
 _COMPARES = frozenset(("cmp", "cmn", "tst", "teq"))
@@ -121,7 +123,7 @@ def decoder(target: Target) -> Callable[[bytes, int], Iterator[Instruction]]:
             if coprocessor is not None:
                 yield coprocessor
             elif decoded is None:
-                yield Instruction("alu")
+                yield Instruction("alu", size=size)
             elif riscv:
                 yield _decode_riscv(decoded, kinds)
             else:
@@ -137,11 +139,46 @@ def _decode_v81(word: bytes, vectors: bool) -> Instruction | None:
         return None
     first, second = (int.from_bytes(word[i : i + 2], "little") for i in (0, 2))
     if vectors and first & 0xEC00 == 0xEC00:
-        return Instruction("vector_memory" if first & 0xEE00 == 0xEC00 else "vector")
+        return _decode_helium(first, second)
     # LE and LETP (Armv8-M reference manual, C2.4). What starts a loop is priced like an addition.
     if first & 0xFFCF == 0xF00F and second & 0xF001 == 0xC001:
-        return Instruction("loop_end")
+        return Instruction("loop_end", size=4)
     return None
+
+
+def _decode_helium(first: int, second: int) -> Instruction:
+    """Which pipe it takes; vector registers where most encodings have them.
+
+    Armv8-M reference manual, C2.4. A field that holds something else at worst adds a dependence.
+    """
+    if first & 0xFFBF == 0xFE31 and second & 0x1FFF == 0x0F4D:
+        return Instruction("alu", "vpst", size=4)
+    destination, left, right = (f"q{field >> 1 & 7}" for field in (second >> 12, first, second))
+    if first & 0xEE00 == 0xEC00:
+        loads = first & 0x10
+        reads, writes = (set(), {destination}) if loads else ({destination}, set())
+        kind, reads = "vector_memory", reads | {_ARM_REGISTERS[first & 15]}
+    elif _is_reduction(first, second):
+        kind, reads, writes = "vector_multiply", {left, right}, {_ARM_REGISTERS[second >> 12 & 14]}
+    else:
+        kind = "vector_multiply" if _is_product(first, second) else "vector"
+        reads, writes = {left, right}, {destination}
+    return Instruction(kind, size=4, reads=frozenset(reads), writes=frozenset(writes))
+
+
+def _is_reduction(first: int, second: int) -> bool:
+    """VMLADAV, VMLALDAV, VADDV and their variants, but not VMAXV or VABAV."""
+    inside = first & 0xEF80 == 0xEE80 and second & 0x0ED0 == 0x0E00
+    return inside and first & 0xEFF3 != 0xEEE2 and second & 0x0101 != 0x0101
+
+
+def _is_product(first: int, second: int) -> bool:
+    """VMUL, VMULH, VMULL, VQDMULH, VMLA and their variants, by vectors or a scalar."""
+    if first & 0xEFC1 == 0xEF00:
+        by_vector = first < 0xF000 and second & 0x0FF1 == 0x0950
+        return by_vector or second & 0x1FF1 == 0x0B40
+    wide = first & 0x30 == 0x30  # Other instructions have this in place of a size.
+    return first & 0xEFC1 == 0xEE01 and second & 0x0F90 == 0x0E00 and not wide
 
 
 def _decode_arm(decoded: Any, name: str, kinds: dict[str, str]) -> Instruction:

@@ -1,12 +1,11 @@
 """Cores that issue two instructions in a cycle: which pair, and when operands are there.
 
-The figures of Cortex-M7 are those of LLVM's scheduling model (docs/cycle-models.md).
+The figures are those of LLVM's scheduling models (docs/cycle-models.md).
 """
 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -17,9 +16,9 @@ from tinymlir.simulators.decode import Instruction
 class Timing:
     """How an instruction goes through the pipeline.
 
-    It takes one of each of ``units`` in the cycle in which it issues; ``latency`` cycles later its
-    result can be read by an instruction that needs it at the usual stage. ``early`` registers are
-    needed one cycle before that stage, the instruction's ``late`` ones one cycle after it. An
+    It issues when one of each of ``units`` is free and keeps it for ``holds`` cycles; ``latency``
+    cycles later its result can be read by an instruction that needs it at the usual stage.
+    ``early`` registers are needed one cycle before that stage, ``late`` ones one cycle after it. An
     instruction may issue ``alone`` only, or only as the ``first`` of a pair, and take ``cycles`` of
     issuing for itself.
     """
@@ -27,41 +26,45 @@ class Timing:
     units: tuple[str, ...]
     latency: int = 1
     early: frozenset[str] = frozenset()
+    late: frozenset[str] = frozenset()
     alone: bool = False
     first: bool = False
     cycles: int = 1
+    holds: int = 1
 
 
 @dataclass(frozen=True)
 class Pipeline:
     """An in-order core that issues up to two instructions in a cycle.
 
-    ``units`` says how many there are of each; ``misprediction`` is what a loop's branch costs when
-    it falls through at last.
+    ``units`` says how many there are of each; ``refill`` are the cycles that are lost where control
+    goes elsewhere, ``misprediction`` what a loop's branch costs when it falls through at last.
     """
 
     units: dict[str, int]
     timing: Callable[[Instruction], Timing]
-    misprediction: int
+    refill: int = 0
+    misprediction: int = 0
 
     def cycles(self, instructions: Sequence[Instruction | None]) -> int:
-        """Cycles in which the instructions issue; after None, fetching starts anew."""
+        """Cycles in which the instructions issue; at None, control goes elsewhere."""
         now, issued = 0, 2  # The cycle of the latest to issue, and how many it has taken.
-        busy: Counter[str] = Counter()
+        free = {unit: [0] * count for unit, count in self.units.items()}
         ready: dict[str, int] = {}
         for instruction in instructions:
             if instruction is None:
-                issued = 2
+                now, issued = now + self.refill, 2
                 continue
             timing = self.timing(instruction)
-            at = max([now, *(_needed(r, ready, instruction, timing) for r in instruction.reads)])
             full = issued == 2 or (issued == 1 and (timing.alone or timing.first))
-            if at == now and (full or any(busy[u] == self.units[u] for u in timing.units)):
-                at = now + 1
+            registers = [_needed(r, ready, timing) for r in instruction.reads]
+            at = max([now + full, *registers, *(min(free[unit]) for unit in timing.units)])
             if at > now:
-                now, issued, busy = at, 0, Counter()
+                now, issued = at, 0
             issued = 2 if timing.alone else issued + 1
-            busy.update(timing.units)
+            for unit in timing.units:
+                free[unit].remove(min(free[unit]))
+                free[unit].append(now + timing.holds)
             for register in instruction.writes:
                 ready[register] = now + timing.latency
             for register in instruction.updates:
@@ -70,11 +73,11 @@ class Pipeline:
         return now
 
 
-def _needed(register: str, ready: dict[str, int], instruction: Instruction, timing: Timing) -> int:
+def _needed(register: str, ready: dict[str, int], timing: Timing) -> int:
     at = ready.get(register, -1)
     if register in timing.early:
         return at + 1
-    return at - 1 if register in instruction.late else at
+    return at - 1 if register in timing.late else at
 
 
 _SHIFTS = frozenset(("lsl", "lsr", "asr", "ror"))
@@ -95,7 +98,7 @@ def _cortex_m7(instruction: Instruction) -> Timing:
     if i.kind in ("load", "store"):
         return _cortex_m7_transfer(i)
     if i.kind in ("mul", "mul_long", "mac", "dual_mac"):
-        return Timing(("mac",), 2)
+        return Timing(("mac",), 2, late=i.late)
     if i.kind == "divide":
         return Timing(("alu",), 1, alone=True, cycles=7)
     if i.kind in ("branch", "jump", "call"):
@@ -125,17 +128,39 @@ def _cortex_m7_transfer(i: Instruction) -> Timing:
     if i.transfers > 1:
         # Two words a cycle: the caches and the tightly coupled memories are 64 bits wide.
         unit, cycles = i.kind, (i.transfers + 1) // 2
-        return Timing((unit,), 1, i.addresses, alone=True, cycles=cycles)
+        return Timing((unit,), 1, i.addresses, i.late, alone=True, cycles=cycles)
     if i.kind == "store":
-        return Timing(("store",), 1, i.addresses)
+        return Timing(("store",), 1, i.addresses, i.late)
     return Timing(("load",), 2 if _NARROW.fullmatch(i.name) else 1, i.addresses)
+
+
+_PAIRS_WITH_ANY = re.compile(r"movs?|[su]xt[bh]|it|nop|hint")
+
+
+def _cortex_m55(i: Instruction) -> Timing:
+    """By LLVM's ARMScheduleM55.td. Vector instructions take two beats in their pipe."""
+    if i.kind.startswith("vector"):
+        return Timing((i.kind,), 2 if i.kind == "vector_multiply" else 1, alone=True, holds=2)
+    if i.kind in ("load", "store") and i.transfers > 1:
+        return Timing(("alu",), 2, alone=True, cycles=i.transfers)
+    if i.kind == "divide":
+        return Timing(("alu",), 2, alone=True, cycles=6)
+    slow = i.kind in ("load", "mul", "mul_long", "mac", "dual_mac") or i.shifted
+    timing = Timing(("alu",), 2 if slow else 1, alone=i.size == 4)
+    by_constant = i.name in ("add", "sub") and len(i.reads) == 1
+    if i.size == 2 and (by_constant or i.kind == "branch" or _PAIRS_WITH_ANY.fullmatch(i.name)):
+        return Timing(())
+    return timing
 
 
 #: By target.
 PIPELINES = {
+    "cortex-m55": Pipeline(
+        {"alu": 1, "vector_memory": 1, "vector": 1, "vector_multiply": 1}, _cortex_m55, refill=1
+    ),
     "cortex-m7": Pipeline(
         {"alu": 2, "shift": 1, "simd": 1, "mac": 1, "load": 2, "store": 1, "branch": 1},
         _cortex_m7,
         misprediction=6,
-    )
+    ),
 }
