@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 import struct
 import subprocess
@@ -236,40 +235,3 @@ def test_ir_that_no_pass_converted() -> None:
         module = ir.Module.parse("func.func private @f()")
         with pytest.raises(TinymlirError, match=r"'func.func' at .* has no conversion to LLVM"):
             generate(module, get_target("cortex-m4"))
-
-
-class TestStaysInside:
-    """Between guard pages: code that strays from its buffers ends the process."""
-
-    def run(self, *cases: tuple[str, int]) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, str(Path(__file__).parent / "guarded.py")],
-            input=json.dumps(cases),
-            capture_output=True,
-            text=True,
-        )
-
-    def test_every_buffer(self) -> None:
-        network, result = everything()
-        texts = [network.text(result)]
-        rng = np.random.default_rng(12)
-        for seed in range(8):
-            network = Network(seed)
-            depth = int(rng.integers(1, 6))
-            x = network.input(1, *(int(n) for n in rng.integers(1, 8, 2)), depth)
-            top, left, bottom, right = (int(n) for n in rng.integers(0, 4, 4))
-            window = Window((1, 3), (1, 2), (1 + seed % 2, 1), (top, left, bottom, right))
-            if min(window.output(*x.shape[1:3])) < 1:
-                continue
-            y = network.conv(x, depth * (1 + seed % 2), window, depth if seed % 3 else 1)
-            texts.append(network.text(network.pool(y, Window((1, 1), (2, 2)), "max")))
-        done = self.run(*((text, 0) for text in texts))
-        assert done.returncode == 0, (done.stdout[-100:], done.stderr[-2000:])
-        assert done.stdout.split()[-2:] == ["ends", str(len(texts) - 1)]
-
-    def test_strays_are_seen(self) -> None:
-        """With a word less of arena than it says it needs, a network is caught."""
-        network, result = everything()
-        done = self.run((network.text(result), 4))
-        assert done.returncode < 0
-        assert done.stdout.split() == ["begins", "0"]

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tinymlir.bindings import ir
+from tinymlir.dialects import register
 from tinymlir.errors import TinymlirError
 
 #: A hundred times what the largest network that fits a microcontroller takes.
@@ -39,6 +40,7 @@ def import_mlir(path: Path, context: ir.Context) -> ir.Module:
         raise TinymlirError(message, **reply["error"])
     if "traceback" in reply:
         raise RuntimeError(reply["traceback"])
+    register(context)
     return ir.Module.parse(reply["module"], context)
 
 

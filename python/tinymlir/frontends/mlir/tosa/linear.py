@@ -106,7 +106,7 @@ def _linear(
         np.broadcast_to(rescale.multipliers * 64 + rescale.shifts, (count,)),
         scaling.zero_point,
         scaling.clamp,
-        rescale.rounding,
+        rounding=rescale.rounding,
     )
 
 
