@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tflite_models import TfliteModel
 from tflite_reference import SETTINGS, assert_equal, reference
@@ -115,15 +115,20 @@ def test_sums(x: Quantization, y: Quantization, target: Quantization, subtract: 
     "name",
     [*RELUS, *arithmetic.FUNCTIONS, "ABS", "GELU", "HARD_SWISH", "LEAKY_RELU", "QUANTIZE"],
 )
-@pytest.mark.parametrize("same", [True, False])
-def test_compiled_tables(name: str, same: bool) -> None:
-    source = Quantization(np.float32(0.043), 11)
-    target = source if same else Quantization(np.float32(0.031), -7)
+@settings(SETTINGS, max_examples=4)
+@given(source=ANY, target=ANY, same=st.booleans(), alpha=st.floats(-1, 2, width=32))
+def test_compiled_tables(
+    name: str, source: Quantization, target: Quantization, same: bool, alpha: float
+) -> None:
+    """All 256 inputs, whether they become a table, a clamp or nothing."""
+    target = source if same else target
     if name == "LOGISTIC":
         target = Quantization(np.float32(1 / 256), -128)
-    options = ["LeakyReluOptions"] if name == "LEAKY_RELU" else []
-    fields = {"Alpha": 0.1} if options else {}
-    assert_equal(unary(name, source, target, *options, **fields), [ALL])
+    if name == "HARD_SWISH" and target.scale * 64 <= source.scale:
+        target = source
+    options = {"LEAKY_RELU": {"Alpha": alpha}, "GELU": {"Approximate": same}}.get(name, {})
+    kind = [f"{name.title().replace('_', '')}Options"] if options else []
+    assert_equal(unary(name, source, target, *kind, **options), [ALL])
 
 
 @pytest.mark.parametrize("name", ["ADD", "SUB", "MUL"])

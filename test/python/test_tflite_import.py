@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -190,7 +191,7 @@ def test_dequantize_then_quantize() -> None:
     assert_equal(model, [np.arange(-128, 128).astype(np.int8)])
 
 
-FLOAT_CHAINS = {
+FLOAT_CHAINS: dict[str, list[tuple[str, list[Any], str | None]]] = {
     "silu": [("LOGISTIC", [0], None), ("MUL", [0, 1], "MulOptions")],
     "exponential": [("EXP", [0], None), ("SUB", [1, "one"], "SubOptions")],
     "clipped": [("MINIMUM", [0, "one"], None), ("RELU", [1], None), ("NEG", [2], None)],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -29,6 +31,31 @@ pytest.importorskip("ai_edge_litert")
 def test_transpose(rng: Rng, shape: Shape) -> None:
     order = rng.permutation(len(shape)).tolist()
     placed("TRANSPOSE", shape, tuple(shape[d] for d in order), [order])
+
+
+@SETTINGS
+@given(rng=RNGS, shape=SHAPES, negative=st.booleans())
+def test_views(rng: Rng, shape: Shape, negative: bool) -> None:
+    """Dimensions of size one come and go, and the rest is cut in another way: no layer."""
+    at, rank = int(rng.integers(len(shape) + 1)), len(shape)
+    factors = sorted(rng.choice([1, 1, 2, 3], 3).tolist())
+    count = math.prod(shape) * math.prod(factors)
+    wide = (*shape[:-1], shape[-1] * math.prod(factors))
+    cut = (*factors, count // math.prod(factors))
+    expanded = (*wide[:at], 1, *wide[at:])
+    model = TfliteModel()
+    x, e, s, r, y = (model.activation(n, 0.1, 5) for n in (wide, expanded, wide, cut, cut))
+    axis = model.constant(np.array(at - rank - 1 if negative else at, np.int32))
+    model.op("EXPAND_DIMS", [x, axis], [e])
+    place = at - rank - 1 if negative else at
+    model.op("SQUEEZE", [e], [s], "SqueezeOptions", SqueezeDims=[place])
+    given_cut = [-1 if negative and d == 3 else n for d, n in enumerate(cut)]
+    shape_of = model.constant(np.array(given_cut, np.int32))
+    model.op("RESHAPE", [s, shape_of], [r], "ReshapeOptions", NewShape=given_cut)
+    model.op("RELU", [r], [y])
+    model.inputs, model.outputs = [x], [y]
+    host = assert_equal(model, [ramp(wide)])
+    assert [layer.op for layer in host.compilation.layers] == ["clamp"]
 
 
 @SETTINGS

@@ -62,10 +62,10 @@ def weighted(
 @SETTINGS
 @given(
     rng=RNGS,
-    size=pairs(3, 9),
+    size=pairs(5, 9),
     kernel=pairs(1, 3),
     stride=pairs(1, 3),
-    dilation=st.integers(1, 2),
+    dilation=pairs(1, 2),
     padding=PADDINGS,
     groups=st.integers(1, 3),
     activation=ACTIVATIONS,
@@ -76,19 +76,17 @@ def test_conv_2d(
     size: tuple[int, int],
     kernel: tuple[int, int],
     stride: tuple[int, int],
-    dilation: int,
+    dilation: tuple[int, int],
     padding: int,
     groups: int,
     activation: int,
     per_channel: bool,
 ) -> None:
-    dilation = dilation if padding == SAME else 1
     model, x_scale = TfliteModel(), scale(rng)
     depth, filters = int(rng.integers(1, 5)), groups * int(rng.integers(1, 6))
     shape = (1, *size, depth * groups)
-    out = [
-        positions(n, k, s, padding, dilation) for n, k, s in zip(size, kernel, stride, strict=True)
-    ]
+    windows = zip(size, kernel, stride, dilation, strict=True)
+    out = [positions(n, k, s, padding, d) for n, k, s, d in windows]
     x = model.activation(shape, x_scale, zero_point(rng))
     w, b, y_scale = weighted(model, rng, x_scale, (filters, *kernel, depth), 0, per_channel)
     y = model.activation((1, *out, filters), y_scale, zero_point(rng))
@@ -100,8 +98,8 @@ def test_conv_2d(
         Padding=padding,
         StrideH=stride[0],
         StrideW=stride[1],
-        DilationHFactor=dilation,
-        DilationWFactor=dilation,
+        DilationHFactor=dilation[0],
+        DilationWFactor=dilation[1],
         FusedActivationFunction=activation,
     )
     model.inputs, model.outputs = [x], [y]
@@ -114,6 +112,7 @@ def test_conv_2d(
     size=pairs(3, 9),
     kernel=pairs(1, 4),
     stride=st.integers(1, 3),
+    dilation=pairs(1, 2),
     padding=PADDINGS,
     channels=st.integers(1, 6),
     multiplier=st.integers(1, 3),
@@ -125,16 +124,19 @@ def test_depthwise_conv_2d(
     size: tuple[int, int],
     kernel: tuple[int, int],
     stride: int,
+    dilation: tuple[int, int],
     padding: int,
     channels: int,
     multiplier: int,
     activation: int,
     per_channel: bool,
 ) -> None:
-    kernel = (min(kernel[0], size[0]), min(kernel[1], size[1]))
+    if padding == VALID:
+        size = (size[0] + 6, size[1] + 6)
     model, x_scale = TfliteModel(), scale(rng)
     shape, filters = (1, *size, channels), channels * multiplier
-    out = [positions(n, k, stride, padding) for n, k in zip(size, kernel, strict=True)]
+    windows = zip(size, kernel, dilation, strict=True)
+    out = [positions(n, k, stride, padding, d) for n, k, d in windows]
     x = model.activation(shape, x_scale, zero_point(rng))
     w, b, y_scale = weighted(model, rng, x_scale, (1, *kernel, filters), 3, per_channel)
     y = model.activation((1, *out, filters), y_scale, zero_point(rng))
@@ -146,8 +148,8 @@ def test_depthwise_conv_2d(
         Padding=padding,
         StrideH=stride,
         StrideW=stride,
-        DilationHFactor=1,
-        DilationWFactor=1,
+        DilationHFactor=dilation[0],
+        DilationWFactor=dilation[1],
         DepthMultiplier=multiplier,
         FusedActivationFunction=activation,
     )
