@@ -14,8 +14,10 @@ from onnx import TensorProto
 
 from tinymlir.errors import TinymlirError
 from tinymlir.frontends import model_format
-from tinymlir.frontends.onnx import MIN_OPSET, load_model
+from tinymlir.frontends.onnx import MIN_OPSET, check_model, load_model
 from tinymlir.references import first_line
+
+_TYPE_NAMES = {code: name.lower() for name, code in TensorProto.DataType.items()}
 
 Floats = npt.NDArray[np.float32]
 
@@ -41,8 +43,6 @@ class FloatModel:
         self.model = load_model(path)
         self.bytes = len(self.model.SerializeToString())
         graph = self.model.graph
-        if not graph.node or not graph.output:
-            raise self._error("the file holds no ONNX graph", "give a .onnx file with a network")
         self._refuse_quantized()
         constants = {tensor.name for tensor in graph.initializer}
         # Older files list constants among the inputs.
@@ -50,31 +50,36 @@ class FloatModel:
         del graph.input[:]
         graph.input.extend(ports)
         self.inputs = [port.name for port in ports]
+        if not ports:
+            raise self._error("the network has no inputs", "export the network again")
         for port in ports:
             kind = port.type.tensor_type.elem_type
             if kind != TensorProto.FLOAT:
-                name = TensorProto.DataType.Name(kind).lower()
+                name = _TYPE_NAMES.get(kind, "undefined")
                 hint = "export the network in float32"
                 raise self._error(f"input '{port.name}' is of type {name}", hint)
         self._upgrade()
+        self.model = check_model(self.model, self.file)
 
     def _error(self, message: str, hint: str | None = None) -> TinymlirError:
         return TinymlirError(message, file=self.file, hint=hint)
 
     def _refuse_quantized(self) -> None:
         for node in self.model.graph.node:
-            name = node.op_type
+            name = str(node.op_type)  # Bytes, where a damaged file has no text.
             if name in ("QuantizeLinear", "DequantizeLinear") or name.startswith("QLinear"):
                 raise TinymlirError(
                     f"the network is quantised already ({name})",
                     file=self.file,
-                    node=node.name or node.output[0],
+                    node=str(node.name) or name,
                     hint="'tinymlir compile' takes it as it is",
                 )
 
     def _upgrade(self) -> None:
         """Scales for each channel need a newer opset than many files have."""
-        opset = next((o.version for o in self.model.opset_import if not o.domain), MIN_OPSET)
+        opset = next(
+            (o.version for o in self.model.opset_import if o.domain in ("", "ai.onnx")), MIN_OPSET
+        )
         if opset >= MIN_OPSET:
             return
         self.model.ir_version = max(self.model.ir_version, onnx.IR_VERSION_2019_9_19)
@@ -116,6 +121,8 @@ class FloatModel:
                 hint="store what the network was trained on: scaled and normalised in the same way",
             )
         dims = port.type.tensor_type.shape.dim
+        if not port.type.tensor_type.HasField("shape"):
+            dims.extend(onnx.TensorShapeProto.Dimension() for _ in array.shape)
         shape = [d.dim_value if d.HasField("dim_value") else None for d in dims]
         batched = array.ndim == len(shape)
         if batched and shape[0] not in (None, 1):

@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,14 +149,15 @@ def _operators(quantization: Any, graph: onnx.GraphProto) -> list[str]:
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """The quantiser logs advice that does not apply and errors that it raises, and it prints."""
+    """The quantiser logs and warns of what does not apply or is raised as well, and prints."""
     import onnxruntime
 
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     onnxruntime.set_default_logger_severity(_FATAL)
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
             yield
     finally:
         logging.disable(before)
