@@ -16,8 +16,8 @@ from tinymlir.errors import TinymlirError
 HERE = Path(__file__).parent
 CACHE = HERE.parents[1] / "build" / "verilated"
 
-# What Verilator says of these cores' style is not ours to mend. Assertions would cost half the
-# speed; -O1 builds twice as fast as -O2.
+# What Verilator says of these cores' style is not ours to mend. SYNTHESIS leaves out assertions and
+# tracing; what does not run in every cycle is not worth the compiler's time.
 _FLAGS = [
     *("--cc", "--exe", "--build", "-j", "0", "--top-module", "core", "--prefix", "Vcore"),
     *("-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "--no-timing"),
