@@ -126,7 +126,11 @@ def test_compiled_tables(
         target = Quantization(np.float32(1 / 256), -128)
     if name == "HARD_SWISH" and target.scale * 64 <= source.scale:
         target = source
-    options = {"LEAKY_RELU": {"Alpha": alpha}, "GELU": {"Approximate": same}}.get(name, {})
+    given_options: dict[str, dict[str, Any]] = {
+        "LEAKY_RELU": {"Alpha": alpha},
+        "GELU": {"Approximate": same},
+    }
+    options = given_options.get(name, {})
     kind = [f"{name.title().replace('_', '')}Options"] if options else []
     assert_equal(unary(name, source, target, *kind, **options), [ALL])
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from tinymlir.bindings import func, ir
-from tinymlir.dialects import tiny
-from tinymlir.frontends.canonical.folding import VIEWS, fold_clamps
-from tinymlir.frontends.canonical.layout import Layout
-from tinymlir.frontends.canonical.tensors import Activation, row_major
+from tinymlir.bindings import ir
+from tinymlir.frontends.canonical.folding import VIEWS
+from tinymlir.frontends.canonical.main import Results, build_main, build_module, result
+from tinymlir.frontends.canonical.tensors import Activation
 
 from . import (
     arithmetic,
@@ -51,52 +50,33 @@ def import_graph(graph: Graph, context: ir.Context) -> ir.Module:
     Raises:
         TinymlirError: naming the node that cannot be compiled.
     """
-    tiny.register(context)
-    with context, ir.Location.name("main"):
-        module = ir.Module.create()
-        with ir.InsertionPoint(module.body):
-            _Importer(graph, context).build_main()
-        if not module.operation.verify():
-            raise graph.error("the import built IR that does not verify")
-    return module
+    return build_module(context, _Importer(graph, context).build, graph.error)
 
 
 class _Importer(Operands):
     """One import."""
 
-    def build_main(self) -> None:
+    def build(self) -> None:
         """Build ``@main`` at the current insertion point."""
         self._refuse_float_networks()
-        inputs = self.graph.inputs
-        permutations = [input_permutation(self.graph, port) for port in inputs]
-        meanings = [Meaning() for _ in inputs]
-        types = [
-            self.builder.tensor_type([port.shape[d] for d in permutation] or [1], self.builder.i8)
-            for port, permutation in zip(inputs, permutations, strict=True)
-        ]
-        function = func.FuncOp("main", (types, []))
-        block = function.add_entry_block()
-        with ir.InsertionPoint(block):
-            for port, permutation, argument, meaning in zip(
-                inputs, permutations, block.arguments, meanings, strict=True
-            ):
-                activation = Activation(argument, Layout.of(port.shape, permutation))
+        ports = self.graph.inputs
+        permutations = [input_permutation(self.graph, port) for port in ports]
+        meanings = [Meaning() for _ in ports]
+
+        def body(inputs: Sequence[Activation]) -> Results:
+            for port, activation, meaning in zip(ports, inputs, meanings, strict=True):
                 self.values[port.name] = self._input(port, activation, meaning)
             for node in self.graph.nodes:
                 self._import(node)
-            results, result_attributes = self._results()
-            func.ReturnOp(results)
-        attributes = function.attributes
-        signature = ir.FunctionType.get(types, [value.type for value in results])
-        fold_clamps(block)
-        attributes["function_type"] = ir.TypeAttr.get(signature)
-        attributes["arg_attrs"] = ir.ArrayAttr.get(
-            [
-                port_attributes(port.name, port.element, port.shape, permutation, meaning)
-                for port, permutation, meaning in zip(inputs, permutations, meanings, strict=True)
+            values, results = self._results()
+            arguments = [
+                port_attributes(port.name, port.element, port.shape, order, meaning)
+                for port, order, meaning in zip(ports, permutations, meanings, strict=True)
             ]
-        )
-        attributes["res_attrs"] = ir.ArrayAttr.get(result_attributes)
+            return Results(values, arguments, results)
+
+        shapes = [port.shape for port in ports]
+        build_main(self.builder, list(zip(shapes, permutations, strict=True)), body)
 
     def _refuse_float_networks(self) -> None:
         """A network without any quantisation gets one answer, not one about its first node."""
@@ -177,14 +157,9 @@ class _Importer(Operands):
                     f"output '{name}' is an input unchanged: there is nothing to compute",
                     hint="give a network with layers",
                 )
-            permutation = activation.layout.dim_order()
-            if permutation is None:
-                activation = row_major(self.builder, name, activation)
-                permutation = tuple(range(activation.layout.rank))
-            shape = activation.layout.shape
-            physical = [shape[d] for d in permutation] or [1]
-            results.append(self.builder.reshape(activation.value, physical))
-            attributes.append(port_attributes(name, element, shape, permutation, meaning))
+            made, permutation = result(self.builder, name, activation)
+            results.append(made)
+            attributes.append(port_attributes(name, element, value.shape, permutation, meaning))
         return results, attributes
 
 

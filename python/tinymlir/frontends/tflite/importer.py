@@ -6,19 +6,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tinymlir.bindings import func, ir
-from tinymlir.dialects import tiny
+from tinymlir.bindings import ir
 from tinymlir.frontends.canonical.builder import Clamp
 from tinymlir.frontends.canonical.elementwise import clamp
-from tinymlir.frontends.canonical.folding import VIEWS, fold_clamps
-from tinymlir.frontends.canonical.layout import Layout
+from tinymlir.frontends.canonical.folding import VIEWS
+from tinymlir.frontends.canonical.main import Results, build_main, build_module, result
 from tinymlir.frontends.canonical.ports import port_attributes
 from tinymlir.frontends.canonical.tensors import (
     MAX_TENSOR_BYTES,
     Activation,
     Quantization,
     is_absurd,
-    row_major,
 )
 
 from . import borders, dilation, elementwise, linear, movement, pooling, resize, selection, softmax
@@ -52,56 +50,34 @@ def import_graph(graph: Graph, context: ir.Context) -> ir.Module:
     Raises:
         TinymlirError: naming the operator that cannot be compiled.
     """
-    tiny.register(context)
-    with context, ir.Location.name("main"):
-        module = ir.Module.create()
-        with ir.InsertionPoint(module.body):
-            _Importer(graph, context).build_main()
-        if not module.operation.verify():
-            raise graph.error("the import built IR that does not verify")
-    return module
+    return build_module(context, _Importer(graph, context).build, graph.error)
 
 
 class _Importer(Operands):
     """One import."""
 
-    def build_main(self) -> None:
+    def build(self) -> None:
         """Build ``@main`` at the current insertion point."""
         self._refuse_float_networks()
         tensors = [self.graph.tensors[index] for index in self.graph.inputs]
         for tensor in tensors:
             self._check_input(tensor)
         permutations = [self._input_permutation(tensor) for tensor in tensors]
-        types = [
-            self.builder.tensor_type([t.shape[d] for d in permutation] or [1], self.builder.i8)
-            for t, permutation in zip(tensors, permutations, strict=True)
-        ]
-        function = func.FuncOp("main", (types, []))
-        block = function.add_entry_block()
-        with ir.InsertionPoint(block):
-            for tensor, permutation, argument in zip(
-                tensors, permutations, block.arguments, strict=True
-            ):
-                activation = Activation(argument, Layout.of(tensor.shape, permutation))
+
+        def body(inputs: Sequence[Activation]) -> Results:
+            for tensor, activation in zip(tensors, inputs, strict=True):
                 self.values[tensor.index] = self._input(tensor, activation)
             for node in self.graph.nodes:
                 self._import(node)
-            results, result_attributes = self._results()
-            func.ReturnOp(results)
-        attributes = function.attributes
-        signature = ir.FunctionType.get(types, [value.type for value in results])
-        # After this some of the results are others.
-        fold_clamps(block)
-        attributes["function_type"] = ir.TypeAttr.get(signature)
-        attributes["arg_attrs"] = ir.ArrayAttr.get(
-            [
-                port_attributes(
-                    t.name, t.type, t.shape, permutation, self._meaning(t), "nearest_away"
-                )
-                for t, permutation in zip(tensors, permutations, strict=True)
+            values, results = self._results()
+            arguments = [
+                port_attributes(t.name, t.type, t.shape, order, self._meaning(t), "nearest_away")
+                for t, order in zip(tensors, permutations, strict=True)
             ]
-        )
-        attributes["res_attrs"] = ir.ArrayAttr.get(result_attributes)
+            return Results(values, arguments, results)
+
+        shapes = [tensor.shape for tensor in tensors]
+        build_main(self.builder, list(zip(shapes, permutations, strict=True)), body)
 
     def _refuse_float_networks(self) -> None:
         """A network without any quantisation gets one answer, not one about its first node."""
@@ -220,15 +196,10 @@ class _Importer(Operands):
                     hint="remove it from the outputs, or quantise the network",
                 )
             activation = self._computed(tensor.name, value.activation, results)
-            permutation = activation.layout.dim_order()
-            if permutation is None:
-                activation = row_major(self.builder, tensor.name, activation)
-                permutation = tuple(range(activation.layout.rank))
-            shape = activation.layout.shape
-            physical = [shape[d] for d in permutation] or [1]
-            results.append(self.builder.reshape(activation.value, physical))
+            made, permutation = result(self.builder, tensor.name, activation)
+            results.append(made)
             attributes.append(
-                port_attributes(tensor.name, kind, shape, permutation, value.quantization)
+                port_attributes(tensor.name, kind, value.shape, permutation, value.quantization)
             )
         return results, attributes
 

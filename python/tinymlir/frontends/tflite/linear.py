@@ -74,9 +74,16 @@ class Constants:
     bias: Array
     scales: Array
 
-    def scaled(self, x: Quantization, target: Quantization) -> npt.NDArray[np.float64]:
-        """From accumulators to results, one factor for each output channel."""
-        return float(x.scale) * self.scales.astype(np.float64) / float(target.scale)
+
+def _linear(
+    kind: type[_Wrapping], imp: Operands, node: Node, known: Constants, x: Integer
+) -> Linear:
+    """The layer that ``node`` makes of its constants and of ``x``."""
+    target = imp.output(node)
+    # From accumulators to results, one factor for each output channel.
+    factors = known.scales.astype(np.float64) * float(x.quantization.scale) / float(target.scale)
+    clamp = imp.clamp(node, target)
+    return kind(known.weights, known.bias, factors, target.zero_point, clamp)
 
 
 def constants(imp: Operands, node: Node, rank: int, *, outputs: int, bias: int = 2) -> Constants:
@@ -226,13 +233,7 @@ def _convolution(
     kernel = known.weights.shape[2:]
     gaps = (image.steps or (1, 1, 1))[1:3]
     window = window_of(imp, node, x.shape[1:3], kernel, image.border, gaps)
-    linear = ConvolutionLinear(
-        known.weights,
-        known.bias,
-        known.scaled(x.quantization, target),
-        target.zero_point,
-        imp.clamp(node, target),
-    )
+    linear = _linear(ConvolutionLinear, imp, node, known, x)
     made = conv2d(imp.builder, node.name, _operand(x), linear, window, groups)
     y, none = _result(made, target), (0, 0, 0, 0)
     return y if image.steps is None else Phases(y, image.steps, none, none)
@@ -259,13 +260,8 @@ def transpose_conv(imp: Operands, node: Node) -> Value:
         same_padding(n, k, s)[0] if padded else 0
         for n, k, s in zip(size, (rows, columns), strides, strict=True)
     )
-    linear = ConvolutionLinear(
-        known.weights.transpose(0, 3, 1, 2),
-        known.bias,
-        known.scaled(x.quantization, target),
-        target.zero_point,
-        imp.clamp(node, target),
-    )
+    known = dataclasses.replace(known, weights=known.weights.transpose(0, 3, 1, 2))
+    linear = _linear(ConvolutionLinear, imp, node, known, x)
     y = conv_transpose2d(imp.builder, node.name, _operand(x), linear, strides, (top, left), size)
     return _result(y, target)
 
@@ -283,13 +279,7 @@ def dense(imp: Operands, node: Node) -> Value:
         _misfit(imp, node, known, x)
     target = imp.output(node)
     activation = reshaped(imp.builder, node.name, x.activation, (count // depth, depth))
-    linear = DenseLinear(
-        known.weights,
-        known.bias,
-        known.scaled(x.quantization, target),
-        target.zero_point,
-        imp.clamp(node, target),
-    )
+    linear = _linear(DenseLinear, imp, node, known, x)
     operand = Dequantized(activation, x.quantization)
     y = fully_connected(imp.builder, node.name, operand, linear)
     shape = (*x.shape[:-1], outputs) if keep else (count // depth, outputs)
