@@ -114,12 +114,12 @@ def main() -> int:
         print()
         return 0
     head = ["network", "target", "instructions", "per MAC", "cycles", "per MAC", "on the board",
-            "published", "arena", "flash", "compile s", "peers, over ours"]  # fmt: skip
+            "published", "arena", "flash", "peers, over ours"]  # fmt: skip
     rows = [
         [f["network"], f["target"], f["instructions"], f["instructions_per_mac"],
          f["cycles"], f["cycles_per_mac"], f["cycles_per_mac_on_the_board"],
          ", ".join(f"{e['per_mac']:.2f} {e['stack']}" for e in f["published_cycles"]) or None,
-         f["arena_bytes"], f["flash_bytes"], f["compile_seconds"],
+         f["arena_bytes"], f["flash_bytes"],
          ", ".join(f"{stack} {ratio:.2f}" for stack, ratio in f["peers"].items()) or None]
         for f in figures
     ]  # fmt: skip
