@@ -2,8 +2,8 @@
 
     python benchmarks/networks.py                             the example network
     python benchmarks/networks.py a.onnx b.onnx --targets cortex-m4,rv32imc
-    python benchmarks/networks.py a.onnx --json > figures.json
-    python benchmarks/networks.py a.onnx --markdown           as in docs/benchmarks.md
+    python benchmarks/networks.py a.onnx --json > figures.json     with a list of layers
+    python benchmarks/networks.py a.onnx --markdown                as in docs/benchmarks.md
 
 Where `published.json` knows the network (by its MACs), the peers' instructions stand beside
 ours, as a ratio: above 1 they need more; and the cycles per MAC that are published of a board
@@ -70,6 +70,16 @@ def measure(model: Path, target_name: str) -> dict[str, Any]:
         },
         "published_cycles": boards,
         "cycles_per_mac_on_the_board": on_the_board(report, code.object, sample, boards),
+        "layers": [
+            {
+                "name": layer["name"],
+                "op": layer["op"],
+                "macs": layer["macs"],
+                "instructions": work.instructions,
+                "cycles": work.cycles,
+            }
+            for layer, work in zip(report["layers"], run.counts.layers, strict=True)
+        ],
     }
 
 
