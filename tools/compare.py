@@ -115,12 +115,13 @@ def _with_references(
 ) -> tuple[str, Comparison]:
     """The comparison with the first way to run the model that is equal, else with the best."""
     tensors = [point.tensor for point in network.layers if point.tensor is not None]
+    # Results of many samples may be too much to keep; a simulation is too slow to do twice.
+    simulated = list(network(inputs)) if network.target.memory else None
     tried = []
     for reference in open_references(model, tensors):
-        steps = against_reference(network, reference, inputs, samples)
-        # A simulation has a progress bar of its own.
-        on_host = network.target.memory is None
-        *_, comparison = progress(steps, len(samples[0]), "comparing") if on_host else steps
+        batches = network(inputs) if simulated is None else simulated
+        steps = against_reference(network, batches, reference, samples)
+        *_, comparison = progress(steps, len(samples[0]), "comparing")
         tried.append((reference.name, comparison))
         if comparison.first is None:
             return tried[-1]

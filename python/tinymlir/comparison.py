@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -114,6 +114,10 @@ class Comparison:
         return next((f for f in (*self.layers, *self.outputs) if f.differing), None)
 
 
+#: Results of layers and outputs, samples first.
+Batch = tuple[list[Array], list[Array]]
+
+
 class Tapped:
     """A model compiled twice: as it is, and with the results of all layers as further outputs.
 
@@ -141,7 +145,7 @@ class Tapped:
         self.outputs = [Point(info.name, "output", info.name, info) for info in plain.outputs]
         self._bytes_per_sample = sum(prod(point.info.shape) for point in self.layers)
 
-    def __call__(self, inputs: Sequence[Int8Array]) -> Iterator[tuple[list[Array], list[Array]]]:
+    def __call__(self, inputs: Sequence[Int8Array]) -> Iterator[Batch]:
         """Results of layers and outputs, in the model's layout, batch by batch."""
         step = max(1, _BATCH_BYTES // max(1, self._bytes_per_sample))
         for start in range(0, len(inputs[0]), step):
@@ -190,20 +194,20 @@ def _executable(compilation: Compilation, simulator: str | None) -> Executable:
 
 
 def against_reference(
-    network: Tapped, reference: Reference, inputs: Sequence[Int8Array], samples: Sequence[Array]
+    network: Tapped, batches: Iterable[Batch], reference: Reference, samples: Sequence[Array]
 ) -> Iterator[Comparison]:
     """Compare with an interpreter; the comparison so far, after each sample.
 
     Args:
-        inputs: as the object takes them, (N, *shape).
-        samples: the same as the model takes them, samples first.
+        batches: what the network gave of the samples.
+        samples: as the model takes them, samples first.
 
     Raises:
         TinymlirError: the interpreter cannot run the model, or has tensors of other sizes.
     """
     result = _empty(network)
     number = 0
-    for layers, outputs in network(inputs):
+    for layers, outputs in batches:
         for offset in range(len(outputs[0])):
             sample = [
                 array[number].reshape(info.model_shape)
