@@ -224,10 +224,10 @@ def scale_that_is_no_number() -> onnx.ModelProto:
     return _layer(quant=Quant(float("nan")))
 
 
-@case("do not fit int8", "symmetrically")
+@case("do not fit two int8", "symmetrically")
 def weights_too_far_off_centre() -> onnx.ModelProto:
-    weights = np.arange(54, dtype=np.uint8).reshape(2, 3, 3, 3) * 4
-    return _conv(weights, Quant(0.1, 20, "uint8"))
+    weights = np.full((2, 3, 3, 3), 255, np.uint8)
+    return _conv(weights, Quant(0.1, 0, "uint8"))
 
 
 @case("int32", "int8 or uint8")
@@ -420,12 +420,21 @@ def padding_of_an_unknown_mode() -> onnx.ModelProto:
     return b.model()
 
 
-@case("alpha = beta = 1")
+@case("alpha = 1")
 def scaled_gemm() -> onnx.ModelProto:
     b = ModelBuilder()
-    x = b.dequantize(b.input([1, 4], "int8"), X)
-    w = b.dequantize(b.constant(_ones((4, 2))), Quant(0.1))
-    b.output(b.quantize(b.node("Gemm", [x, w], alpha=2.0), X), "int8", [1])
+    x, w = b.input([1, 4], "int8"), b.constant(_ones((4, 2)))
+    inputs = [x, *b.parameters(X), w, *b.parameters(Quant(0.1)), "", *b.parameters(X)]
+    b.output(b.node("QGemm", inputs, domain=MICROSOFT, alpha=2.0), "int8", [1])
+    return b.model()
+
+
+@case("slopes above one")
+def steep_slopes() -> onnx.ModelProto:
+    b = ModelBuilder()
+    x = b.dequantize(b.input([1, 3, 4], "int8"), X)
+    y = b.node("PRelu", [x, b.constant(np.array([[0.1], [2], [0.3]], np.float32))])
+    b.output(b.quantize(y, X), "int8", [1])
     return b.model()
 
 

@@ -19,12 +19,21 @@ TABLES: dict[str, Callable[[], str]] = {"onnx": onnx_table, "tflite": tflite_tab
 def updated(page: str) -> str:
     """``page`` with every generated table as the code has it now."""
     for name, table in TABLES.items():
-        before, start, rest = page.partition(f"<!-- operators: {name} -->\n")
-        _, end, after = rest.partition("<!-- end -->")
-        if not start or not end:
-            raise ValueError(f"the page has no table '{name}'")
-        page = before + start + table() + end + after
+        page = replaced(page, f"operators: {name}", table())
     return page
+
+
+def replaced(page: str, mark: str, table: str) -> str:
+    """``page`` with another table between the comments ``mark`` and ``end``.
+
+    Raises:
+        ValueError: it has no such comments.
+    """
+    before, start, rest = page.partition(f"<!-- {mark} -->\n")
+    _, end, after = rest.partition("<!-- end -->")
+    if not start or not end:
+        raise ValueError(f"the page has no table '{mark}'")
+    return before + start + table + end + after
 
 
 def main() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
 from tinymlir import numerics
+from tinymlir.bindings import arith
 from tinymlir.frontends.canonical import elementwise, softmax
 from tinymlir.frontends.canonical.builder import Clamp
 from tinymlir.frontends.canonical.product import multiply
@@ -191,6 +193,46 @@ def _scaled(
         return known
     after = Quantization(np.float32(before.scale * np.float32(factor)), before.zero_point)
     return dataclasses.replace(known, linear=after, limited=imp.function(node, value).limited)
+
+
+@operator("Max", note=_BROADCAST)
+@operator("Min", note=_BROADCAST)
+def extremum(imp: Operands, node: Node) -> Value:
+    known = evaluated(imp, node)
+    if known is not None:
+        return known
+    parts = [imp.deferred(node, imp.input(node, i)) for i in range(len(node.inputs))]
+    return _extremum(imp, node, parts, node.op.lower())
+
+
+def _extremum(imp: Operands, node: Node, parts: Sequence[Deferred], op: str) -> Deferred:
+    """The greatest or least of several reals: rounding is monotone, so it is of the integers."""
+    pick = arith.MaxSIOp if op == "max" else arith.MinSIOp
+
+    def build(target: Quantization, clamp: Clamp) -> Activation:
+        first, *others = (part.emit(target, clamp) for part in parts)
+        for other in others:
+            first = elementwise.pairwise(
+                imp.builder, node.name, op, first, other, lambda p, q: pick(p, q).result
+            )
+        return first
+
+    return Deferred(node, _broadcast(imp, node, *(part.shape for part in parts)), build)
+
+
+@operator("PRelu", note="constant slopes along one dimension, of at most one where several differ")
+def prelu(imp: Operands, node: Node) -> Value:
+    known = evaluated(imp, node)
+    if known is not None:
+        return known
+    x, slopes = imp.activation(node, imp.input(node, 0)), imp.constant(node, 1)
+    if slopes is None or not (slopes <= 1).all():
+        imp.fail(node, "slopes above one", "quantise it as the operators that it is made of")
+    bent = scaled(imp, node, x, slopes.astype(np.float64), np.zeros(()))
+    if bent is None:
+        imp.fail(node, "slopes along several dimensions", "give one for each channel")
+    # With such slopes the line that counts is always the upper one.
+    return _extremum(imp, node, [imp.deferred(node, x), bent], "max")
 
 
 @operator("QLinearAdd", "com.microsoft", note=_BROADCAST)

@@ -71,7 +71,7 @@ def _function(imp: Operands, node: Node) -> Value:
 _TABLE = "a table of 256 values, with the float operators around it"
 for _name in (
     *("Abs", "Ceil", "Celu", "Cos", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid"),
-    *("HardSwish", "LeakyRelu", "Log", "Max", "Min", "Mish", "Neg", "Pow", "PRelu"),
+    *("HardSwish", "LeakyRelu", "Log", "Mish", "Neg", "Pow"),
     *("Reciprocal", "Round", "Selu", "Sigmoid", "Sign", "Sin", "Softplus", "Softsign", "Sqrt"),
     *("Swish", "Tanh", "ThresholdedRelu"),
 ):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from tinymlir import numerics
+from tinymlir.frontends.canonical import movement
 from tinymlir.frontends.canonical.builder import Clamp
 from tinymlir.frontends.canonical.convolution import Linear, conv2d
 from tinymlir.frontends.canonical.dense import fully_connected
@@ -23,7 +25,7 @@ from .windows import expanded, flattened, image, window_of
 def constant_weights(
     imp: Operands, node: Node, value: Value | None, outputs: int
 ) -> tuple[Array, Array]:
-    """Constant weights as centred int8, and a scale for each of the axis ``outputs``."""
+    """Constant weights less their zero point, and a scale for each of the axis ``outputs``."""
     if isinstance(value, np.ndarray):
         imp.fail(node, f"weights are {value.dtype}, not quantised", HOW_TO_QUANTIZE)
     if not isinstance(value, QuantizedConstant):
@@ -38,15 +40,34 @@ def constant_weights(
             f"weights have a scale for each index of axis {value.axis}",
             f"quantise per tensor or along the output channels, axis {outputs}",
         )
-    centred = value.centred()
-    if centred.min(initial=0) < -128 or centred.max(initial=0) > 127:
+    scales = np.broadcast_to(value.scale, (value.array.shape[outputs],))
+    return value.centred(), scales
+
+
+def fitting_int8(
+    imp: Operands, node: Node, x: Dequantized, weights: Array, dim: int, groups: int = 1
+) -> tuple[Dequantized, Array]:
+    """The operand and its weights (output channels first, then those of a group) as int8.
+
+    Unsigned weights that are not centred have nine bits less their zero point. They become
+    the sum of two, and every channel (dimension ``dim``) of the operand stands there twice.
+    """
+    near = np.clip(weights, numerics.I8_MIN, numerics.I8_MAX)
+    rest = weights - near
+    if not rest.any():
+        return x, near.astype(np.int8)
+    if rest.max() > numerics.I8_MAX:
         imp.fail(
             node,
-            "weights less their zero point do not fit int8",
+            "weights less their zero point do not fit two int8",
             "quantise weights symmetrically (WeightSymmetric=True) or to int8",
         )
-    scales = np.broadcast_to(value.scale, (value.array.shape[outputs],))
-    return centred.astype(np.int8), scales
+    places: list[Sequence[int]] = [range(n) for n in x.shape]
+    channels = np.arange(x.shape[dim]).reshape(groups, 1, -1)
+    places[dim] = np.repeat(channels, 2, axis=1).reshape(-1).tolist()
+    twice = movement.select(imp.builder, f"{node.name}_repeat", "repeat", x.activation, places)
+    both = np.concatenate([near, rest], axis=1).astype(np.int8)
+    return Dequantized(twice, x.quantization), both
 
 
 @dataclass(frozen=True)
@@ -159,6 +180,7 @@ def convolution(
             EXPORT_AGAIN,
         )
     window = window_of(imp, node, size, weights.shape[2:])
+    x, weights = fitting_int8(imp, node, x, weights, 1, groups)
     rows, columns = (window.output(d, n) for d, n in enumerate((1, *size)[-2:]))
     shape = (1, outputs, *(rows, columns)[2 - spatial :])
     kernel = weights.reshape(*weights.shape[:2], *window.kernel)
@@ -194,6 +216,7 @@ def dense(
             f"an input {list(x.shape)} does not fit {weights.shape[1]} weights per output",
             EXPORT_AGAIN,
         )
+    x, weights = fitting_int8(imp, node, x, weights, len(x.shape) - 1)
 
     def emit(linear: Linear) -> Activation:
         return fully_connected(imp.builder, node.name, x, linear)
@@ -218,32 +241,41 @@ def qlinear_conv(imp: Operands, node: Node) -> Value:
     return imp.quantize(node, convolution(imp, node, x, w, imp.input(node, 8)), 6, 7)
 
 
-def _check_gemm(imp: Operands, node: Node) -> bool:
-    """Only plain products; gives whether B is transposed."""
-    factors = [node.attribute(name, 1.0) for name in ("alpha", "beta")]
-    if node.attribute("transA", 0) or any(not math.isclose(f, 1.0) for f in factors):
-        imp.fail(
-            node,
-            "only alpha = beta = 1 without transA is supported",
-            "fold the factors into the weights",
-        )
-    return bool(node.attribute("transB", 0))
+_GEMM = "constant B; alpha, transA and transB"
 
 
-_GEMM = "constant B; alpha = beta = 1; transB"
-
-
-@operator("Gemm", note=_GEMM)
+@operator("Gemm", note=_GEMM + "; beta")
 def gemm(imp: Operands, node: Node) -> Value:
-    transposed = _check_gemm(imp, node)
-    x = imp.activation(node, imp.input(node, 0))
-    return dense(imp, node, x, imp.input(node, 1), imp.input(node, 2), transposed=transposed)
+    x = _rows(imp, node, imp.activation(node, imp.input(node, 0)))
+    alpha, beta = (float(node.attribute(name, 1.0)) for name in ("alpha", "beta"))
+    w, transposed = imp.input(node, 1), bool(node.attribute("transB", 0))
+    if alpha == beta == 1:
+        return dense(imp, node, x, w, imp.input(node, 2), transposed=transposed)
+    product = dense(imp, node, x, w, None, transposed=transposed)
+    addends = imp.constant(node, 2)
+    shift = np.zeros(()) if addends is None else beta * addends.astype(np.float64)
+    scaled = product.affine(np.array(alpha), shift) if product.affine else None
+    if scaled is None:
+        imp.fail(node, f"a bias {list(shift.shape)}", "give one number for each column")
+    return scaled
 
 
-@operator("QGemm", "com.microsoft", note=_GEMM)
+def _rows(imp: Operands, node: Node, x: Dequantized) -> Dequantized:
+    """The first operand as it is multiplied."""
+    if not node.attribute("transA", 0):
+        return x
+    if len(x.shape) != 2:
+        imp.fail(node, f"an input {list(x.shape)} to transpose", EXPORT_AGAIN)
+    layout = x.activation.layout.transposed((1, 0))
+    return Dequantized(Activation(x.activation.value, layout), x.quantization)
+
+
+@operator("QGemm", "com.microsoft", note="constant B; transA and transB")
 def qgemm(imp: Operands, node: Node) -> Value:
-    transposed = _check_gemm(imp, node)
-    x = imp.activation(node, imp.dequantize(node, 0, 1, 2, 1))
+    transposed = bool(node.attribute("transB", 0))
+    if not math.isclose(node.attribute("alpha", 1.0), 1.0):
+        imp.fail(node, "only alpha = 1 is supported", "fold the factor into the weights")
+    x = _rows(imp, node, imp.activation(node, imp.dequantize(node, 0, 1, 2, 1)))
     w = imp.dequantize(node, 3, 4, 5, 0 if transposed else 1)
     if not node.input(7):
         imp.fail(node, "without an output scale the result is float", "quantise its output")

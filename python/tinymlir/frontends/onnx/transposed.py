@@ -11,7 +11,7 @@ from tinymlir.frontends.canonical.tensors import Activation, is_absurd
 from tinymlir.frontends.canonical.transposed import conv_transpose2d
 
 from .graph import Node
-from .linear import constant_weights, layer, weighted
+from .linear import constant_weights, fitting_int8, layer, weighted
 from .operands import EXPORT_AGAIN, Operands
 from .registry import operator
 from .values import Array, Dequantized, Value
@@ -35,6 +35,7 @@ def conv_transpose(imp: Operands, node: Node) -> Value:
     # Output channels first, group by group.
     kernel = kernel.reshape(groups, -1, inner, *kernel.shape[2:]).swapaxes(1, 2)
     kernel = kernel.reshape(outputs, -1, *pair(kernel.shape[3:], 1))
+    x, kernel = fitting_int8(imp, node, x, kernel, 1, groups)
     unit = x.quantization.scale * np.tile(scales, groups)
     source = Dequantized(expanded(x.activation), x.quantization)
 
@@ -59,7 +60,7 @@ def _dilated(weights: Array, dilations: Sequence[int]) -> Array:
     """The kernel with zeros between its taps."""
     for axis, d in enumerate(dilations, 2):
         count = weights.shape[axis]
-        whole = np.zeros((d * (count - 1) + 1, *np.delete(weights.shape, axis)), np.int8)
+        whole = np.zeros((d * (count - 1) + 1, *np.delete(weights.shape, axis)), weights.dtype)
         whole[::d] = np.moveaxis(weights, axis, 0)
         weights = np.moveaxis(whole, 0, axis)
     return weights
