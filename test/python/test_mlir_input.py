@@ -249,6 +249,11 @@ REFUSED = {
         "2:8",
         "'stablehlo.add' op is of an unknown dialect; lower the network to linalg on tensors, or",
     ),
+    "unknown dialect in its own syntax": (
+        network(f"  %y = torch.aten.relu %x : {I8}\n  return %y : {I8}"),
+        "2:8",
+        "Dialect `torch' not found for custom op 'torch.aten.relu'; lower the network to linalg",
+    ),
     "another dialect": (
         network(f"  %v = vector.broadcast %c : i8 to vector<4xi8>\n  return %x : {I8}").replace(
             "{\n", "{\n  %c = arith.constant 1 : i8\n"

@@ -227,3 +227,30 @@ def test_sizes_that_only_fold_to_constants_are_taken(tmp_path: Path, count: int)
     known = text.replace("tensor<?x?xi8>", f"tensor<{2 + count}x{3 + count}xi8>")
     known = known.replace(f"%y = tensor.cast %p : tensor<{2 + count}x{3 + count}xi8> to", "// ")
     assert agrees(known.replace("return %y", "return %p"), tmp_path) == ["pad"]
+
+
+def test_tensors_put_together_by_insertion(tmp_path: Path) -> None:
+    text = """
+    func.func @main(%x: tensor<1x4x4x2xi8>) -> tensor<1x4x4x4xi8> {
+      %e = tensor.empty() : tensor<1x4x4x4xi8>
+      %a = tensor.insert_slice %x into %e[0, 0, 0, 0] [1, 4, 4, 2] [1, 1, 1, 1]
+           : tensor<1x4x4x2xi8> into tensor<1x4x4x4xi8>
+      %i = tensor.empty() : tensor<1x4x4x2xi8>
+      %t = linalg.transpose ins(%x : tensor<1x4x4x2xi8>) outs(%i : tensor<1x4x4x2xi8>)
+           permutation = [0, 2, 1, 3]
+      %y = tensor.insert_slice %t into %a[0, 0, 0, 2] [1, 4, 4, 2] [1, 1, 1, 1]
+           : tensor<1x4x4x2xi8> into tensor<1x4x4x4xi8>
+      return %y : tensor<1x4x4x4xi8>
+    }"""
+    assert agrees(text, tmp_path) == ["transpose", "insert_slice", "insert_slice"]
+
+
+def test_an_insertion_with_gaps_is_refused(tmp_path: Path) -> None:
+    text = """
+    func.func @main(%x: tensor<1x2xi8>, %y: tensor<1x4xi8>) -> tensor<1x4xi8> {
+      %a = tensor.insert_slice %x into %y[0, 0] [1, 2] [1, 2]
+           : tensor<1x2xi8> into tensor<1x4xi8>
+      return %a : tensor<1x4xi8>
+    }"""
+    with pytest.raises(TinymlirError, match="inserted slice to be static, dense"):
+        compiled(text, tmp_path)

@@ -54,6 +54,8 @@ class Evaluator:
             return self.at(op.operands[0], self.through_view(op, indices))
         if op.name == "tensor.concat":
             return self._concat(op, indices)
+        if op.name == "tensor.insert_slice":
+            return self._insertion(op, indices)
         if op.name == "tensor.extract_slice":
             return self._slice(op, indices)
         if is_linalg(op):
@@ -114,19 +116,40 @@ class Evaluator:
         return self.emitter.load(self.pool.get(array, "constant"), indices)
 
     def _pad(self, op: ir.Operation, indices: Sequence[Index]) -> ir.Value:
-        low = list(op.attributes["static_low"])
-        high = list(op.attributes["static_high"])
+        starts = list(op.attributes["static_low"])
+        return self._placed(op, starts, indices, lambda: self.scalar(pad_value(op)))
+
+    def _insertion(self, op: ir.Operation, indices: Sequence[Index]) -> ir.Value:
+        starts, steps = (list(op.attributes[f"static_{n}"]) for n in ("offsets", "strides"))
+        source, target = list(op.operands)[:2]
+        whole = len(source.type.shape) == len(target.type.shape) and set(steps) <= {1}
+        if len(op.operands) > 2 or not whole:
+            raise PassFailure(
+                op.location, "expects an inserted slice to be static, dense and of the same rank"
+            )
+        return self._placed(op, starts, indices, lambda: self.at(target, indices))
+
+    def _placed(
+        self,
+        op: ir.Operation,
+        starts: Sequence[int],
+        indices: Sequence[Index],
+        outside: Callable[[], ir.Value],
+    ) -> ir.Value:
+        """An element of the result of ``op``, in which the first operand lies at ``starts``."""
         source = op.operands[0]
         inside: ir.Value | None = None
         shifted: list[Index] = []
         for axis, index in enumerate(indices):
-            moved = self.emitter.sub(index, low[axis])
+            moved = self.emitter.sub(index, starts[axis])
             shifted.append(moved)
-            if low[axis] == 0 and high[axis] == 0:
+            size = source.type.shape[axis]
+            if size == op.results[0].type.shape[axis]:
                 continue
             # One unsigned comparison covers both ends.
-            size = self.emitter.index(source.type.shape[axis])
-            test = arith.cmpi(arith.CmpIPredicate.ult, self.emitter.index(moved), size)
+            test = arith.cmpi(
+                arith.CmpIPredicate.ult, self.emitter.index(moved), self.emitter.index(size)
+            )
             inside = test if inside is None else arith.andi(inside, test)
         if inside is None:
             return self.at(source, shifted)
@@ -134,7 +157,7 @@ class Evaluator:
         with ir.InsertionPoint(choice.then_block):
             scf.yield_([self.at(source, shifted)])
         with ir.InsertionPoint(choice.else_block):
-            scf.yield_([self.scalar(pad_value(op))])
+            scf.yield_([outside()])
         return choice.results[0]
 
     def _slice(self, op: ir.Operation, indices: Sequence[Index]) -> ir.Value:

@@ -16,14 +16,17 @@ from tinymlir.pipeline import position_of, run_pipeline
 from .batch import to_one_sample
 from .quantized_types import to_storage_types
 from .resources import inline_resources
+from .source import LOWER_FIRST
 
 _DIALECTS = ("arith", "func", "linalg", "math", "scf", "tensor", "tiny", "tosa")
 #: Operations of those dialects that have no place in a network: control flow and calls.
 _REFUSED = ("func.call", "func.call_indirect", "func.constant", "scf.for", "scf.while")
 #: What may touch floats: the canonical form adds them up where a reference does.
 _FLOAT_OPS = re.compile(r"arith\.(addf|bitcast|constant|select)|scf\..*|linalg\..*|tensor\..*")
-_LOWER = "lower the network to linalg on tensors, or to TOSA, first"
-_QUANTIZE = "quantise the network to int8 before it is exported"
+_QUANTIZE = (
+    "quantise the network to int8 arithmetic;"
+    " one that dequantises between its layers is taken as ONNX"
+)
 _STATIC = "give each dimension a size, and the batch dimension 1"
 #: Attributes that hold a number for each dimension.
 _SIZES = {
@@ -56,7 +59,7 @@ def prepare(module: ir.Module, path: Path) -> None:
     entry.operation.attributes["sym_name"] = ir.StringAttr.get("main")
     for op in module.body.operations:
         if op.operation != entry.operation:
-            checks.fail(op.operation, "stands beside the network's function", _LOWER)
+            checks.fail(op.operation, "stands beside the network's function", LOWER_FIRST)
     to_one_sample(module, entry)
     checks.interface(entry)
     for op in entry.body.blocks[0].operations:
@@ -97,7 +100,7 @@ def _entry(module: ir.Module, checks: _Checks) -> func.FuncOp:
             f"has several functions ({names})",
             "call the network's function @main, or make the others private",
         )
-    checks.fail(module.operation, "has no function with a body", _LOWER)
+    checks.fail(module.operation, "has no function with a body", LOWER_FIRST)
 
 
 def _drop_foreign_attributes(root: ir.Operation) -> None:
@@ -144,7 +147,9 @@ class _Checks:
             if not isinstance(kind, ir.RankedTensorType) or str(kind.element_type) not in (
                 _INPUT_TYPES
             ):
-                self.fail(op, f"has the argument {index} of type {kind}, not an i8 tensor", _LOWER)
+                self.fail(
+                    op, f"has the argument {index} of type {kind}, not an i8 tensor", LOWER_FIRST
+                )
         for index, kind in enumerate(function.type.results):
             self._type(op, kind, f"result {index}")
         if not function.type.results:
@@ -153,9 +158,9 @@ class _Checks:
     def operation(self, op: ir.Operation) -> None:
         """One operation of the network, with everything inside it."""
         if not op.context.is_registered_operation(op.name):
-            self.fail(op, "is of an unknown dialect", _LOWER)
+            self.fail(op, "is of an unknown dialect", LOWER_FIRST)
         if op.name in _REFUSED or op.name.split(".")[0] not in _DIALECTS:
-            self.fail(op, "has no place in a network", _LOWER)
+            self.fail(op, "has no place in a network", LOWER_FIRST)
         for word, values in (("operand", op.operands), ("result", op.results)):
             for index, value in enumerate(values):
                 self._type(op, value.type, f"{word} {index}")

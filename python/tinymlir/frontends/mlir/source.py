@@ -13,6 +13,7 @@ from tinymlir.pipeline import Diagnostic
 
 #: MLIR's parser calls itself for each level; thousands of levels end the process.
 MAX_NESTING = 500
+LOWER_FIRST = "lower the network to linalg on tensors, or to TOSA, first"
 _BRACKETS = (b"()", b"[]", b"{}", b"<>")
 _NO_BRACKETS = bytes(set(range(256)) - set(b"".join(_BRACKETS)))
 _BYTECODE = b"ML\xefR"
@@ -113,4 +114,5 @@ def _parse_error(error: ir.MLIRError, path: Path) -> TinymlirError:
     first = found[0]
     known = first.position is not None and first.position.line > 0
     message = " ".join(first.message.split())
-    return TinymlirError(message, file=str(first.position) if known else str(path))
+    hint = LOWER_FIRST if "not found for custom op" in message else None
+    return TinymlirError(message, file=str(first.position) if known else str(path), hint=hint)
