@@ -33,7 +33,7 @@ TARGETS = "cortex-m0,cortex-m4,cortex-m33,cortex-m55,rv32imc"
 
 
 def compare(model: Path, target_name: str, samples: int, simulator: str | None) -> dict[str, Any]:
-    """Run both on the same inputs: the first halves of their range, the others all of it."""
+    """Run both on the same random inputs, the first half of them with half the range."""
     host, target = compile_for_host(model), get_target(target_name)
     random = np.random.default_rng(0)
     inputs = [
