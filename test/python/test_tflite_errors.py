@@ -354,6 +354,11 @@ def split_that_does_not_divide() -> TfliteModel:
     return placed("SPACE_TO_BATCH_ND", (1, 3, 2, 1), (4, 1, 1, 1), [2, 2], [[0, 0], [0, 0]])
 
 
+@case("the block [0, 2] with [0, 0, 0, 0] makes no sense")
+def split_by_nothing() -> TfliteModel:
+    return placed("SPACE_TO_BATCH_ND", (1, 2, 2, 1), (1, 2, 2, 1), [0, 2], [[0, 0], [0, 0]])
+
+
 @case("follows no SPACE_TO_BATCH_ND")
 def joined_before_it_is_split() -> TfliteModel:
     return placed("BATCH_TO_SPACE_ND", (1, 2, 2, 1), (1, 2, 2, 1), [1, 1], [[0, 0], [0, 0]])
@@ -394,6 +399,18 @@ def float_function_at_the_output() -> TfliteModel:
     y = model.activation((4,), None, type="float32", name="exponential")
     model.op("DEQUANTIZE", [x], [real])
     model.op("EXP", [real], [y])
+    model.inputs, model.outputs = [x], [y]
+    return model
+
+
+@case("operator 1 (ADD): input 1 is missing")
+def float_sum_of_one_tensor() -> TfliteModel:
+    model = TfliteModel()
+    x, y = model.activation((4,), 0.1), model.activation((4,), 0.1)
+    reals = [model.activation((4,), None, type="float32") for _ in range(2)]
+    model.op("DEQUANTIZE", [x], reals[:1])
+    model.op("ADD", reals[:1], reals[1:])
+    model.op("QUANTIZE", reals[1:], [y])
     model.inputs, model.outputs = [x], [y]
     return model
 

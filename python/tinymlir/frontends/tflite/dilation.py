@@ -16,7 +16,8 @@ _NOTE = "int8, around a convolution, which dilates it"
 def _blocks(imp: Operands, node: Node, rank: int) -> tuple[list[int], list[list[int]]]:
     """The steps along each dimension, and two amounts for each of them."""
     block, amounts = imp.integers(node, 1), imp.integers(node, 2)
-    if min(*block, 1) < 1 or len(amounts) != 2 * len(block) or min(*amounts, 0) < 0:
+    paired = len(amounts) == 2 * len(block)
+    if min(block, default=0) < 1 or min(amounts, default=0) < 0 or not paired:
         imp.fail(node, f"the block {block} with {amounts} makes no sense", CONVERT_AGAIN)
     if not 1 <= len(block) <= min(rank - 1, 2):
         imp.fail(node, f"{len(block)} of {rank} dimensions are split", CONVERT_AGAIN)

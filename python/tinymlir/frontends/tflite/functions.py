@@ -26,7 +26,8 @@ from .values import Real
 
 def function_of(imp: Operands, node: Node) -> Real | None:
     """The result of a float operator that depends on one integer tensor; None of others."""
-    if node.op not in _FUNCTIONS or len(node.outputs) != 1:
+    function = {1: _OF_ONE, 2: _OF_TWO}.get(len(node.inputs), {}).get(node.op)
+    if function is None or len(node.outputs) != 1:
         return None
     sources, arrays, shapes = [], [], []
     for index in range(len(node.inputs)):
@@ -39,15 +40,14 @@ def function_of(imp: Operands, node: Node) -> Real | None:
         else:
             return None
         shapes.append(tuple(value.shape))
-    if not sources or any(
-        s.integer.activation is not sources[0].integer.activation for s in sources
-    ):
+    activations = [source.integer.activation for source in sources]
+    if not sources or any(x is not activations[0] for x in activations):
         return None
     limits = ACTIVATIONS.get(node.options.get("FusedActivationFunction", 0))
     if np.broadcast_shapes(*shapes) != sources[0].shape or limits is None:
         return None
     with np.errstate(all="ignore"):
-        reals = np.asarray(_FUNCTIONS[node.op](node, *arrays), np.float32)
+        reals = np.asarray(function(node, *arrays), np.float32)
         reals = np.clip(reals, *map(np.float32, limits))
     return Real(sources[0].integer, reals)
 
@@ -72,30 +72,32 @@ def _relu(node: Node, x: Float32) -> Array:
     return np.clip(x, *map(np.float32, RELU_LIMITS[node.op]))
 
 
-def _pure(function: Callable[..., Array]) -> Callable[..., Array]:
+def _plain(function: Callable[..., Array]) -> Callable[..., Array]:
     """A function that needs no options."""
     return lambda node, *operands: function(*operands)
 
 
-_FUNCTIONS: dict[str, Callable[..., Array]] = {
-    "ABS": _pure(np.abs),
-    "ADD": _pure(np.add),
-    "DIV": _pure(np.divide),
+_OF_ONE: dict[str, Callable[..., Array]] = {
+    "ABS": _plain(np.abs),
     "ELU": _elu,
-    "EXP": _pure(exponential),
+    "EXP": _plain(exponential),
     "GELU": _gelu,
     "HARD_SWISH": _hard_swish,
     "LEAKY_RELU": _leaky_relu,
-    "LOG": _pure(np.log),
-    "LOGISTIC": _pure(logistic),
-    "MAXIMUM": _pure(np.maximum),
-    "MINIMUM": _pure(np.minimum),
-    "MUL": _pure(np.multiply),
-    "NEG": _pure(np.negative),
-    "RSQRT": _pure(lambda x: np.float32(1) / np.sqrt(x)),
-    "SQRT": _pure(np.sqrt),
-    "SQUARE": _pure(np.square),
-    "SUB": _pure(np.subtract),
-    "TANH": _pure(tanh),
+    "LOG": _plain(np.log),
+    "LOGISTIC": _plain(logistic),
+    "NEG": _plain(np.negative),
+    "RSQRT": _plain(lambda x: np.float32(1) / np.sqrt(x)),
+    "SQRT": _plain(np.sqrt),
+    "SQUARE": _plain(np.square),
+    "TANH": _plain(tanh),
     **dict.fromkeys(RELU_LIMITS, _relu),
+}
+_OF_TWO: dict[str, Callable[..., Array]] = {
+    "ADD": _plain(np.add),
+    "DIV": _plain(np.divide),
+    "MAXIMUM": _plain(np.maximum),
+    "MINIMUM": _plain(np.minimum),
+    "MUL": _plain(np.multiply),
+    "SUB": _plain(np.subtract),
 }
