@@ -79,6 +79,22 @@ def test_where_weights_come_from(form: str) -> None:
     _exact(b.model(), _images())
 
 
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
+def test_two_pairs_in_a_row_become_one(dtype: str) -> None:
+    """As ONNX Runtime does it, over what both ranges have in common."""
+    offset = 128 if dtype == "uint8" else 0
+    quants = [Quant(s, z + offset, dtype) for s, z in ((0.0471, 3), (0.0393, -20), (0.0512, 7))]
+    b = ModelBuilder()
+    x = b.input([1, 500], name="x")
+    for quant in quants:
+        x = b.dequantize(b.quantize(x, quant), quant)
+    y = Quant(0.005, 3 + offset, dtype)
+    b.output(b.quantize(b.node("HardSigmoid", [x], alpha=0.05), y), dtype)
+    model = b.model()
+    assert str(_module(model)).count("tiny.layer =") == 1
+    _exact(model, np.random.default_rng(3).normal(0, 3, (SAMPLES, 1, 500)).astype(np.float32))
+
+
 def test_local_functions_are_inlined() -> None:
     b = ModelBuilder()
     x = b.dequantize(b.input([1, 3, 8, 8], "int8"), X)

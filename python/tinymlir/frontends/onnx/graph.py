@@ -183,6 +183,18 @@ class Graph:
         """The node that computes a tensor, None for inputs and constants."""
         return next((node for node in self.nodes if name and name in node.outputs), None)
 
+    def known(self, name: str) -> npt.NDArray[Any] | None:
+        """The value of a constant, also behind Identity or in a Constant; None for others."""
+        while name not in self.constants:
+            node = self.producer(name)
+            if node is None or node.op not in ("Constant", "Identity"):
+                return None
+            if node.op == "Constant":
+                value = node.attribute("value", None)
+                return None if value is None else self._array(value)
+            name = node.input(0)
+        return self.constants[name]
+
     def consumers(self, name: str) -> Iterator[Node]:
         return (node for node in self.nodes if name in node.inputs)
 

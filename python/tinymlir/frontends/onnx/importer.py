@@ -25,6 +25,7 @@ from . import (
 from .constants import evaluate
 from .graph import MAX_TENSOR_BYTES, Graph, Node, Port
 from .operands import HOW_TO_QUANTIZE, Operands
+from .pairs import merge_pairs
 from .ports import input_permutation, name_result, port_attributes
 from .registry import OPERATORS
 from .values import Deferred, Dequantized, FloatInput, Function, Integer, Meaning, Value
@@ -50,6 +51,7 @@ def import_graph(graph: Graph, context: ir.Context) -> ir.Module:
     Raises:
         TinymlirError: naming the node that cannot be compiled.
     """
+    merge_pairs(graph)
     return build_module(context, _Importer(graph, context).build, graph.error)
 
 

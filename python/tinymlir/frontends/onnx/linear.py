@@ -27,7 +27,10 @@ def constant_weights(
 ) -> tuple[Array, Array]:
     """Constant weights less their zero point, and a scale for each of the axis ``outputs``."""
     if isinstance(value, np.ndarray):
-        imp.fail(node, f"weights are {value.dtype}, not quantised", HOW_TO_QUANTIZE)
+        hint = HOW_TO_QUANTIZE
+        if node.op == "ConvTranspose":
+            hint = "quantise in QDQ format: onnxruntime.quantization has no QOperator for it"
+        imp.fail(node, f"weights are {value.dtype}, not quantised", hint)
     if not isinstance(value, QuantizedConstant):
         imp.fail(
             node, "the weights are not constant", "weights must be initializers or Constant nodes"
