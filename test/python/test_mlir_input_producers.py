@@ -117,3 +117,8 @@ def test_leading_zeros(tmp_path: Path) -> None:
     y = m.rescale(zeros, [(1 << 30, 30)])
     z = m.rescale(m.binary("add", zeros, m.reduce("max", x, 1)), [(1 << 30, 40)])
     assert agrees(m.text(y, z), tmp_path)
+
+
+def test_metadata_of_others_may_be_any_bytes(tmp_path: Path) -> None:
+    text = f'module attributes {{tfl.metadata = {{a = "\\00\\FF\\C3"}}}} {{\n{network()}\n}}'
+    assert compiled(text, tmp_path).outputs[0].shape == (1, 5)

@@ -16,7 +16,7 @@ from tinymlir.pipeline import position_of, run_pipeline
 from .batch import to_one_sample
 from .quantized_types import to_storage_types
 from .resources import inline_resources
-from .source import LOWER_FIRST
+from .source import LOWER_FIRST, check_strings, not_utf8
 
 _DIALECTS = ("arith", "func", "linalg", "math", "scf", "tensor", "tiny", "tosa")
 #: Operations of those dialects that have no place in a network: control flow and calls.
@@ -46,10 +46,15 @@ def prepare(module: ir.Module, path: Path) -> None:
         TinymlirError: there is no such function, or something in it cannot be compiled.
     """
     checks = _Checks(path)
+    try:
+        _drop_foreign_attributes(module.operation)
+    except (RuntimeError, UnicodeDecodeError) as error:
+        raise not_utf8(path) from error
+    # Those of others may hold any bytes.
+    check_strings(module, path)
     entry = _entry(module, checks)
     inline_resources(module, checks.fail)
     to_storage_types(module)
-    _drop_foreign_attributes(module.operation)
     functions = _functions(module)
     for function in functions:
         function.operation.attributes["sym_visibility"] = ir.StringAttr.get("private")

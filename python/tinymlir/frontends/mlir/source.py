@@ -28,22 +28,17 @@ def parse(path: Path, context: ir.Context) -> ir.Module:
     Raises:
         TinymlirError: the file cannot be read, parsed or verified.
     """
-    data = _read(path)
-    _check(data, path)
+    _check(_read(path), path)
     context.allow_unregistered_dialects = True
     try:
-        module = ir.Module.parseFile(str(path), context)
+        return ir.Module.parseFile(str(path), context)
     except ir.MLIRError as error:
         raise _parse_error(error, path) from error
     except (RuntimeError, UnicodeDecodeError) as error:
         # The bindings hand all text over as UTF-8, that of error messages too.
-        raise _not_utf8(path) from error
+        raise not_utf8(path) from error
     finally:
         context.allow_unregistered_dialects = False
-    if data.startswith(_BYTECODE):
-        data = module.operation.get_asm(binary=True)
-    _check_strings(data, path)
-    return module
 
 
 def _read(path: Path) -> bytes:
@@ -71,20 +66,23 @@ def _check(data: bytes, path: Path) -> None:
         raise TinymlirError(f"is nested more than {MAX_NESTING} levels deep", file=str(path))
 
 
-def _check_strings(text: bytes, path: Path) -> None:
-    """Strings are bytes to MLIR; the bindings fail at any that is not UTF-8."""
-    for literal in re.finditer(rb'"(?:[^"\\\n]|\\.)*"', text):
+def check_strings(module: ir.Module, path: Path) -> None:
+    """Raise a TinymlirError about a string that is not UTF-8.
+
+    To MLIR strings are bytes; the bindings fail at reading any others.
+    """
+    for literal in re.finditer(rb'"(?:[^"\\\n]|\\.)*"', module.operation.get_asm(binary=True)):
         if b"\\" not in literal[0]:
             continue
         try:
             re.sub(
-                rb"\\([0-9A-Fa-f]{2})", lambda c: bytes.fromhex(c[1].decode()), literal[0]
+                rb"\\([0-9A-Fa-f]{2})", lambda code: bytes.fromhex(code[1].decode()), literal[0]
             ).decode()
         except UnicodeDecodeError as error:
-            raise _not_utf8(path) from error
+            raise not_utf8(path) from error
 
 
-def _not_utf8(path: Path) -> TinymlirError:
+def not_utf8(path: Path) -> TinymlirError:
     return TinymlirError(
         "has names or strings that are not UTF-8", file=str(path), hint="export it again"
     )
