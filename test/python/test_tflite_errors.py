@@ -344,6 +344,12 @@ def depth_that_no_block_divides() -> TfliteModel:
     return placed("DEPTH_TO_SPACE", (1, 2, 2, 3), (1, 4, 4, 1), BlockSize=2)
 
 
+@case("an ellipsis stands for no dimension")
+def empty_ellipsis() -> TfliteModel:
+    constants = [0, 0, 1], [2, 0, 3], [1, 1, 1]
+    return placed("STRIDED_SLICE", (2, 3), (2, 2), *constants, EllipsisMask=2)
+
+
 @case("[2, 3] cannot be resized to [4, 4]")
 def resize_of_no_image() -> TfliteModel:
     return placed("RESIZE_BILINEAR", (2, 3), (4, 4), [4, 4])

@@ -108,6 +108,24 @@ def test_strided_slice(shape: Shape, data: st.DataObject) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("begin", "end", "result", "options"),
+    [
+        ([0, 1], [0, 3], (2, 3, 2), {"EllipsisMask": 1}),
+        ([1, 0, 1], [2, 0, 3], (3, 2), {"EllipsisMask": 2, "ShrinkAxisMask": 1}),
+        ([0, 0, 0, 1], [1, 0, 0, 3], (1, 3, 1, 2), {"EllipsisMask": 2, "NewAxisMask": 4}),
+        ([0, 1, -2], [2, 1, 1], (2, 1, 1), {"Offset": True}),
+        ([-1, -2, 1], [1, 2, 3], (1, 2, 3), {"Offset": True}),
+    ],
+)
+def test_strided_slice_with_an_ellipsis_or_offsets(
+    begin: list[int], end: list[int], result: Shape, options: dict[str, int]
+) -> None:
+    ones = [1] * len(begin)
+    constants = [begin, end, ones]
+    placed("STRIDED_SLICE", (2, 3, 4), result, constants, "StridedSliceOptions", **options)
+
+
 @SETTINGS
 @given(shape=SHAPES, data=st.data())
 def test_pad(shape: Shape, data: st.DataObject) -> None:

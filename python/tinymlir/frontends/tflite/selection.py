@@ -36,7 +36,7 @@ def slice_(imp: Operands, node: Node) -> Value:
     return _selected(imp, node, simple_slices(imp.shape(node), begin, size))
 
 
-@operator("STRIDED_SLICE", note="int8; any stride, no ellipsis")
+@operator("STRIDED_SLICE", note="int8; any stride")
 def strided_slice(imp: Operands, node: Node) -> Value:
     begin, end, strides = (imp.integers(node, i) for i in (1, 2, 3))
     return _selected(imp, node, strided_slices(imp.shape(node), begin, end, strides, node.options))

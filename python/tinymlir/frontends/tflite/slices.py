@@ -34,8 +34,6 @@ def strided_slices(
     Raises:
         ValueError: the specification does not fit the shape.
     """
-    if options["EllipsisMask"] or options["Offset"]:
-        raise ValueError("an ellipsis or offsets are not supported")
     if not len(begin) == len(end) == len(strides):
         raise ValueError("begin, end and strides differ in length")
     picked: list[range] = []
@@ -45,6 +43,16 @@ def strided_slices(
         def given(mask: str, position: int = position) -> bool:
             return bool(options[mask] >> position & 1)
 
+        if given("EllipsisMask"):
+            # As many whole dimensions as the entries after it leave.
+            later = range(position + 1, len(begin))
+            entries = sum(not options["NewAxisMask"] >> p & 1 for p in later)
+            if len(picked) >= len(shape) - entries:
+                raise ValueError("an ellipsis stands for no dimension")
+            for size in shape[len(picked) : len(shape) - entries]:
+                picked.append(range(size))
+                result.append(size)
+            continue
         if given("NewAxisMask"):
             result.append(1)
             continue
@@ -62,6 +70,8 @@ def strided_slices(
             continue
         first = None if given("BeginMask") else begin[position]
         last = None if given("EndMask") else end[position]
+        if last is not None and options["Offset"]:
+            last += slice(first, None, stride).indices(size)[0]
         picked.append(range(*slice(first, last, stride).indices(size)))
         result.append(len(picked[-1]))
     for size in shape[len(picked) :]:
