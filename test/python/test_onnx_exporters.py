@@ -130,6 +130,19 @@ def test_addends_behind_a_product() -> None:
     _agree(model, (1, 9, 20))
 
 
+def test_a_float_bias_behind_a_reshape() -> None:
+    """ONNX Runtime rounds a bias to steps of the accumulator only without one."""
+    for reshaped in (False, True):
+        b = ModelBuilder()
+        x = b.dequantize(b.input((1, 12), "int8"), X)
+        x = b.node("Flatten", [x]) if reshaped else x
+        w = b.constant(RNG.integers(-7, 8, (12, 300)).astype(np.int8))
+        bias = b.constant(_floats(300))
+        y = b.node("Gemm", [x, b.dequantize(w, Quant(0.0913)), bias])
+        b.output(b.quantize(y, Quant(0.0623, 4)), "int8")
+        _agree(b.model(), (1, 12))
+
+
 def _hard_swish(b: ModelBuilder, x: str) -> str:
     limits = [b.constant(np.float32(v)) for v in (0, 6)]
     gate = b.node("Clip", [b.node("Add", [x, b.constant(np.float32(3))]), *limits])

@@ -81,8 +81,8 @@ class Weighted:
         weights: int8, output channels first.
         unit: what one step of the accumulator stands for, for each output; positive.
         bias: in those steps.
-        whole: whether the bias is rounded to them: ONNX Runtime does that to a layer's own
-            float bias, not to what is added to its result.
+        whole: whether the bias is rounded to them: ONNX Runtime does that to the float bias
+            of a layer right behind a DequantizeLinear, not to what is added to its result.
     """
 
     weights: Array
@@ -131,7 +131,12 @@ def weighted(
     if not isinstance(value, np.ndarray):
         imp.fail(node, "the bias is not constant", "the bias must be an initializer")
     steps = np.broadcast_to(value.astype(np.float64).reshape(-1), unit.shape)
-    return Weighted(weights, unit, steps if value.dtype == np.int32 else steps / unit)
+    if value.dtype == np.int32:
+        return Weighted(weights, unit, steps)
+    # A reshape in between is enough for ONNX Runtime to compute the layer in float32.
+    source = imp.graph.producer(node.input(0))
+    whole = source is not None and source.op == "DequantizeLinear"
+    return Weighted(weights, unit, steps / unit, whole)
 
 
 def layer(
