@@ -122,3 +122,13 @@ def test_leading_zeros(tmp_path: Path) -> None:
 def test_metadata_of_others_may_be_any_bytes(tmp_path: Path) -> None:
     text = f'module attributes {{tfl.metadata = {{a = "\\00\\FF\\C3"}}}} {{\n{network()}\n}}'
     assert compiled(text, tmp_path).outputs[0].shape == (1, 5)
+
+
+def test_a_product_with_one_quantised_number_is_a_table(tmp_path: Path) -> None:
+    """Converters rescale and reshape even that."""
+    m = TosaModel()
+    x = m.rescale(m.input((1, 4, 4, 3)), [(1 << 30, 30)], 3, 0, "i32", "DOUBLE_ROUND")
+    number = m.rescale(m.constant(97, "i8", ()), [(1 << 30, 30)], -4, 0, "i32", "DOUBLE_ROUND")
+    product = m.binary("mul", x, m.reshape(number, (1, 1, 1, 1)))
+    text = m.text(m.rescale(product, [scale_of(0.004)], 0, -7, rounding="DOUBLE_ROUND"))
+    assert agrees(text, tmp_path) == ["lookup"]

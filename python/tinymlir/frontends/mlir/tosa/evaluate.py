@@ -85,6 +85,8 @@ _FUNCTIONS: dict[str, tuple[int, _Function]] = {
     "tosa.mul": (2, _multiply),
     "tosa.negate": (1, _negate),
     "tosa.rescale": (1, _rescale),
+    # Of one element only.
+    "tosa.reshape": (1, lambda op, a: a),
     "tosa.select": (3, _select),
     "tosa.sub": (2, lambda op, a, b: a - b),
     "tosa.table": (1, _table),
@@ -96,6 +98,8 @@ def data_operands(op: ir.Operation) -> list[ir.Value] | None:
     if op.name not in _FUNCTIONS:
         return None
     values = list(op.operands)[: _FUNCTIONS[op.name][0]]
+    if op.name == "tosa.reshape" and any(n != 1 for n in values[0].type.shape):
+        return None
     integers = all(
         isinstance(v.type, ir.RankedTensorType) and isinstance(v.type.element_type, ir.IntegerType)
         for v in [*values, *op.results]
