@@ -135,6 +135,26 @@ def test_all_pairs(scales: tuple[float, float, float], form: str) -> None:
     assert agreement.equal == agreement.total
 
 
+@pytest.mark.parametrize("op", ["Add", "Mul"])
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
+def test_one_quantized_number(op: str, dtype: str) -> None:
+    """It is an operand of the fused operator, not part of a table."""
+    limits = np.iinfo(dtype)
+    numbers = np.arange(limits.min, limits.max + 1).astype(dtype)
+    for scales in RATIOS:
+        quants_ = [Quant(s, int(limits.max) // 2 - 9 * i, dtype) for i, s in enumerate(scales)]
+        b = ModelBuilder()
+        x = b.dequantize(b.input([1, 256], dtype), quants_[0])
+        for number in numbers[::51]:
+            y = b.node(op, [x, b.dequantize(b.constant(number), quants_[1])])
+            b.output(b.quantize(y, quants_[2]), dtype)
+        # The same goes for a tensor and itself.
+        b.output(b.quantize(b.node(op, [x, x]), quants_[2]), dtype)
+        agreement = Agreement()
+        agreement.add(b.model(), [numbers[None, None]], integer=True)
+        assert agreement.equal == agreement.total
+
+
 def test_add_of_scales_that_differ_wildly() -> None:
     for small, large, out in ((1e-6, 1.0, 1.0), (1e-5, 0.3, 1e-5), (2.0, 1e-7, 0.5)):
         b = ModelBuilder()

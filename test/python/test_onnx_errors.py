@@ -329,6 +329,15 @@ def float_output() -> onnx.ModelProto:
     return b.model()
 
 
+@case("computed in float", "Relu")
+def limited_float_output() -> onnx.ModelProto:
+    b = ModelBuilder()
+    x = b.dequantize(b.input([1, 4], "int8"), X)
+    y = b.node("Relu", [b.node("Add", [x, x])])
+    b.output(y, shape=[1, 4])
+    return b.model()
+
+
 @case("float result of node 'Sigmoid_", "Softmax")
 def float_between_layers() -> onnx.ModelProto:
     b = ModelBuilder()

@@ -150,9 +150,16 @@ def _real(value: Value | None) -> Array:
 _BROADCAST = "two activations of which one has the result's shape, or one and a constant"
 
 
+def _evaluated(imp: Operands, node: Node) -> Function | None:
+    """As `evaluated`, but for what ONNX Runtime fuses: operands and result are all quantised."""
+    values = [imp.input(node, i) for i in range(len(node.inputs))]
+    fused = all(isinstance(value, Dequantized | QuantizedConstant) for value in values)
+    return None if fused and imp.quantizer(node) else evaluated(imp, node)
+
+
 @operator("Add", note=_BROADCAST)
 def add(imp: Operands, node: Node) -> Value:
-    return evaluated(imp, node) or addition(imp, node, imp.input(node, 0), imp.input(node, 1))
+    return _evaluated(imp, node) or addition(imp, node, imp.input(node, 0), imp.input(node, 1))
 
 
 @operator("Sub", note=_BROADCAST)
@@ -164,7 +171,7 @@ def sub(imp: Operands, node: Node) -> Value:
 @operator("Mul", note=_BROADCAST + "; a positive number is free")
 def mul(imp: Operands, node: Node) -> Value:
     left, right = imp.input(node, 0), imp.input(node, 1)
-    known = evaluated(imp, node)
+    known = _evaluated(imp, node)
     if known is None:
         return product(imp, node, left, right)
     if _is_constant(left):

@@ -156,20 +156,22 @@ class Operands:
         quantization = Quantization(value.scale[0], int(value.zero_point[0]) - offset)
         return Dequantized(constant(self.builder, carried, like), quantization)
 
-    def carrier_offset(self, node: Node) -> int:
-        """What a node's quantised result has over the int8 numbers that carry it.
+    def quantizer(self, node: Node) -> Node | None:
+        """The operator that quantises a node's result, maybe behind limits; a QLinear one does."""
+        last: Node | None = node
+        while last is not None and not last.op.startswith(("QLinear", "QuantizeLinear")):
+            reader = next(self.graph.consumers(last.outputs[0]), None)
+            through = reader is not None and reader.op in ("Clip", "Relu", "QuantizeLinear")
+            last = reader if through else None
+        return last
 
-        A QLinear operator tells its type itself, others the QuantizeLinear behind them.
-        """
-        while not node.op.startswith("QLinear"):
-            readers = list(self.graph.consumers(node.outputs[0]))
-            if not readers or readers[0].op not in ("Clip", "Relu", "QuantizeLinear"):
-                return 0
-            node = readers[0]
-            if node.op == "QuantizeLinear":
-                break
-        index = 1 if node.op == "QuantizeLinear" else 6
-        return 128 if self.quantization(node, index, index + 1)[1] else 0
+    def carrier_offset(self, node: Node) -> int:
+        """What a node's quantised result has over the int8 numbers that carry it."""
+        last = self.quantizer(node)
+        if last is None:
+            return 0
+        index = 1 if last.op == "QuantizeLinear" else 6
+        return 128 if self.quantization(last, index, index + 1)[1] else 0
 
     def deferred(self, node: Node, value: Value | None) -> Deferred:
         """Reals whose output quantisation is still open, or can be changed."""
