@@ -89,6 +89,20 @@ func.func @kept(%x: tensor<1x4xi8>) -> tensor<1x1xi8> {
 
 // -----
 
+// What no window reaches need not be cut off before.
+// CHECK-LABEL: func.func @cropped
+// CHECK-NOT: extract_slice
+// CHECK: linalg.pooling_nhwc_max {{.*}}ins(%arg0
+func.func @cropped(%x: tensor<1x5x5x2xi8>) -> tensor<1x2x2x2xi8> {
+  %first = tosa.const_shape {values = dense<0> : tensor<4xindex>} : () -> !tosa.shape<4>
+  %size = tosa.const_shape {values = dense<[1, 4, 4, 2]> : tensor<4xindex>} : () -> !tosa.shape<4>
+  %c = tosa.slice %x, %first, %size : (tensor<1x5x5x2xi8>, !tosa.shape<4>, !tosa.shape<4>) -> tensor<1x4x4x2xi8>
+  %y = tosa.max_pool2d %c {kernel = array<i64: 2, 2>, pad = array<i64: 0, 0, 0, 0>, stride = array<i64: 2, 2>} : (tensor<1x4x4x2xi8>) -> tensor<1x2x2x2xi8>
+  return %y : tensor<1x2x2x2xi8>
+}
+
+// -----
+
 // Functions without TOSA, and those of several blocks, are left alone.
 // CHECK-LABEL: func.func @other
 // CHECK-NEXT: tensor.empty

@@ -50,10 +50,21 @@ func.func private @layer0(%x: tensor<4xi8>) -> tensor<4xi8> attributes {tiny.lay
 
 // -----
 
-// Only linalg, pads, slices, concatenations, constants and reshapes have elements that can be computed.
+// Only linalg, pads, slices, insertions, concatenations, constants and reshapes have elements that can
+// be computed.
+func.func private @layer0(%x: tensor<2xi8>) -> tensor<4xi8> attributes {tiny.layer = "a", tiny.macs = 0 : i64, tiny.op = "splat"} {
+  %c = arith.constant 1 : i8
+  // expected-error@+1 {{has no lowering for 'tensor.splat' within a layer}}
+  %y = tensor.splat %c : tensor<4xi8>
+  return %y : tensor<4xi8>
+}
+
+// -----
+
+// Insertions leave no gaps.
 func.func private @layer0(%x: tensor<2xi8>, %z: tensor<4xi8>) -> tensor<4xi8> attributes {tiny.layer = "a", tiny.macs = 0 : i64, tiny.op = "insert"} {
-  // expected-error@+1 {{has no lowering for 'tensor.insert_slice' within a layer}}
-  %y = tensor.insert_slice %x into %z[0] [2] [1] : tensor<2xi8> into tensor<4xi8>
+  // expected-error@+1 {{expects an inserted slice to be static, dense and of the same rank}}
+  %y = tensor.insert_slice %x into %z[0] [2] [2] : tensor<2xi8> into tensor<4xi8>
   return %y : tensor<4xi8>
 }
 
