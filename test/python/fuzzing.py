@@ -1,7 +1,7 @@
 """Structured mutation of models and pipelines; fuzz_subjects.py says of which.
 
 Mutators change one thing or a few of a valid input, guided by its structure, so that most mutants
-get far. A random generator makes all choices: Hypothesis's in tests, so that it can shrink.
+get far. A seeded generator makes all choices.
 """
 
 from __future__ import annotations

@@ -88,7 +88,8 @@ def _start() -> subprocess.Popen[str]:
     package = str(Path(__file__).resolve().parents[3])
     search = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
     return subprocess.Popen(
-        [sys.executable, "-m", __name__],
+        # Not -m, which would import from the working directory first.
+        [sys.executable, __file__],
         env={**os.environ, "PYTHONPATH": search},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -99,7 +100,7 @@ def _start() -> subprocess.Popen[str]:
 
 
 def _reply(path: Path) -> dict[str, Any]:
-    from .importer import canonical_form
+    from tinymlir.frontends.mlir.importer import canonical_form
 
     try:
         module = canonical_form(path)
