@@ -129,7 +129,8 @@ def add(
         -1 if subtract else 1,
         reference.results.astype(np.int64).reshape(-1),
     )
-    exact = fit_float_sum(reference) if total.mismatches else None
+    close = total.mismatches and not total.exceptions
+    exact = fit_float_sum(reference) if close else None
     if exact is None:
         return weighted_sum(b, name, x, y, total, clamp, subtract=subtract)
 
@@ -157,12 +158,25 @@ def weighted_sum(
     mx, my = total.weights
     sign = arith.SubIOp if subtract else arith.AddIOp
 
-    def combine(p: ir.Value, q: ir.Value) -> ir.Value:
-        acc = sign(_weighted(b, p, mx), _weighted(b, q, my)).result
-        return arith.AddIOp(acc, b.scalar(total.offset, b.i32)).result if total.offset else acc
+    factors = scalars(b, scaling)
+
+    def body(p: ir.Value, q: ir.Value) -> ir.Value:
+        left, right = (
+            widened(b, p, x.quantization.zero_point),
+            widened(b, q, y.quantization.zero_point),
+        )
+        acc = sign(_weighted(b, left, mx), _weighted(b, right, my)).result
+        if total.offset:
+            acc = arith.AddIOp(acc, b.scalar(total.offset, b.i32)).result
+        result = b.requantize_op(acc, *factors, scaling)
+        for at, known in total.exceptions:
+            there = arith.cmpi(arith.CmpIPredicate.eq, acc, b.scalar(at, b.i32))
+            limited = min(max(known, clamp.low), clamp.high)
+            result = arith.select(there, b.scalar(limited, b.i8), result)
+        return result
 
     op = "sub" if subtract else "add"
-    return binary(b, name, op, x, y, scaling, combine)
+    return pairwise(b, name, op, x.activation, y.activation, body)
 
 
 def add_constant(

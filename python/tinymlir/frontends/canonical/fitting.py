@@ -6,6 +6,7 @@ choose its constants well; docs/quantization.md explains why that works.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -208,6 +209,8 @@ def _thresholds(
 ADD_WEIGHT_LIMIT = 2**23
 
 
+#: Accumulators of a sum whose results may be given one by one.
+_MOST_EXCEPTIONS = 8
 #: Changes to the multiplier of a sum, within float32's rounding of the scales.
 _NUDGES = (0, 24, -24, 64, -64)
 
@@ -224,6 +227,8 @@ class Sum:
         zero_point: added to the result.
         mismatches: of the 65536 pairs of operands, how many round otherwise
             than the float32 reference.
+        exceptions: accumulators with the results that they shall have, where few of them
+            make all pairs agree; else none.
     """
 
     weights: tuple[int, int]
@@ -233,6 +238,7 @@ class Sum:
     shift: int
     rounding: str
     mismatches: int
+    exceptions: tuple[tuple[int, int], ...] = ()
 
 
 def fit_sum(
@@ -279,7 +285,22 @@ def fit_sum(
         if best_risk == 0:
             break
     assert best is not None
-    return best
+    return dataclasses.replace(best, exceptions=_exceptions(best, p, q, wanted))
+
+
+def _exceptions(
+    total: Sum, p: IntArray, q: IntArray, wanted: IntArray
+) -> tuple[tuple[int, int], ...]:
+    """The accumulators that make ``total`` agree on the pairs ``p``, ``q``; none if too many."""
+    if not 0 < total.mismatches <= _MOST_EXCEPTIONS:
+        return ()
+    acc = total.weights[0] * p + total.weights[1] * q + total.offset
+    pair = (total.multiplier, total.shift, total.zero_point)
+    wrong = acc[numerics.requantize(acc, *pair, rounding=total.rounding) != wanted]
+    known = [(int(a), set(wanted[acc == a].tolist())) for a in np.unique(wrong)]
+    if any(len(results) > 1 for _, results in known):
+        return ()
+    return tuple((a, results.pop()) for a, results in known)
 
 
 def _sum_candidates(
