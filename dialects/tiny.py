@@ -7,6 +7,7 @@ from tinymlir.bindings import ext, ir
 
 I8 = ir.IntegerType[8]
 I32 = ir.IntegerType[32]
+I64 = ir.IntegerType[64]
 
 #: How ``tiny.requantize`` rounds; see `RequantizeOp`.
 ROUNDING_MODES = ("float32", "nearest_even", "nearest_up", "double")
@@ -69,6 +70,50 @@ class RequantizeOp(Tiny.Operation, name="requantize", traits=[ext.Pure]):
         if fault:
             op.location.emit_error(f"'tiny.requantize' op {fault}")
         return fault is None
+
+
+class RescaleOp(Tiny.Operation, name="rescale", traits=[ext.Pure]):
+    """Scale an i32 accumulator to i8 by one line, rounded down.
+
+    ``res = clamp(floor((acc * multiplier + offset) / 2**shift), min, max)``
+
+    with ``0 <= multiplier < 2**31``, ``32 <= shift <= 62`` and no overflow of 64 bits.
+    Rounding and zero point are in the offset: ``(zero_point << shift) + (1 << (shift - 1))``
+    is ``nearest_up``; ``tiny-fit-requantize`` finds lines for the other modes.
+
+    Example (valid MLIR)::
+
+        %q = "tiny.rescale"(%acc, %m, %offset) {shift = 40 : i32, min = -128 : i32,
+               max = 127 : i32} : (i32, i32, i64) -> i8
+    """
+
+    acc: ext.Operand[I32]
+    multiplier: ext.Operand[I32]
+    offset: ext.Operand[I64]
+    shift: ir.IntegerAttr
+    min: I32InI8Range
+    max: I32InI8Range
+    res: ext.Result[I8] = ext.infer_result()
+
+    @staticmethod
+    def verify_invariants(op: ir.OpView) -> bool:
+        """Ranges of the shift, the limits, and the multiplier where it is constant."""
+        fault = _rescale_fault(op.operation)
+        if fault:
+            op.location.emit_error(f"'tiny.rescale' op {fault}")
+        return fault is None
+
+
+def _rescale_fault(op: ir.Operation) -> str | None:
+    """The first rule that ``op`` breaks, in words."""
+    if "shift" in op.attributes:
+        shift = _i32_value(op.attributes["shift"])
+        if shift is None or not 32 <= shift <= MAX_SHIFT:
+            return f"shift must be an i32 in [32, {MAX_SHIFT}], not {op.attributes['shift']}"
+    multiplier = _constant(op.operands[1]) if len(op.operands) == 3 else None
+    if multiplier is not None and multiplier < 0:
+        return f"multiplier must be in [0, 2147483647], not {multiplier}"
+    return _clamp_fault(op.attributes)
 
 
 def _requantize_fault(op: ir.Operation) -> str | None:

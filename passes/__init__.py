@@ -7,7 +7,9 @@ from .tiny_expand_division import ExpandDivision
 from .tiny_expand_float import ExpandFloat
 from .tiny_expand_multiply import ExpandMultiply
 from .tiny_finalize_functions import FinalizeFunctions
+from .tiny_fit_requantize import FitRequantize
 from .tiny_legalize_tosa import LegalizeTosa
+from .tiny_load_pairs import LoadPairs
 from .tiny_lower_dual_mac import LowerDualMac
 from .tiny_lower_layers import LowerLayers
 from .tiny_lower_requantize import LowerRequantize
@@ -25,7 +27,9 @@ __all__ = [
     "ExpandFloat",
     "ExpandMultiply",
     "FinalizeFunctions",
+    "FitRequantize",
     "LegalizeTosa",
+    "LoadPairs",
     "LowerDualMac",
     "LowerLayers",
     "LowerRequantize",

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from tinymlir.bindings import arith, func, ir, scf
+from tinymlir.bindings import arith, func, ir, llvm, scf
 from tinymlir.linalg_info import constant_scalar
 
 from ._pass import Pass, PassFailure, find_ops, register_pass
@@ -18,6 +18,8 @@ _FAST_SHIFT = 33
 _NORMALIZED = 1 << 30
 #: With fewer bits of the fraction in the high word, too many results would seem near a tie.
 _FEW_BITS = 6
+#: Bits below the result, all in the high word, for which the zero point fits above them.
+_LEAST_BELOW, _MOST_BELOW = 4, 22
 _NEAR_TIE = "round_near_tie"
 
 
@@ -61,6 +63,11 @@ class LowerRequantize(Pass):
     name: ClassVar[str] = "tiny-lower-requantize"
 
     def run(self, op: ir.Operation) -> None:
+        for rescale in find_ops(op, "tiny.rescale"):
+            with ir.InsertionPoint(rescale), rescale.location:
+                result = _rescale(rescale)
+            rescale.results[0].replace_all_uses_with(result)
+            rescale.erase()
         found = find_ops(op, "tiny.requantize")
         if any(r.attributes["rounding"].value == "float32" for r in found):
             with ir.InsertionPoint.at_block_begin(op.regions[0].blocks[0]), op.location:
@@ -75,6 +82,11 @@ class LowerRequantize(Pass):
         accumulator, multiplier, shift = op.operands
         rounding = op.attributes["rounding"].value
         limits = [op.attributes[n].value for n in ("zero_point", "min", "max")]
+        known = constant_scalar(shift)
+        below = -1 if known is None else known - 32
+        if rounding == "float32" and _LEAST_BELOW <= below <= _MOST_BELOW:
+            value = self._near_line(accumulator, multiplier, below, limits[0])
+            return _saturate(value, 0, *limits[1:])
         if rounding == "double":
             value = self._double(op, accumulator, multiplier, shift)
         else:
@@ -124,6 +136,27 @@ class LowerRequantize(Pass):
         odd = arith.cmpi(arith.CmpIPredicate.ne, arith.andi(half, _constant(1)), _constant(0))
         tie = arith.andi(arith.andi(exact, whole), odd)
         return _sub(rounded, arith.extui(_i32(), tie))
+
+    def _near_line(
+        self, accumulator: ir.Value, multiplier: ir.Value, below: int, zero_point: int
+    ) -> ir.Value:
+        """``float32`` with one shift for all: the high word ends in ``below`` fraction bits."""
+        # The nearest float32 is within 2^-15 of the product (see _near_tie).
+        guard = 1 << max(below - 15, 0)
+        offset = (1 << (below - 1)) + (zero_point << below) + guard
+        _, high = arith.mulsi_extended(accumulator, multiplier)
+        line = arith.addi(high, _constant(offset))
+        # Away from a tie the guard does not carry into the result.
+        fraction = arith.andi(line, _constant((1 << below) - 2 * guard))
+        near = arith.cmpi(arith.CmpIPredicate.eq, fraction, _constant(0))
+        false = arith.constant(ir.IntegerType.get_signless(1), 0)
+        choice = scf.IfOp(llvm.intr_expect(near, false), [_i32()], has_else=True)
+        with ir.InsertionPoint(choice.then_block):
+            exact = func.call([_i32()], _NEAR_TIE, [accumulator, multiplier, _constant(32 + below)])
+            scf.yield_([arith.addi(exact, _constant(zero_point))])
+        with ir.InsertionPoint(choice.else_block):
+            scf.yield_([arith.shrsi(line, _constant(below))])
+        return choice.results[0]
 
     def _emit_near_tie(self) -> None:
         """``@round_near_tie(acc, m, s)``: what a float32 product rounds to, in integers.
@@ -191,6 +224,19 @@ class LowerRequantize(Pass):
         # Bounded before the zero point is added, so that the sum cannot wrap.
         rounded = arith.addi(arith.shrsi(value, down), arith.extui(_i32(), above))
         return arith.maxsi(arith.minsi(rounded, _constant(512)), _constant(-512))
+
+
+def _rescale(op: ir.Operation) -> ir.Value:
+    """64-bit arithmetic: cores with a long multiply have instructions for it."""
+    i64 = ir.IntegerType.get_signless(64)
+    accumulator, multiplier, offset = op.operands
+    low, high = arith.mulsi_extended(accumulator, multiplier)
+    top = arith.shli(arith.extsi(i64, high), arith.constant(i64, 32))
+    line = arith.addi(arith.ori(top, arith.extui(i64, low)), offset)
+    shift, least, most = (op.attributes[name].value for name in ("shift", "min", "max"))
+    # Whole words first: what is left fits 32 bits, whose saturation cores have instructions for.
+    upper = arith.trunci(_i32(), arith.shrsi(line, arith.constant(i64, 32)))
+    return _saturate(arith.shrsi(upper, _constant(shift - 32)), 0, least, most)
 
 
 def _near_tie(low: ir.Value, high: ir.Value, down: ir.Value, least_down: int) -> ir.Value:

@@ -27,6 +27,7 @@ def _to_arena(target: Target) -> tuple[str, ...]:
     """Canonical form to loops on memrefs in one arena."""
     return (
         "tiny-outline-layers",
+        "tiny-fit-requantize",
         f"tiny-lower-layers{{registers={target.registers} dual-mac={_flag(target, 'dsp')}}}",
         "canonicalize",
         "cse",
@@ -56,6 +57,7 @@ def _to_llvm(target: Target, symbol: str) -> tuple[str, ...]:
         "convert-func-to-llvm{use-bare-ptr-memref-call-conv index-bitwidth=32}",
         "convert-cf-to-llvm{index-bitwidth=32}",
         "reconcile-unrealized-casts",
+        f"tiny-load-pairs{{ldrd={_flag(target, 'ldrd')}}}",
         "tiny-finalize-functions",
     )
 

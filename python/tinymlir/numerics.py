@@ -77,11 +77,11 @@ def requantize(
     Raises:
         ValueError: the rounding mode is unknown.
     """
-    scaled = _scaled(acc, multiplier, shift, rounding)
-    return np.clip(scaled + zero_point, minimum, maximum).astype(np.int8)
+    quotient = scaled(acc, multiplier, shift, rounding)
+    return np.clip(quotient + zero_point, minimum, maximum).astype(np.int8)
 
 
-def _scaled(
+def scaled(
     acc: npt.ArrayLike, multiplier: npt.ArrayLike, shift: npt.ArrayLike, rounding: str
 ) -> IntArray:
     """``round(acc * multiplier / 2**shift)``, not clamped."""

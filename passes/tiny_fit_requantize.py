@@ -1,0 +1,236 @@
+"""``tiny-fit-requantize``: reference roundings as the one line that equals them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from tinymlir import numerics
+from tinymlir.bindings import arith, func, ir, linalg
+from tinymlir.dialects import tiny
+from tinymlir.kernels.convolution import find_convolution
+from tinymlir.linalg_info import constant_array, constant_scalar, indexing_maps
+from tinymlir.line_fit import Line, common_shift, fit_line
+from tinymlir.numerics import IntArray
+
+from ._pass import Pass, register_pass
+
+_I32_RANGE = (np.array([numerics.I32_MIN]), np.array([numerics.I32_MAX]))
+
+
+@register_pass
+@dataclass(frozen=True)
+class FitRequantize(Pass):
+    """Replace tiny.requantize by tiny.rescale where that gives the same result everywhere
+
+    A reference rounds its own way: twice, or as a float32 product. Over the accumulators
+    that a layer can reach, that is a staircase, and mostly one line (a multiplier and an
+    offset) has the very same steps. The fit is exact: a line is taken only if it is right on
+    both sides of every step of every channel. Other layers keep their rounding; ``float32``
+    gets one shift for all channels, which makes it cheaper.
+
+    Before::
+
+        func.func private @layer0(%acc: tensor<4xi32>) -> tensor<4xi8>
+            attributes {tiny.layer = "q"} {
+          %m = arith.constant 1717986918 : i32
+          %s = arith.constant 40 : i32
+          %e = tensor.empty() : tensor<4xi8>
+          %q = linalg.generic {indexing_maps = [affine_map<(d0) -> (d0)>,
+                 affine_map<(d0) -> (d0)>], iterator_types = ["parallel"]}
+                 ins(%acc : tensor<4xi32>) outs(%e : tensor<4xi8>) {
+          ^bb0(%a: i32, %unused: i8):
+            %r = "tiny.requantize"(%a, %m, %s) {zero_point = 0 : i32, min = 0 : i32,
+                   max = 127 : i32, rounding = "double"} : (i32, i32, i32) -> i8
+            linalg.yield %r : i8
+          } -> tensor<4xi8>
+          return %q : tensor<4xi8>
+        }
+
+    After::
+
+        func.func private @layer0(%acc: tensor<4xi32>) -> tensor<4xi8>
+            attributes {tiny.layer = "q"} {
+          ...
+          %e = tensor.empty() : tensor<4xi8>
+          %m = arith.constant 1717986919 : i32
+          %offset = arith.constant 549755813888 : i64
+          %q = linalg.generic ... ins(%acc : tensor<4xi32>) outs(%e : tensor<4xi8>) {
+          ^bb0(%a: i32, %unused: i8):
+            %r = "tiny.rescale"(%a, %m, %offset) {max = 127 : i32, min = 0 : i32,
+                   shift = 40 : i32} : (i32, i32, i64) -> i8
+            linalg.yield %r : i8
+          } -> tensor<4xi8>
+          return %q : tensor<4xi8>
+        }
+    """
+
+    name: ClassVar[str] = "tiny-fit-requantize"
+
+    def run(self, op: ir.Operation) -> None:
+        for child in list(op.regions[0].blocks[0].operations):
+            if isinstance(child, func.FuncOp) and "tiny.layer" in child.operation.attributes:
+                _fit_layer(child)
+
+
+def _fit_layer(layer: func.FuncOp) -> None:
+    for child in list(layer.body.blocks[0].operations):
+        generic = child.operation
+        if generic.name != "linalg.generic":
+            continue
+        found = _read(generic)
+        if found is None:
+            continue
+        with ir.InsertionPoint(generic), generic.location:
+            found.improve()
+
+
+@dataclass(frozen=True)
+class _Requantization:
+    """A linalg.generic whose body is one tiny.requantize of its first operand.
+
+    ``multipliers`` and ``shifts`` have one element, or one for each channel; then
+    ``channels`` is the map of the operands that hold them.
+    """
+
+    generic: ir.Operation
+    requantize: ir.Operation
+    multipliers: np.ndarray
+    shifts: np.ndarray
+    channels: ir.AffineMap | None
+
+    def improve(self) -> None:
+        """Replace the op by a cheaper one that is equal, if there is one."""
+        mode = self.requantize.attributes["rounding"].value
+        if mode == "nearest_up" and self.multipliers.size == 1:
+            return
+        line = self._line(mode)
+        if line is not None:
+            self._replace([line.multipliers.astype(np.int32), line.offsets], self._rescale(line))
+        elif mode == "float32":
+            shift = common_shift(self._scales())
+            table = None if shift is None else np.ldexp(self._scales(), shift)
+            if table is not None and (table == np.rint(table)).all():
+                tables = [table.astype(np.int32), np.full(len(table), shift, np.int32)]
+                self._replace(tables, self._requantize)
+
+    def _scales(self) -> np.ndarray:
+        m, s = (a.reshape(-1) for a in (self.multipliers, self.shifts))
+        return np.ldexp(m.astype(np.float64), -s)
+
+    def _line(self, mode: str) -> Line | None:
+        """The line with the reference's steps over the accumulators that can occur."""
+        low, high = _accumulators(self.generic)
+        if len(low) != self.multipliers.size:
+            low, high = low.min(keepdims=True), high.max(keepdims=True)
+        zero_point, least, most = (
+            self.requantize.attributes[name].value for name in ("zero_point", "min", "max")
+        )
+        m, s = (a.reshape(-1, 1).astype(np.int64) for a in (self.multipliers, self.shifts))
+
+        def reference(accumulators: IntArray) -> IntArray:
+            quotient = numerics.scaled(accumulators, m, s, mode)
+            return np.clip(quotient + zero_point, least, most)
+
+        return fit_line(self._scales(), reference, low, high, (zero_point, least, most))
+
+    def _rescale(self, line: Line) -> Callable[..., ir.Value]:
+        shift = ir.IntegerAttr.get(ir.IntegerType.get_signless(32), line.shift)
+        least, most = (self.requantize.attributes[name] for name in ("min", "max"))
+
+        def make(acc: ir.Value, multiplier: ir.Value, offset: ir.Value) -> ir.Value:
+            return tiny.RescaleOp(acc, multiplier, offset, shift=shift, min=least, max=most).res
+
+        return make
+
+    def _requantize(self, acc: ir.Value, multiplier: ir.Value, shift: ir.Value) -> ir.Value:
+        attributes = self.requantize.attributes
+        same = {name: attributes[name] for name in ("zero_point", "min", "max", "rounding")}
+        return tiny.RequantizeOp(acc, multiplier, shift, **same).res
+
+    def _replace(self, tables: list[np.ndarray], make: Callable[..., ir.Value]) -> None:
+        """Put a generic in the op's place that applies ``make`` to accumulator and ``tables``.
+
+        A table of equal elements becomes a scalar.
+        """
+        maps = indexing_maps(self.generic)
+        inputs, where = [self.generic.operands[0]], [maps[0]]
+        scalars: list[ir.Value | None] = []
+        for table in tables:
+            element = ir.IntegerType.get_signless(8 * table.itemsize)
+            if (table == table[0]).all():
+                scalars.append(arith.constant(element, int(table[0])))
+                continue
+            assert self.channels is not None
+            scalars.append(None)
+            shaped = np.ascontiguousarray(table.reshape(self.multipliers.shape))
+            inputs.append(arith.constant(_tensor(shaped), ir.DenseElementsAttr.get(shaped)))
+            where.append(self.channels)
+        init = self.generic.operands[len(self.generic.operands) - 1]
+        made = linalg.GenericOp(
+            [self.generic.results[0].type],
+            inputs,
+            [init],
+            ir.ArrayAttr.get([ir.AffineMapAttr.get(m) for m in [*where, maps[-1]]]),
+            self.generic.attributes["iterator_types"],
+        )
+        kinds = [value.type.element_type for value in [*inputs, init]]
+        block = made.regions[0].blocks.append(*kinds, arg_locs=[ir.Location.current] * len(kinds))
+        acc, *arguments = block.arguments
+        rest = iter(arguments)
+        with ir.InsertionPoint(block):
+            linalg.YieldOp([make(acc, *(next(rest) if s is None else s for s in scalars))])
+        for name in self.generic.attributes:
+            if name.startswith("tiny."):
+                made.operation.attributes[name] = self.generic.attributes[name]
+        self.generic.results[0].replace_all_uses_with(made.results[0])
+        self.generic.erase()
+
+
+def _tensor(array: np.ndarray) -> ir.Type:
+    element = ir.IntegerType.get_signless(8 * array.itemsize)
+    return ir.RankedTensorType.get(list(array.shape), element)
+
+
+def _read(generic: ir.Operation) -> _Requantization | None:
+    """What ``generic`` requantises; None where its body does more than that."""
+    block = generic.regions[0].blocks[0]
+    body = [op.operation for op in block.operations]
+    if len(body) != 2 or body[0].name != "tiny.requantize":
+        return None
+    requantize = body[0]
+    if requantize.operands[0] != block.arguments[0] or body[1].operands[0] != requantize.results[0]:
+        return None
+    maps = indexing_maps(generic)
+    arrays: list[np.ndarray] = []
+    channels: ir.AffineMap | None = None
+    for operand in list(requantize.operands)[1:]:
+        if isinstance(operand, ir.BlockArgument) and operand.owner == block:
+            array = constant_array(generic.operands[operand.arg_number])
+            where = maps[operand.arg_number]
+            if array is None or (channels is not None and channels != where):
+                return None
+            channels = where
+        else:
+            scalar = constant_scalar(operand)
+            array = None if scalar is None else np.array([scalar])
+            if array is None:
+                return None
+        arrays.append(array)
+    try:
+        multipliers, shifts = np.broadcast_arrays(*arrays)
+    except ValueError:
+        return None
+    return _Requantization(generic, requantize, multipliers, shifts, channels)
+
+
+def _accumulators(generic: ir.Operation) -> tuple[np.ndarray, np.ndarray]:
+    """Least and greatest accumulator, for each channel of a convolution; else of an i32."""
+    convolution = find_convolution(generic.results[0])
+    if convolution is None:
+        return _I32_RANGE
+    outputs = len(convolution.bias)
+    return numerics.accumulator_range(convolution.weights.reshape(outputs, -1), convolution.bias)

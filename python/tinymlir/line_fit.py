@@ -1,0 +1,157 @@
+"""The line that has the steps of a rounding, if there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from tinymlir.numerics import MULTIPLIER_BITS, IntArray
+
+#: Multipliers differ by less than this share from the reference's scale.
+_RELATIVE = 2.0**-12
+_FAR = np.int64(1) << 61
+_LEAST_SHIFT, _MOST_SHIFT = 32, 53
+
+
+@dataclass(frozen=True)
+class Line:
+    """``(acc * multiplier + offset) >> shift``; a multiplier and an offset for each channel."""
+
+    multipliers: IntArray
+    offsets: IntArray
+    shift: int
+
+
+def fit_line(
+    scales: np.ndarray,
+    reference: Callable[[IntArray], IntArray],
+    low: IntArray,
+    high: IntArray,
+    results: tuple[int, int, int],
+) -> Line | None:
+    """Lines equal to ``reference`` at every accumulator in ``low..high``; None if there are none.
+
+    The reference is a monotone staircase: let ``T_k`` be the least accumulator with a result
+    of ``k`` or more. The line has its steps if and only if for every ``k``
+
+        ``T_k * m + r >= k << shift`` and ``(T_k - 1) * m + r < k << shift``.
+
+    For a given multiplier these bound the offset from both sides, and the room between the
+    bounds is a concave function of the multiplier: a search by thirds finds where it is
+    widest. An offset that is the same for all channels, and whose low word is zero, is
+    cheaper; rounding to nearest is one, and tried before.
+
+    Args:
+        scales: real scales, one for each channel.
+        reference: from accumulators (channels x any) to results.
+        low, high: the accumulators that occur, for each channel or for all.
+        results: zero point, least and greatest result.
+    """
+    least, most = (np.broadcast_to(a, scales.shape).astype(np.int64) for a in (low, high))
+    zero_point, first, last = results
+    steps = np.arange(first + 1, last + 1, dtype=np.int64)
+    shift = common_shift(scales)
+    if not len(steps) or shift is None:
+        return None
+    thresholds = _thresholds(reference, least, most, steps)
+    reached, kept = thresholds <= most[:, None], thresholds > least[:, None]
+    stairs = _Stairs(thresholds, steps << shift, reached, kept)
+    nominal = np.rint(np.ldexp(scales, shift)).astype(np.int64)
+    nearest = np.full(len(scales), (zero_point << shift) + (1 << (shift - 1)))
+    multipliers = stairs.multipliers(nearest, nominal)
+    if shift > 32 and multipliers is not None:
+        return Line(multipliers, nearest, shift)
+    multipliers = stairs.widest(nominal)
+    lower, upper = stairs.offsets(multipliers)
+    if (lower > upper).any():
+        return None
+    return Line(multipliers, lower + (upper - lower) // 2, shift)
+
+
+def common_shift(scales: np.ndarray) -> int | None:
+    """The shift that leaves the greatest of ``scales`` a multiplier of 31 bits.
+
+    None where a line cannot have it: the product is shifted by whole words and more, and
+    results times a power of two must fit 64 bits.
+    """
+    top = float(scales.max())
+    if top <= 0:
+        return None
+    shift = min(MULTIPLIER_BITS - 1 - int(np.floor(np.log2(top))), _MOST_SHIFT)
+    return shift if shift >= _LEAST_SHIFT else None
+
+
+@dataclass(frozen=True)
+class _Stairs:
+    """Steps of all channels (channels x steps), as points that a line must separate.
+
+    The line must reach ``heights`` at ``thresholds`` where ``reached``, and must not at the
+    accumulator before where ``kept``.
+    """
+
+    thresholds: IntArray
+    heights: IntArray
+    reached: np.ndarray
+    kept: np.ndarray
+
+    def offsets(self, multipliers: IntArray) -> tuple[IntArray, IntArray]:
+        """Least and greatest offset for each multiplier; there is none if they cross."""
+        up = self.heights - multipliers[:, None] * self.thresholds
+        lower = np.where(self.reached, up, -_FAR).max(axis=1)
+        upper = np.where(self.kept, up + multipliers[:, None] - 1, _FAR).min(axis=1)
+        return lower, upper
+
+    def multipliers(self, offsets: IntArray, nominal: IntArray) -> IntArray | None:
+        """Multipliers next to ``nominal`` for these offsets; None if a channel has none."""
+        least, most = np.zeros_like(nominal), np.full_like(nominal, (1 << MULTIPLIER_BITS) - 1)
+        rise = self.heights - offsets[:, None]
+        before = self.thresholds - 1
+        # Reached: T·m >= rise. Kept: (T - 1)·m <= rise - 1. Both turn around where T < 0.
+        for points, bound, asked in (
+            (-self.thresholds, -rise, self.reached),
+            (before, rise - 1, self.kept),
+        ):
+            if (asked & (points == 0) & (bound < 0)).any():
+                return None
+            quotient = bound // np.where(points == 0, 1, points)
+            ceiling = -(-bound // np.where(points == 0, 1, points))
+            most = np.minimum(most, np.where(asked & (points > 0), quotient, most[:, None]).min(1))
+            least = np.maximum(
+                least, np.where(asked & (points < 0), ceiling, least[:, None]).max(1)
+            )
+        return np.clip(nominal, least, most) if (least <= most).all() else None
+
+    def widest(self, nominal: IntArray) -> IntArray:
+        """The multipliers near ``nominal`` that leave the offset the most room."""
+
+        def room(multipliers: IntArray) -> IntArray:
+            lower, upper = self.offsets(multipliers)
+            return upper - lower
+
+        reach = np.maximum((nominal * _RELATIVE).astype(np.int64), 2)
+        left = np.maximum(nominal - reach, 0)
+        right = np.minimum(nominal + reach, (1 << MULTIPLIER_BITS) - 1)
+        while (right - left > 2).any():
+            third = (right - left) // 3
+            rises = room(left + third) < room(right - third)
+            left, right = np.where(rises, left + third, left), np.where(rises, right, right - third)
+        around = [np.minimum(left + d, right) for d in range(3)]
+        best = np.argmax([room(m) for m in around], axis=0)
+        return np.choose(best, around)
+
+
+def _thresholds(
+    reference: Callable[[IntArray], IntArray], low: IntArray, high: IntArray, steps: IntArray
+) -> IntArray:
+    """The least accumulator whose result is at each step or above; ``high + 1`` if none is."""
+    shape = (len(low), len(steps))
+    left = np.broadcast_to(low[:, None] - 1, shape)
+    right = np.broadcast_to(high[:, None] + 1, shape)
+    while (right - left > 1).any():
+        middle = (left + right) >> 1
+        above = reference(middle) >= steps
+        apart = right - left > 1
+        left, right = np.where(apart & ~above, middle, left), np.where(apart & above, middle, right)
+    return right

@@ -1,0 +1,79 @@
+// RUN: tinymlir-opt %s --split-input-file --tiny-fit-requantize | FileCheck %s
+
+#id = affine_map<(d0, d1) -> (d0, d1)>
+#channel = affine_map<(d0, d1) -> (d1)>
+
+// TFLite's two roundings of results that are not negative: a multiplier and an offset for
+// each channel, one shift for both.
+// CHECK-LABEL: func.func private @twice
+// CHECK: ins(%{{.*}}, %{{.*}}, %{{.*}} : tensor<3x2xi32>, tensor<2xi32>, tensor<2xi64>)
+// CHECK: "tiny.rescale"(%{{.*}}) {max = 127 : i32, min = -128 : i32, shift = 39 : i32}
+// CHECK-NOT: tiny.requantize
+func.func private @twice(%acc: tensor<3x2xi32>) -> tensor<3x2xi8> attributes {tiny.layer = "q"} {
+  %m = arith.constant dense<[1717986918, 1288490189]> : tensor<2xi32>
+  %s = arith.constant dense<[39, 40]> : tensor<2xi32>
+  %e = tensor.empty() : tensor<3x2xi8>
+  %q = linalg.generic {indexing_maps = [#id, #channel, #channel, #id], iterator_types = ["parallel", "parallel"]}
+      ins(%acc, %m, %s : tensor<3x2xi32>, tensor<2xi32>, tensor<2xi32>) outs(%e : tensor<3x2xi8>) {
+  ^bb0(%a: i32, %mc: i32, %sc: i32, %unused: i8):
+    %r = "tiny.requantize"(%a, %mc, %sc) {zero_point = -128 : i32, min = -128 : i32, max = 127 : i32, rounding = "double"} : (i32, i32, i32) -> i8
+    linalg.yield %r : i8
+  } -> tensor<3x2xi8>
+  return %q : tensor<3x2xi8>
+}
+
+// -----
+
+#id = affine_map<(d0) -> (d0)>
+
+// Both signs round away from zero, which no line does.
+// CHECK-LABEL: func.func private @both_signs
+// CHECK: tiny.requantize
+func.func private @both_signs(%acc: tensor<4xi32>) -> tensor<4xi8> attributes {tiny.layer = "q"} {
+  %m = arith.constant 1073741824 : i32
+  %s = arith.constant 32 : i32
+  %e = tensor.empty() : tensor<4xi8>
+  %q = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel"]}
+      ins(%acc : tensor<4xi32>) outs(%e : tensor<4xi8>) {
+  ^bb0(%a: i32, %unused: i8):
+    %r = "tiny.requantize"(%a, %m, %s) {zero_point = 0 : i32, min = -128 : i32, max = 127 : i32, rounding = "double"} : (i32, i32, i32) -> i8
+    linalg.yield %r : i8
+  } -> tensor<4xi8>
+  return %q : tensor<4xi8>
+}
+
+// -----
+
+#id = affine_map<(d0) -> (d0)>
+
+// One scale that rounds to nearest is as cheap as a line.
+// CHECK-LABEL: func.func private @nearest
+// CHECK: tiny.requantize
+// What does more than requantise is left alone.
+// CHECK-LABEL: func.func private @more
+// CHECK: tiny.requantize
+func.func private @nearest(%acc: tensor<4xi32>) -> tensor<4xi8> attributes {tiny.layer = "q"} {
+  %m = arith.constant 1717986918 : i32
+  %s = arith.constant 39 : i32
+  %e = tensor.empty() : tensor<4xi8>
+  %q = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel"]}
+      ins(%acc : tensor<4xi32>) outs(%e : tensor<4xi8>) {
+  ^bb0(%a: i32, %unused: i8):
+    %r = "tiny.requantize"(%a, %m, %s) {zero_point = 0 : i32, min = 0 : i32, max = 127 : i32, rounding = "nearest_up"} : (i32, i32, i32) -> i8
+    linalg.yield %r : i8
+  } -> tensor<4xi8>
+  return %q : tensor<4xi8>
+}
+func.func private @more(%acc: tensor<4xi32>) -> tensor<4xi8> attributes {tiny.layer = "p"} {
+  %m = arith.constant 1717986918 : i32
+  %s = arith.constant 39 : i32
+  %e = tensor.empty() : tensor<4xi8>
+  %q = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel"]}
+      ins(%acc : tensor<4xi32>) outs(%e : tensor<4xi8>) {
+  ^bb0(%a: i32, %unused: i8):
+    %b = arith.addi %a, %m : i32
+    %r = "tiny.requantize"(%b, %m, %s) {zero_point = 0 : i32, min = 0 : i32, max = 127 : i32, rounding = "double"} : (i32, i32, i32) -> i8
+    linalg.yield %r : i8
+  } -> tensor<4xi8>
+  return %q : tensor<4xi8>
+}

@@ -1,0 +1,72 @@
+"""A fitted line gives the reference's result at every accumulator there can be."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tinymlir import numerics
+from tinymlir.line_fit import Line, fit_line
+
+MODES = ("float32", "nearest_even", "nearest_up", "double")
+REACH = 1 << 14
+
+
+def results(line: Line, accumulators: np.ndarray, least: int, most: int) -> np.ndarray:
+    products = accumulators * line.multipliers[:, None] + line.offsets[:, None]
+    return np.clip(products >> line.shift, least, most)
+
+
+def fitted(
+    scales: list[float], mode: str, zero_point: int, least: int, most: int
+) -> tuple[Line | None, np.ndarray, np.ndarray]:
+    """The line, all accumulators, and what the reference makes of them."""
+    pairs = [numerics.quantize_multiplier(float(np.float32(s))) for s in scales]
+    m, s = (np.array(column, np.int64)[:, None] for column in zip(*pairs, strict=True))
+
+    def reference(accumulators: np.ndarray) -> np.ndarray:
+        scaled = numerics.scaled(accumulators, m, s, mode)
+        return np.clip(scaled + zero_point, least, most)
+
+    reach = np.full(len(scales), REACH)
+    real = np.ldexp(m[:, 0].astype(float), -s[:, 0])
+    line = fit_line(real, reference, -reach, reach, (zero_point, least, most))
+    accumulators = np.arange(-REACH, REACH + 1)[None, :]
+    return line, accumulators, reference(accumulators)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.floats(2.0**-10, 2.0**-4), min_size=1, max_size=4),
+    st.sampled_from(MODES),
+    st.integers(-128, 127),
+    st.tuples(st.integers(-128, 127), st.integers(-128, 127)),
+)
+def test_line_is_the_reference(
+    scales: list[float], mode: str, zero_point: int, limits: tuple[int, int]
+) -> None:
+    least, most = sorted(limits)
+    line, accumulators, wanted = fitted(scales, mode, zero_point, least, most)
+    if line is not None:
+        assert (results(line, accumulators, least, most) == wanted).all()
+
+
+def test_positive_results_rounded_twice_are_a_line() -> None:
+    line, accumulators, wanted = fitted([0.0073, 0.0211, 0.0052], "double", -128, -128, 127)
+    assert line is not None
+    assert (results(line, accumulators, -128, 127) == wanted).all()
+
+
+def test_nearest_has_one_offset() -> None:
+    line, _, _ = fitted([0.0073, 0.0211], "nearest_up", 3, -128, 127)
+    assert line is not None
+    assert (line.offsets == (3 << line.shift) + (1 << (line.shift - 1))).all()
+
+
+def test_results_of_both_signs_rounded_away_from_zero_are_no_line() -> None:
+    assert fitted([0.25], "double", 0, -128, 127)[0] is None
+
+
+def test_scales_too_large_have_none() -> None:
+    assert fitted([3.0], "nearest_up", 0, -128, 127)[0] is None
