@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from tinymlir.bindings import bufferization, func, ir, memref
-from tinymlir.kernels import im2col, overlap
+from tinymlir.kernels import depthwise, im2col, overlap
 from tinymlir.kernels.convolution import Convolution, emit_pixels, find_convolution
-from tinymlir.kernels.depthwise import depthwise_kernel, is_depthwise
 from tinymlir.kernels.direct import LEAST_REGISTERS, direct_kernel, register_block
 from tinymlir.kernels.emitter import ConstantPool, Emitter
 from tinymlir.kernels.evaluator import Evaluator, emit_by_element, materialize_reused
@@ -185,17 +184,23 @@ def _emit_convolution(
         source = emitter.flat(function.arguments[source_index])
         return evaluator, source, emitter.flat(function.arguments[len(arguments)])
 
+    i8 = ir.IntegerType.get_signless(8)
     if options.dual_mac and im2col.takes(convolution):
-        i8 = ir.IntegerType.get_signless(8)
         scratch = allocate(ir.MemRefType.get([im2col.scratch_bytes(convolution)], i8))
         with ir.InsertionPoint(lowered.body.blocks[0]):
             im2col.emit_im2col_convolution(convolution, root, lowered, bind, scratch, emitter, pool)
         return im2col.executed_macs(convolution), im2col.PIXELS
-    if is_depthwise(convolution):
-        kernel, pixels = depthwise_kernel(convolution, root, emitter, pool), 1
-    else:
-        channels, pixels = register_block(options.registers)
-        kernel = direct_kernel(convolution, root, emitter, pool, channels)
+    if depthwise.takes(convolution):
+        packed = options.dual_mac
+        size = depthwise.scratch_bytes(convolution, packed)
+        scratch = allocate(ir.MemRefType.get([size], i8))
+        with ir.InsertionPoint(lowered.body.blocks[0]):
+            depthwise.emit_depthwise_convolution(
+                convolution, root, lowered, bind, scratch, emitter, pool, packed
+            )
+        return depthwise.executed_macs(convolution), 1
+    channels, pixels = register_block(options.registers)
+    kernel = direct_kernel(convolution, root, emitter, pool, channels)
     with ir.InsertionPoint(lowered.body.blocks[0]):
         emit_pixels(convolution, lowered, bind, emitter, kernel, pixels)
     return convolution.executed_macs(), pixels

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import ClassVar
 
-from tinymlir.arena import Buffer, plan
+from tinymlir.arena import APART, Buffer, plan
 from tinymlir.bindings import arith, func, ir, memref
 from tinymlir.kernels.emitter import Emitter
 
@@ -203,7 +203,7 @@ def _overlaps(
             source = roots[index]
             dies = source in allocs and max(_users(main, source)) == position
             # Another operand may look at the same buffer, and read it elsewhere.
-            if distance >= 0 and dies and roots.count(source) == 1:
+            if distance != APART and dies and roots.count(source) == 1:
                 pairs[allocs.index(output), allocs.index(source)] = distance
     return pairs
 

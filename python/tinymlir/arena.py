@@ -28,8 +28,12 @@ class Buffer:
 
 
 #: Pairs (written, read) of buffers that may share bytes although both are alive, with the
-#: least distance in bytes from the start of the written to the start of the read one.
+#: least distance in bytes from the start of the written to the start of the read one, or
+#: `IN_PLACE` where they must start together.
 Overlaps = Mapping[tuple[int, int], int]
+IN_PLACE = -2
+#: What a layer says where no distance is enough.
+APART = -1
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ def plan(buffers: Sequence[Buffer], overlaps: Overlaps | None = None) -> Plan:
     Tries the usual orders (by size, by time, by lifetime, by area), then moves within the
     best order; stops at the lower bound. Deterministic.
     """
-    pairs = {key: _aligned(distance) for key, distance in (overlaps or {}).items()}
+    pairs = {k: d if d == IN_PLACE else _aligned(d) for k, d in (overlaps or {}).items()}
     bound = max(_least(buffers, pairs), default=0)
     indices = range(len(buffers))
     keys: tuple[Callable[[int], tuple[int, int]], ...] = (
@@ -104,7 +108,7 @@ def _least(buffers: Sequence[Buffer], pairs: Overlaps) -> list[int]:
     ]
     for (written, read), distance in pairs.items():
         w, r = buffers[written], buffers[read]
-        shared = max(0, min(_aligned(r.size), _aligned(w.size) - distance))
+        shared = max(0, min(_aligned(r.size), _aligned(w.size) - max(distance, 0)))
         for step in range(max(w.first, r.first), min(w.last, r.last) + 1):
             needs[step] -= shared
     return needs
@@ -138,9 +142,9 @@ def _place(
         for other in rivals:
             places.add(offsets[other] + _aligned(buffers[other].size))
             if (index, other) in pairs:
-                places.add(max(0, offsets[other] - pairs[index, other]))
+                places.add(max(0, offsets[other] - max(pairs[index, other], 0)))
             if (other, index) in pairs:
-                places.add(offsets[other] + pairs[other, index])
+                places.add(offsets[other] + max(pairs[other, index], 0))
         offsets[index] = next(
             place
             for place in sorted(places)
@@ -157,6 +161,13 @@ def _agree(
     apart = at_a + _aligned(buffers[a].size) <= at_b or at_b + _aligned(buffers[b].size) <= at_a
     if apart:
         return True
-    if (a, b) in pairs and at_b >= at_a + pairs[a, b]:
-        return True
-    return (b, a) in pairs and at_a >= at_b + pairs[b, a]
+    return _shares(pairs, a, at_a, b, at_b) or _shares(pairs, b, at_b, a, at_a)
+
+
+def _shares(pairs: Overlaps, written: int, at_written: int, read: int, at_read: int) -> bool:
+    distance = pairs.get((written, read))
+    if distance is None:
+        return False
+    if distance == IN_PLACE:
+        return at_read == at_written
+    return at_read >= at_written + distance

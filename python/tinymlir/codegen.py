@@ -14,6 +14,10 @@ from tinymlir.errors import TinymlirError
 from tinymlir.targets import Target
 
 _OPTIMIZATION = 2
+#: Kernels are written in the order in which they should run, with no more values alive than
+#: there are registers. Reordering instructions, or sinking them into a branch, spills.
+#: LLVM 22 builds its while-loops (WLS, Cortex-M55) wrongly without that sinking.
+_OPTIONS = ("-enable-misched=false", "-disable-machine-sink", "-allow-arm-wlsloops=false")
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,8 @@ def versions() -> dict[str, str]:
 def _initialize() -> None:
     llvm_binding.initialize_all_targets()
     llvm_binding.initialize_all_asmprinters()
+    for option in _OPTIONS:
+        llvm_binding.set_option("tinymlir", option)
 
 
 def target_machine(target: Target) -> llvm_binding.TargetMachine:

@@ -69,7 +69,8 @@ class Target:
 
     ``extensions`` holds the ISA facts that passes ask for: ``mul-long`` (a
     32 by 32 to 64 bit multiply), ``divide``, ``unaligned`` (word loads at any
-    address), ``dsp`` (SMLAD and friends), ``mve`` (Helium).
+    address), ``ldrd`` (two registers loaded by one instruction), ``dsp`` (SMLAD
+    and friends), ``mve`` (Helium).
     """
 
     name: str
@@ -117,7 +118,7 @@ _MPS3_SECURE = MemoryMap(
 )
 _RISCV_VIRT = MemoryMap(flash=(0x8000_0000, 16 * _MIB), ram=(0x8100_0000, 16 * _MIB))
 
-_ARMV7M = ("mul-long", "divide", "unaligned")
+_ARMV7M = ("mul-long", "divide", "unaligned", "ldrd")
 
 TARGETS: dict[str, Target] = {
     t.name: t

@@ -8,7 +8,7 @@ import time
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinymlir.arena import ALIGNMENT, Buffer, Overlaps, Plan, plan
+from tinymlir.arena import ALIGNMENT, IN_PLACE, Buffer, Overlaps, Plan, plan
 
 
 @st.composite
@@ -28,7 +28,7 @@ def chains(draw: st.DrawFn) -> tuple[list[Buffer], Overlaps]:
     allowed = {}
     for i in range(1, len(chain)):
         if draw(st.booleans()):
-            allowed[i, i - 1] = draw(st.integers(0, 40))
+            allowed[i, i - 1] = draw(st.just(IN_PLACE) | st.integers(0, 40))
     return chain + draw(buffers(most=4)), allowed
 
 
@@ -65,9 +65,10 @@ def check(given: list[Buffer], overlaps: Overlaps, made: Plan) -> None:
         if a.last < b.first or b.last < a.first:
             continue
         apart = at_a + a.size <= at_b or at_b + b.size <= at_a
-        above = (i, j) in overlaps and at_b >= at_a + overlaps[i, j]
-        below = (j, i) in overlaps and at_a >= at_b + overlaps[j, i]
-        assert apart or above or below
+        together = IN_PLACE in (overlaps.get((i, j)), overlaps.get((j, i))) and at_a == at_b
+        above = overlaps.get((i, j), IN_PLACE) >= 0 and at_b >= at_a + overlaps[i, j]
+        below = overlaps.get((j, i), IN_PLACE) >= 0 and at_a >= at_b + overlaps[j, i]
+        assert apart or above or below or together
     for step, live in enumerate(made.live):
         used = {
             byte

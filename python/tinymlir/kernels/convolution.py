@@ -9,7 +9,7 @@ that exist.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -44,6 +44,16 @@ class Convolution:
     dilation: tuple[int, int]
     pad: tuple[int, int]
     pad_value: int
+    #: output columns of the layer result, where several rows of it are one row here
+    result_columns: int | None = None
+
+    def folded(self) -> Convolution:
+        """All pixels as one row, where windows are single pixels and none is left out."""
+        plain = self.kernel == self.stride == (1, 1) and self.in_hw == self.out_hw
+        if not plain or self.out_hw[0] == 1:
+            return self
+        row = (1, self.out_hw[0] * self.out_hw[1])
+        return replace(self, in_hw=row, out_hw=row, result_columns=self.out_hw[1])
 
     @property
     def groups(self) -> int:
@@ -104,7 +114,7 @@ def find_convolution(root: ir.Value) -> Convolution | None:
     convolution = _READERS[value.owner.operation.name](value)
     if convolution is None or root.type.shape not in convolution.result_shapes():
         return None
-    return convolution
+    return convolution.folded()
 
 
 def _accumulators(root: ir.Value) -> list[ir.Value] | None:
@@ -423,13 +433,18 @@ def finish(
     pixel: int,
     channel: Index,
     accumulator: ir.Value,
+    tables: dict[ir.Value, ir.Value] | None = None,
 ) -> None:
-    """Run the rest of the layer on one accumulator and store its element."""
+    """Run the rest of the layer on one accumulator and store its element.
+
+    ``tables`` holds the channel's elements of constants that the kernel has loaded.
+    """
     evaluator, emitter = site.evaluator, site.evaluator.emitter
     channels = conv.groups * conv.out_per_group
     column = emitter.add(site.column, pixel)
-    evaluator.registers = {value: accumulator for value in _views_of(conv.result)}
-    indices = _root_indices(root.type.shape, conv, site.row, column, channel)
+    accumulators = {value: accumulator for value in _views_of(conv.result)}
+    evaluator.registers = {**accumulators, **(tables or {})}
+    indices = _root_indices(emitter, root.type.shape, conv, site.row, column, channel)
     result = evaluator.at(root, indices)
     evaluator.registers = {}
     where = emitter.linear([site.row, column, channel], [*conv.out_hw, channels])
@@ -447,9 +462,18 @@ def _views_of(value: ir.Value) -> list[ir.Value]:
 
 
 def _root_indices(
-    shape: list[int], conv: Convolution, row: Index, column: Index, channel: Index
+    emitter: Emitter,
+    shape: list[int],
+    conv: Convolution,
+    row: Index,
+    column: Index,
+    channel: Index,
 ) -> list[Index]:
     """The layer result's indices of an output pixel and channel: rank 4, or 2 or 3 (dense)."""
+    if len(shape) == 4 and conv.result_columns is not None:
+        columns = emitter.index(conv.result_columns)
+        pixel = emitter.index(column)
+        return [0, arith.divui(pixel, columns), arith.remui(pixel, columns), channel]
     if len(shape) == 4:
         return [0, row, column, channel]
     return [*[0] * (len(shape) - 2), column, channel]

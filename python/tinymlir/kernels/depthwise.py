@@ -1,25 +1,30 @@
-"""Depthwise convolution: a block of channels in registers."""
+"""Depthwise convolution, a block of channels at a time, over a ring of input rows.
+
+The rows under a window are copied to scratch memory, padding included, each of them once;
+so the border needs no code of its own, and since nothing of these channels is read again,
+the output may replace the input in place. Cores with the DSP extension get them as halfwords,
+which one instruction multiplies and adds.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from tinymlir.bindings import arith, ir
-from tinymlir.kernels.convolution import (
-    Convolution,
-    PixelKernel,
-    Site,
-    finish,
-    full_bias,
-    input_pixel,
-    load_activation,
-)
+from tinymlir.bindings import arith, func, ir, scf
+from tinymlir.kernels.channel_tables import channel_tables
+from tinymlir.kernels.convolution import Convolution, Site, finish
 from tinymlir.kernels.emitter import ConstantPool, Emitter, Index
+from tinymlir.kernels.evaluator import Evaluator
+from tinymlir.kernels.words import extend, halves, load_word, view
 
-#: Channels computed together: they share the address arithmetic of a tap.
+#: Channels computed together: a word of activations.
 CHANNEL_BLOCK = 4
-#: Kernel columns without a loop between them, where they are known.
-_UNROLL = 3
+#: Taps of a window, all without a loop between them.
+_MOST_TAPS = 49
+#: Columns copied between two branches.
+_UNROLL = 4
 
 
 def is_depthwise(conv: Convolution) -> bool:
@@ -27,58 +32,278 @@ def is_depthwise(conv: Convolution) -> bool:
     return conv.in_per_group == 1 and conv.out_per_group == 1 and conv.groups > 1
 
 
-def depthwise_kernel(
-    conv: Convolution, root: ir.Value, emitter: Emitter, pool: ConstantPool
-) -> PixelKernel:
-    """A kernel for `is_depthwise` convolutions; weights in ``[kh][kw][channel]`` order."""
-    channels, kernel_w = conv.groups, conv.kernel[1]
-    packed = np.moveaxis(conv.weights[:, 0, :, :, 0], 0, -1).reshape(-1)
-
-    def kernel(site: Site, pixels: int) -> None:
-        assert pixels == 1
-        weights = pool.get(packed, "weights")
-        bias = pool.get(full_bias(conv) if site.border else conv.bias, "bias")
-
-        def channel_block(first: Index, width: int) -> None:
-            sums = [emitter.load(bias, [emitter.add(first, b)]) for b in range(width)]
-
-            def kernel_row(kh: Index, *carried: ir.Value) -> list[ir.Value]:
-                pixel = input_pixel(emitter, conv, site, kh)
-                origin = emitter.add(emitter.mul(pixel, channels), first)
-                weight = emitter.add(emitter.mul(kh, kernel_w * channels), first)
-
-                def kernel_column(kw: Index, *values: ir.Value) -> list[ir.Value]:
-                    where = emitter.add(origin, emitter.mul(kw, conv.dilation[1] * channels))
-                    at = emitter.add(weight, emitter.mul(kw, channels))
-                    return [
-                        _accumulate(emitter, conv, site, value, where, weights, at, b)
-                        for b, value in enumerate(values)
-                    ]
-
-                return emitter.loop(*site.column_taps, 1, kernel_column, carried, unroll=_UNROLL)
-
-            sums = emitter.loop(*site.row_taps, 1, kernel_row, sums)
-            for b in range(width):
-                finish(conv, site, root, 0, emitter.add(first, b), sums[b])
-
-        whole = channels // CHANNEL_BLOCK * CHANNEL_BLOCK
-        emitter.loop(0, whole, CHANNEL_BLOCK, lambda first: channel_block(first, CHANNEL_BLOCK))
-        if whole < channels:
-            channel_block(whole, channels - whole)
-
-    return kernel
+def takes(conv: Convolution) -> bool:
+    """Whether the ring advances by rows that follow one another."""
+    return (
+        is_depthwise(conv)
+        and conv.weights[0, 0].size <= _MOST_TAPS
+        and conv.dilation == (1, 1)
+        and conv.stride[0] <= conv.kernel[0]
+        and conv.stride[1] <= conv.kernel[1]
+    )
 
 
-def _accumulate(
-    emitter: Emitter,
+def _columns(conv: Convolution) -> int:
+    """Columns of a row of the ring: all that windows reach."""
+    return (conv.out_hw[1] - 1) * conv.stride[1] + conv.kernel[1]
+
+
+def scratch_bytes(conv: Convolution, packed: bool) -> int:
+    """Scratch memory: the rows under a window."""
+    return conv.kernel[0] * _columns(conv) * CHANNEL_BLOCK * (2 if packed else 1)
+
+
+def executed_macs(conv: Convolution) -> int:
+    """MACs of the kernel: padding under a window included."""
+    rows, columns = conv.out_hw
+    return rows * columns * conv.groups * conv.kernel[0] * conv.kernel[1]
+
+
+def works_in_place(conv: Convolution) -> bool:
+    """Whether each output row lies where the input has been copied from already."""
+    rows = np.arange(conv.out_hw[0])
+    copied = np.minimum(rows * conv.stride[0] - conv.pad[0] + conv.kernel[0], conv.in_hw[0])
+    return bool(((rows + 1) * conv.out_hw[1] <= copied * conv.in_hw[1]).all())
+
+
+def emit_depthwise_convolution(
     conv: Convolution,
-    site: Site,
-    value: ir.Value,
-    where: Index,
-    weights: ir.Value,
-    at: Index,
-    lane: int,
-) -> ir.Value:
-    x = load_activation(emitter, conv, site, emitter.add(where, lane))
-    w = emitter.widen(emitter.load(weights, [emitter.add(at, lane)]))
-    return arith.addi(value, arith.muli(x, w))
+    root: ir.Value,
+    function: func.FuncOp,
+    bind: Callable[[func.FuncOp], tuple[Evaluator, ir.Value, ir.Value]],
+    scratch: ir.Value,
+    emitter: Emitter,
+    pool: ConstantPool,
+    packed: bool,
+) -> None:
+    """The whole layer: for each block of channels, row by row.
+
+    Args:
+        packed: whether to hold activations and weights as pairs of halfwords.
+    """
+    ring = (_HalfwordRing if packed else _ByteRing)(emitter, scratch)
+    blocks = -(-conv.groups // CHANNEL_BLOCK)
+    last = conv.groups - (blocks - 1) * CHANNEL_BLOCK
+    widths = sorted({CHANNEL_BLOCK if blocks > 1 else last, last})
+    copies = {width: _emit_copy(conv, function, scratch.type, ring, width) for width in widths}
+    evaluator, source, out = bind(function)
+    tables = channel_tables(conv, root)
+    constants = [conv.bias, *tables.values()]
+    places = [kh * _columns(conv) for kh in range(conv.kernel[0])]
+    advance = conv.stride[0]
+
+    def channel_block(block: Index, width: int) -> None:
+        first = emitter.mul(block, CHANNEL_BLOCK)
+        weights = pool.get(ring.pack(_by_block(conv)), "weights")
+        parameters = pool.get(_pack_parameters(constants), "parameters")
+
+        def copy(row: Index, slot: Index) -> None:
+            where = [emitter.index(v) for v in (row, slot, first)]
+            func.call([], copies[width], [source, scratch, *where])
+
+        def pixel(row: Index, slots: list[ir.Value], column: Index) -> None:
+            biases, *elements = _load_parameters(emitter, parameters, constants, block)
+            sums = biases[:width]
+            tap = emitter.mul(block, ring.taps(conv))
+            base = emitter.mul(column, conv.stride[1])
+            for kh, slot in enumerate(slots):
+                at = emitter.add(slot, base)
+                for kw in range(conv.kernel[1]):
+                    number = emitter.add(tap, kh * conv.kernel[1] + kw)
+                    sums = ring.accumulate(sums, emitter.add(at, kw), weights, number)
+            site = Site(evaluator, source, out, row, column, (0, 0), (0, 0), border=False)
+            for b in range(width):
+                known = dict(zip(tables, (e[b] for e in elements), strict=True))
+                finish(conv, site, root, 0, emitter.add(first, b), sums[b], known)
+
+        for kh in range(conv.kernel[0] - advance):
+            copy(kh - conv.pad[0], places[kh])
+
+        def output_row(row: Index, *slots: ir.Value) -> list[ir.Value]:
+            top = emitter.sub(emitter.mul(row, advance), conv.pad[0])
+            for kh in range(conv.kernel[0] - advance, conv.kernel[0]):
+                copy(emitter.add(top, kh), slots[kh])
+            emitter.loop(0, conv.out_hw[1], 1, lambda column: pixel(row, list(slots), column))
+            return [*slots[advance:], *slots[:advance]]
+
+        emitter.loop(0, conv.out_hw[0], 1, output_row, [emitter.index(p) for p in places])
+
+    emitter.loop(0, blocks - 1, 1, lambda block: channel_block(block, CHANNEL_BLOCK))
+    channel_block(blocks - 1, last)
+
+
+def _by_block(conv: Convolution) -> np.ndarray:
+    """Weights as ``blocks × taps × channels of a block``, filled up with zeros."""
+    taps = conv.weights[:, 0, :, :, 0].reshape(conv.groups, -1)
+    return _in_blocks(taps).swapaxes(1, 2)
+
+
+def _in_blocks(rows: np.ndarray) -> np.ndarray:
+    """``channels × n`` as ``blocks × channels of a block × n``, filled up with zeros."""
+    blocks = -(-len(rows) // CHANNEL_BLOCK)
+    padded = np.zeros((blocks * CHANNEL_BLOCK, *rows.shape[1:]), rows.dtype)
+    padded[: len(rows)] = rows
+    return padded.reshape(blocks, CHANNEL_BLOCK, *rows.shape[1:])
+
+
+def _pack_parameters(tables: list[np.ndarray]) -> np.ndarray:
+    """The elements of all tables block by block, as i64: two elements each of i32 tables."""
+    columns = [np.ascontiguousarray(_in_blocks(table)).view("<i8") for table in tables]
+    return np.concatenate(columns, axis=1).reshape(-1)
+
+
+def _load_parameters(
+    emitter: Emitter, parameters: ir.Value, tables: list[np.ndarray], block: Index
+) -> list[list[ir.Value]]:
+    """The block's elements of each table."""
+    sizes = [CHANNEL_BLOCK * table.itemsize // 8 for table in tables]
+    place = emitter.mul(block, sum(sizes))
+    result = []
+    for table, size in zip(tables, sizes, strict=True):
+        pairs = [emitter.load(parameters, [emitter.add(place, i)]) for i in range(size)]
+        wide = table.itemsize == 8
+        result.append(pairs if wide else [word for p in pairs for word in halves(emitter, p)])
+        place = emitter.add(place, size)
+    return result
+
+
+def _emit_copy(
+    conv: Convolution,
+    function: func.FuncOp,
+    scratch_type: ir.Type,
+    ring: _HalfwordRing | _ByteRing,
+    width: int,
+) -> str:
+    """``@layer<i>_row<width>(input, scratch, row, slot, channel)``: a row of the ring.
+
+    The columns that windows reach, ``width`` channels of them; a row beside the image is
+    all padding.
+    """
+    symbol = f"{function.name.value}_row{width}"
+    index, emitter = ir.IndexType.get(), ring.emitter
+    height, in_columns = conv.in_hw
+    size = height * in_columns * conv.groups
+    source_type = ir.MemRefType.get([size], ir.IntegerType.get_signless(8))
+    with ir.InsertionPoint.after(function.operation):
+        helper = func.FuncOp(
+            symbol, ([source_type, scratch_type, index, index, index], []), visibility="private"
+        )
+    left = min(conv.pad[1], _columns(conv))
+    right = min(left + in_columns, _columns(conv))
+    with ir.InsertionPoint(helper.add_entry_block()):
+        source, scratch, row, slot, channel = helper.arguments
+        filler = emitter.integer(_fourfold(conv.pad_value))
+
+        def fill(begin: int, end: int) -> None:
+            emitter.loop(
+                begin,
+                end,
+                1,
+                lambda c: ring.store(scratch, emitter.add(slot, c), filler),
+                unroll=_UNROLL,
+            )
+
+        def column(c: Index) -> None:
+            pixel = emitter.add(emitter.mul(row, in_columns), c)
+            at = emitter.add(emitter.mul(pixel, conv.groups), channel)
+            word = load_word(emitter, source, [emitter.add(at, b) for b in range(width)])
+            ring.store(scratch, emitter.add(emitter.add(slot, left), c), word)
+
+        inside = arith.cmpi(arith.CmpIPredicate.ult, row, emitter.index(height))
+        choice = scf.IfOp(inside, has_else=True)
+        with ir.InsertionPoint(choice.then_block):
+            fill(0, left)
+            emitter.loop(0, right - left, 1, column, unroll=_UNROLL)
+            fill(right, _columns(conv))
+            scf.yield_([])
+        with ir.InsertionPoint(choice.else_block):
+            fill(0, _columns(conv))
+            scf.yield_([])
+        func.ReturnOp([])
+    return symbol
+
+
+def _fourfold(value: int) -> int:
+    """``value`` in all four bytes of an i32."""
+    word = (value & 0xFF) * 0x01010101
+    return word - (1 << 32) if word >> 31 else word
+
+
+class _HalfwordRing:
+    """Activations and weights as halfwords: channels 0 and 2, then 1 and 3, of a column."""
+
+    def __init__(self, emitter: Emitter, scratch: ir.Value) -> None:
+        self.emitter, self.activations = emitter, view(scratch, 64)
+
+    def taps(self, conv: Convolution) -> int:
+        """Places between the weights of two blocks."""
+        return conv.kernel[0] * conv.kernel[1]
+
+    def pack(self, weights: np.ndarray) -> np.ndarray:
+        """``blocks × taps × channels`` to an i64 for each tap."""
+        ordered = weights[:, :, [0, 2, 1, 3]].astype("<i2")
+        return np.ascontiguousarray(ordered).view("<i8").reshape(-1)
+
+    def accumulate(
+        self, sums: list[ir.Value], at: Index, weights: ir.Value, tap: Index
+    ) -> list[ir.Value]:
+        """``sums`` plus the products of a column and a tap."""
+        emitter = self.emitter
+        x = halves(emitter, emitter.load(self.activations, [at]))
+        w = halves(emitter, emitter.load(weights, [tap]))
+        products = [
+            arith.muli(self._half(x[b % 2], b // 2), self._half(w[b % 2], b // 2))
+            for b in range(len(sums))
+        ]
+        return [arith.addi(total, p) for total, p in zip(sums, products, strict=True)]
+
+    def _half(self, word: ir.Value, high: int) -> ir.Value:
+        if high:
+            return arith.shrsi(word, self.emitter.integer(16))
+        return self.emitter.widen(arith.trunci(ir.IntegerType.get_signless(16), word))
+
+    def store(self, scratch: ir.Value, at: Index, word: ir.Value) -> None:
+        """A column, given as the bytes of a word."""
+        emitter = self.emitter
+        for half in (0, 1):
+            where = emitter.add(emitter.mul(at, 2), half)
+            emitter.store(extend(word, half), view(scratch, 32), [where])
+
+
+class _ByteRing:
+    """Activations and weights as bytes, in the order of the channels."""
+
+    def __init__(self, emitter: Emitter, scratch: ir.Value) -> None:
+        self.emitter, self.activations = emitter, scratch
+
+    def taps(self, conv: Convolution) -> int:
+        """Places between the weights of two blocks."""
+        return conv.kernel[0] * conv.kernel[1]
+
+    def pack(self, weights: np.ndarray) -> np.ndarray:
+        """``blocks × taps × channels`` as they are."""
+        return np.ascontiguousarray(weights).reshape(-1)
+
+    def accumulate(
+        self, sums: list[ir.Value], at: Index, weights: ir.Value, tap: Index
+    ) -> list[ir.Value]:
+        """``sums`` plus the products of a column and a tap."""
+        emitter = self.emitter
+
+        def byte(buffer: ir.Value, column: Index, b: int) -> ir.Value:
+            where = emitter.add(emitter.mul(column, CHANNEL_BLOCK), b)
+            return emitter.widen(emitter.load(buffer, [where]))
+
+        products = [
+            arith.muli(byte(self.activations, at, b), byte(weights, tap, b))
+            for b in range(len(sums))
+        ]
+        return [arith.addi(total, p) for total, p in zip(sums, products, strict=True)]
+
+    def store(self, scratch: ir.Value, at: Index, word: ir.Value) -> None:
+        """A column, given as the bytes of a word."""
+        emitter, i8 = self.emitter, ir.IntegerType.get_signless(8)
+        for b in range(CHANNEL_BLOCK):
+            byte = arith.trunci(i8, arith.shrui(word, emitter.integer(8 * b)) if b else word)
+            where = emitter.add(emitter.mul(at, CHANNEL_BLOCK), b)
+            emitter.store(byte, scratch, [where])

@@ -106,27 +106,44 @@ class Emitter:
         """``for`` with loop-carried values.
 
         ``body(iv, *carried)`` returns the next carried values. A loop whose trips are
-        known is unrolled by the greatest divisor of them up to ``unroll``; if that
-        leaves one trip or none, it leaves no trace in the IR.
+        known runs ``unroll`` of them a turn, and what is left over after it; if all fit
+        one turn, it leaves no trace in the IR.
         """
-        factor = 1
+        factor, whole = 1, upper
         if isinstance(lower, int) and isinstance(upper, int):
             trips = max(0, -(-(upper - lower) // step))
-            if trips == 0:
-                return list(inits)
-            factor = max(f for f in range(1, max(unroll, 1) + 1) if trips % f == 0)
+            factor = min(max(unroll, 1), max(trips, 1))
+            whole = lower + trips // factor * factor * step
 
-        def bodies(first: Index, carried: Sequence[ir.Value]) -> list[ir.Value]:
-            for copy in range(factor):
+        def bodies(first: Index, count: int, carried: Sequence[ir.Value]) -> list[ir.Value]:
+            for copy in range(count):
                 carried = body(self.add(first, copy * step), *carried) or ()
             return list(carried)
 
-        if isinstance(lower, int) and isinstance(upper, int) and trips == factor:
-            return bodies(lower, inits)
-        bounds = [self.index(v) for v in (lower, upper, step * factor)]
-        loop = scf.ForOp(*bounds, list(inits))
+        if not (isinstance(lower, int) and isinstance(whole, int)):
+            return self._loop(lower, whole, step, lambda i, *v: bodies(i, 1, v), inits)
+        turns = (whole - lower) // (step * factor)
+        if turns == 1:
+            values = bodies(lower, factor, inits)
+        elif turns:
+            values = self._loop(
+                lower, whole, step * factor, lambda i, *v: bodies(i, factor, v), inits
+            )
+        else:
+            values = list(inits)
+        return bodies(whole, trips % factor, values)
+
+    def _loop(
+        self,
+        lower: Index,
+        upper: Index,
+        step: int,
+        body: Callable[..., Sequence[ir.Value]],
+        inits: Sequence[ir.Value],
+    ) -> list[ir.Value]:
+        loop = scf.ForOp(*(self.index(v) for v in (lower, upper, step)), list(inits))
         with ir.InsertionPoint(loop.body):
-            scf.yield_(bodies(loop.induction_variable, loop.inner_iter_args))
+            scf.yield_(body(loop.induction_variable, *loop.inner_iter_args))
         return list(loop.results)
 
 

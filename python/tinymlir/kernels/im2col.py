@@ -12,8 +12,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tinymlir.bindings import arith, func, ir, memref
+from tinymlir.bindings import arith, func, ir, scf
 from tinymlir.dialects import tiny
+from tinymlir.kernels.channel_tables import channel_tables
 from tinymlir.kernels.convolution import (
     Convolution,
     Site,
@@ -23,6 +24,7 @@ from tinymlir.kernels.convolution import (
 )
 from tinymlir.kernels.emitter import ConstantPool, Emitter, Index
 from tinymlir.kernels.evaluator import Evaluator
+from tinymlir.kernels.words import extend, halves, load_word, view
 
 #: Output channels and pixels computed together: 4 accumulators, 4 activation pairs and 2
 #: weight pairs leave Thumb-2's registers no room for more.
@@ -30,13 +32,19 @@ _CHANNELS = 2
 PIXELS = 2
 #: Operands of one step: a word of weights.
 _STEP = 4
+#: Steps of the dot product between two branches: 54 bytes of code each.
+_MOST_STEPS_A_TURN = 16
+#: Words of a window copied between two branches.
+_UNROLL = 4
+#: Windows of pixels that are no whole words are gathered without a loop up to here.
+_MOST_UNROLLED_STEPS = 16
 #: Scratch memory beyond which a layer is better off without.
 _SCRATCH_LIMIT = 8192
 
 
-def _row_length(conv: Convolution) -> int:
-    """Operands per kernel row, filled up with zero weights to whole words."""
-    return -(-conv.kernel[1] * conv.in_per_group // _STEP) * _STEP
+def _window(conv: Convolution) -> int:
+    """Operands of one output."""
+    return int(conv.weights[0, 0].size)
 
 
 def _whole_words(conv: Convolution) -> bool:
@@ -45,17 +53,25 @@ def _whole_words(conv: Convolution) -> bool:
 
 
 def _steps(conv: Convolution) -> int:
-    return conv.kernel[0] * _row_length(conv) // _STEP
+    """Steps of a dot product: even where a channel is left over, which takes two at a time."""
+    words = -(-_window(conv) // _STEP)
+    return words + words % 2 if conv.out_per_group % _CHANNELS else words
+
+
+def _turn(steps: int) -> int:
+    """Steps between two branches: the most that divide all, if not too few do."""
+    fair = range(_MOST_STEPS_A_TURN // 2, _MOST_STEPS_A_TURN + 1)
+    return max((n for n in fair if steps % n == 0), default=_MOST_STEPS_A_TURN)
 
 
 def scratch_bytes(conv: Convolution) -> int:
-    """Scratch memory: two words for each step and pixel."""
-    return _steps(conv) * 2 * PIXELS * 4
+    """Scratch memory: four halfwords for each step and pixel."""
+    return _steps(conv) * 2 * _STEP * PIXELS
 
 
 def takes(conv: Convolution) -> bool:
     """Whether this kernel pays: enough channels to share the widening, and room for it."""
-    enough = conv.out_per_group >= _STEP and conv.weights[0, 0].size >= 2 * _STEP
+    enough = conv.out_per_group >= _STEP and _window(conv) >= 2 * _STEP
     plain = conv.groups == 1 and conv.dilation[1] == 1
     return plain and enough and scratch_bytes(conv) <= _SCRATCH_LIMIT
 
@@ -63,27 +79,35 @@ def takes(conv: Convolution) -> bool:
 def executed_macs(conv: Convolution) -> int:
     """MACs of the dot products: padding under a window included."""
     rows, columns = conv.out_hw
-    return rows * columns * conv.out_per_group * conv.weights[0, 0].size
+    return rows * columns * conv.out_per_group * _window(conv)
 
 
-def pack_words(conv: Convolution) -> np.ndarray:
-    """Weights as words, ``[block][step][channel of block]``.
+def pack_pairs(conv: Convolution, tables: list[np.ndarray]) -> np.ndarray:
+    """Constants of the pairs of output channels, i64, in the order in which they are read.
 
-    `tiny.extend_bytes` pairs bytes 0 and 2, 1 and 3. Activations that are widened by
-    it pair up alike; those that are stored one by one lie in order, and there the
-    two middle bytes of each word change places.
+    For each pair: its biases, its weights (``[step]``, four bytes of each channel), its
+    elements of ``tables``. The first channel is in the low word; i64 tables take two places.
     """
-    out, kernel_h, _, _ = (conv.out_per_group, *conv.weights.shape[2:])
-    length = _row_length(conv)
-    rows = conv.weights[0].reshape(out, kernel_h, -1)
-    padded = np.zeros((out, kernel_h, length), np.int8)
-    padded[:, :, : rows.shape[2]] = rows
-    words = padded.reshape(out, -1, _STEP)
-    if not _whole_words(conv):
-        words = words[:, :, [0, 2, 1, 3]]
-    flat = np.ascontiguousarray(words).view("<i4")[:, :, 0]
-    blocks = [flat[o : o + _CHANNELS].T.reshape(-1) for o in range(0, out, _CHANNELS)]
-    return np.concatenate(blocks).astype(np.int32)
+    channels = conv.out_per_group // _CHANNELS * _CHANNELS
+    padded = np.zeros((channels, _steps(conv) * _STEP), np.int8)
+    padded[:, : _window(conv)] = conv.weights[0, :channels].reshape(channels, -1)
+    columns = [conv.bias[:channels, None], padded.view("<i4")]
+    columns += [t[:channels, None].view("<i4").reshape(channels, -1) for t in tables]
+    # Words of both channels side by side; an i64 is two words of one channel.
+    wide = [i for i, t in enumerate(tables, 2) if t.itemsize == 8]
+    parts = []
+    for number, words in enumerate(columns):
+        pairs = words.reshape(-1, _CHANNELS, words.shape[1])
+        ordered = pairs if number in wide else pairs.swapaxes(1, 2)
+        parts.append(ordered.reshape(len(pairs), -1))
+    return np.ascontiguousarray(np.concatenate(parts, axis=1), "<i4").view("<i8").reshape(-1)
+
+
+def pack_last(conv: Convolution) -> np.ndarray:
+    """Weights of the last of an odd number of channels, i64, two steps in each."""
+    padded = np.zeros(_steps(conv) * _STEP, np.int8)
+    padded[: _window(conv)] = conv.weights[0, -1].reshape(-1)
+    return padded.view("<i8")
 
 
 def emit_im2col_convolution(
@@ -102,7 +126,7 @@ def emit_im2col_convolution(
     def block(row: Index, column: Index, pixels: int) -> None:
         site = Site(evaluator, source, out, row, column, (0, 0), (0, 0), border=False)
         for p in range(pixels):
-            where = [emitter.index(v) for v in (row, emitter.add(column, p), 2 * p)]
+            where = [emitter.index(v) for v in (row, emitter.add(column, p), p)]
             func.call([], symbol, [source, scratch, *where])
         _emit_channels(conv, root, site, pixels, scratch, emitter, pool)
 
@@ -126,46 +150,65 @@ def _emit_channels(
     pool: ConstantPool,
 ) -> None:
     steps = _steps(conv)
-    words = _view(scratch, 32)
-    weights = pool.get(pack_words(conv), "weights")
-    bias = pool.get(conv.bias, "bias")
+    activations = view(scratch, 64)
+    tables = channel_tables(conv, root)
 
-    def channel_block(first: Index, width: int) -> None:
-        start = emitter.mul(first, steps)
-        sums = [emitter.load(bias, [emitter.add(first, b)]) for b in range(width)] * pixels
+    def step(k: Index, words: list[ir.Value], totals: list[ir.Value]) -> list[ir.Value]:
+        """Four products for each pixel and channel, a word of weights for each of these."""
+        at = emitter.mul(k, PIXELS)
+        pairs = [
+            halves(emitter, emitter.load(activations, [emitter.add(at, p)])) for p in range(pixels)
+        ]
+        result = list(totals)
+        for b, word in enumerate(words):
+            for half in (0, 1):
+                widened = extend(word, half)
+                for p in range(pixels):
+                    index = p * len(words) + b
+                    result[index] = tiny.DualMacOp(result[index], pairs[p][half], widened).res
+        return result
 
-        def step(k: Index, *carried: ir.Value) -> list[ir.Value]:
-            place = emitter.mul(k, 2 * PIXELS)
-            pairs = [
-                [emitter.load(words, [emitter.add(place, 2 * p + half)]) for half in (0, 1)]
-                for p in range(pixels)
-            ]
-            totals = list(carried)
-            at = emitter.add(start, emitter.mul(k, width))
-            for b in range(width):
-                word = emitter.load(weights, [emitter.add(at, b)])
-                for half in (0, 1):
-                    widened = _extend(word, half)
-                    for p in range(pixels):
-                        index = p * width + b
-                        totals[index] = tiny.DualMacOp(totals[index], pairs[p][half], widened).res
-            return totals
+    def pair(index: Index) -> None:
+        constants = pool.get(pack_pairs(conv, list(tables.values())), "weights")
+        places = sum(t.itemsize // 4 for t in tables.values())
+        start = emitter.mul(index, 1 + steps + places)
 
-        sums = emitter.loop(0, steps, 1, step, sums)
+        def load(place: Index) -> ir.Value:
+            return emitter.load(constants, [emitter.add(start, place)])
+
+        def turn(k: Index, *totals: ir.Value) -> list[ir.Value]:
+            return step(k, halves(emitter, load(emitter.add(k, 1))), list(totals))
+
+        biases = halves(emitter, load(0)) * pixels
+        sums = emitter.loop(0, steps, 1, turn, biases, unroll=_turn(steps))
+        elements: list[dict[ir.Value, ir.Value]] = [{}, {}]
+        place = 1 + steps
+        for value, table in tables.items():
+            wide = table.itemsize == 8
+            both = [load(place), load(place + 1)] if wide else halves(emitter, load(place))
+            place += 2 if wide else 1
+            for b in range(_CHANNELS):
+                elements[b][value] = both[b]
         for p in range(pixels):
-            for b in range(width):
-                finish(conv, site, root, p, emitter.add(first, b), sums[p * width + b])
+            for b in range(_CHANNELS):
+                channel = emitter.add(emitter.mul(index, _CHANNELS), b)
+                finish(conv, site, root, p, channel, sums[p * _CHANNELS + b], elements[b])
 
-    channels = conv.out_per_group
-    whole = channels // _CHANNELS * _CHANNELS
-    emitter.loop(0, whole, _CHANNELS, lambda first: channel_block(first, _CHANNELS))
-    if whole < channels:
-        channel_block(whole, channels - whole)
+    emitter.loop(0, conv.out_per_group // _CHANNELS, 1, pair)
+    if conv.out_per_group % _CHANNELS:
+        weights = pool.get(pack_last(conv), "weights")
 
+        def turn(k: Index, *totals: ir.Value) -> list[ir.Value]:
+            result = list(totals)
+            for number, word in enumerate(halves(emitter, emitter.load(weights, [k]))):
+                result = step(emitter.add(emitter.mul(k, 2), number), [word], result)
+            return result
 
-def _extend(word: ir.Value, first: int) -> ir.Value:
-    i32 = ir.IntegerType.get_signless(32)
-    return tiny.ExtendBytesOp(word, first=ir.IntegerAttr.get(i32, first)).res
+        biases = [emitter.integer(int(conv.bias[-1]))] * pixels
+        sums = emitter.loop(0, steps // 2, 1, turn, biases, unroll=_turn(steps) // 2)
+        known = {v: emitter.integer(int(t[-1]), 8 * t.itemsize) for v, t in tables.items()}
+        for p in range(pixels):
+            finish(conv, site, root, p, conv.out_per_group - 1, sums[p], known)
 
 
 def _emit_im2col(
@@ -173,8 +216,7 @@ def _emit_im2col(
 ) -> str:
     """``@layer<i>_im2col(input, scratch, row, column, place)``: one window, widened.
 
-    ``place`` is the window's first word; the words of a step of all pixels lie
-    side by side.
+    ``place`` is the pixel's number in the block; the pixels of a step lie side by side.
     """
     symbol = f"{function.name.value}_im2col"
     index = ir.IndexType.get()
@@ -184,32 +226,167 @@ def _emit_im2col(
         helper = func.FuncOp(
             symbol, ([source_type, scratch_type, index, index, index], []), visibility="private"
         )
-    depth, length = conv.in_per_group, _row_length(conv)
     with ir.InsertionPoint(helper.add_entry_block()):
         source, scratch, row, column, place = helper.arguments
-        put = _put_words if _whole_words(conv) else _put_halfwords
-        start = input_column(emitter, conv, column)
-        first, last = _column_taps(conv, emitter, start)
-        low, high = emitter.mul(first, depth), emitter.mul(last, depth)
+        window = _Window(conv, emitter, source, scratch, row, column, place)
+        whole = window.is_inside()
+        if whole is None:
+            window.put_inside()
+        else:
+            choice = scf.IfOp(whole, has_else=True)
+            with ir.InsertionPoint(choice.then_block):
+                window.put_inside()
+                scf.yield_([])
+            with ir.InsertionPoint(choice.else_block):
+                window.put_at_border()
+                scf.yield_([])
+        func.ReturnOp([])
+    return symbol
+
+
+class _Window:
+    """The window of one output pixel, on its way to scratch memory."""
+
+    def __init__(
+        self,
+        conv: Convolution,
+        emitter: Emitter,
+        source: ir.Value,
+        scratch: ir.Value,
+        row: Index,
+        column: Index,
+        place: ir.Value,
+    ) -> None:
+        self.conv, self.emitter, self.source, self.scratch = conv, emitter, source, scratch
+        self.place = place
+        self.depth = conv.in_per_group
+        #: operands of a kernel row, which are neighbours in memory
+        self.run = conv.kernel[1] * self.depth
+        self.top = input_row(emitter, conv, row, 0)
+        self.left = input_column(emitter, conv, column)
+
+    def is_inside(self) -> ir.Value | None:
+        """Whether no padding lies under the window; None if it never does."""
+        tests = []
+        for axis, start in enumerate((self.top, self.left)):
+            conv = self.conv
+            if len(conv.interior(axis)) == conv.out_hw[axis]:
+                continue
+            reach = conv.dilation[axis] * (conv.kernel[axis] - 1)
+            room = self.emitter.index(max(conv.in_hw[axis] - reach, 0))
+            fits = arith.cmpi(arith.CmpIPredicate.ult, self.emitter.index(start), room)
+            tests.append(fits)
+        if len(tests) == 2:
+            return arith.andi(*tests)
+        return tests[0] if tests else None
+
+    def _origin(self, kernel_row: Index) -> Index:
+        """Where the run of a kernel row begins in the input."""
+        emitter = self.emitter
+        row = emitter.add(self.top, emitter.mul(kernel_row, self.conv.dilation[0]))
+        pixel = emitter.add(emitter.mul(row, self.conv.in_hw[1]), self.left)
+        return emitter.mul(pixel, self.depth)
+
+    def put_inside(self) -> None:
+        """Copy and widen, where there is no padding."""
+        emitter = self.emitter
+        if _whole_words(self.conv):
+
+            def kernel_row(kh: Index) -> None:
+                origin, first = self._origin(kh), emitter.mul(kh, self.run // _STEP)
+                emitter.loop(
+                    0,
+                    self.run // _STEP,
+                    1,
+                    lambda q: self._put_word(
+                        emitter.add(first, q), emitter.add(origin, emitter.mul(q, _STEP))
+                    ),
+                    unroll=_UNROLL,
+                )
+
+            emitter.loop(0, self.conv.kernel[0], 1, kernel_row)
+        elif _steps(self.conv) <= _MOST_UNROLLED_STEPS:
+            origins = [self._origin(kh) for kh in range(self.conv.kernel[0])]
+            for step in range(-(-_window(self.conv) // _STEP)):
+                places = [divmod(step * _STEP + lane, self.run) for lane in range(_STEP)]
+                positions = [
+                    emitter.add(origins[kh], r) for kh, r in places if kh < self.conv.kernel[0]
+                ]
+                self._put_pairs(step, load_word(emitter, self.source, positions))
+        else:
+            self.put_at_border()
+
+    def put_at_border(self) -> None:
+        """Copy and widen what there is, padding where there is none."""
+        emitter, conv = self.emitter, self.conv
+        first, last = _column_taps(conv, emitter, self.left)
+        low, high = emitter.mul(first, self.depth), emitter.mul(last, self.depth)
 
         def kernel_row(kh: Index) -> None:
-            in_row = input_row(emitter, conv, row, kh)
-            base = emitter.mul(emitter.add(emitter.mul(in_row, conv.in_hw[1]), start), depth)
-            slot = emitter.mul(kh, length)
+            row = emitter.add(self.top, emitter.mul(kh, conv.dilation[0]))
             inside = arith.cmpi(
-                arith.CmpIPredicate.ult, emitter.index(in_row), emitter.index(conv.in_hw[0])
+                arith.CmpIPredicate.ult, emitter.index(row), emitter.index(conv.in_hw[0])
             )
             zero = emitter.index(0)
             begin = arith.select(inside, emitter.index(low), zero)
             end = arith.select(inside, emitter.index(high), zero)
-            whole = conv.kernel[1] * depth
-            put(emitter, scratch, place, slot, 0, begin, None, conv.pad_value)
-            put(emitter, scratch, place, slot, begin, end, (source, base), conv.pad_value)
-            put(emitter, scratch, place, slot, end, whole, None, conv.pad_value)
+            origin = self._origin(kh)
+            self._put_run(kh, 0, begin, None)
+            self._put_run(kh, begin, end, origin)
+            self._put_run(kh, end, self.run, None)
 
         emitter.loop(0, conv.kernel[0], 1, kernel_row)
-        func.ReturnOp([])
-    return symbol
+
+    def _put_run(self, kernel_row: Index, begin: Index, end: Index, origin: Index | None) -> None:
+        """Operands ``begin`` to ``end`` of a kernel row, from the input or the padding value."""
+        emitter, fill = self.emitter, self.conv.pad_value
+        first = emitter.mul(kernel_row, self.run)
+        if not _whole_words(self.conv):
+
+            def operand(r: Index) -> None:
+                if origin is None:
+                    value = emitter.integer(fill, 16)
+                else:
+                    byte = emitter.load(self.source, [emitter.add(origin, r)])
+                    value = arith.extsi(ir.IntegerType.get_signless(16), byte)
+                self._put_halfword(emitter.add(first, r), value)
+
+            emitter.loop(begin, end, 1, operand)
+            return
+
+        def word(q: Index) -> None:
+            step = emitter.add(_quarter(emitter, first), q)
+            if origin is None:
+                both = emitter.integer(_bothhalves(fill))
+                self._store(step, [both, both])
+            else:
+                self._put_word(step, emitter.add(origin, emitter.mul(q, _STEP)))
+
+        emitter.loop(_quarter(emitter, begin), _quarter(emitter, end), 1, word)
+
+    def _put_word(self, step: Index, where: Index) -> None:
+        positions = [self.emitter.add(where, lane) for lane in range(_STEP)]
+        self._put_pairs(step, load_word(self.emitter, self.source, positions))
+
+    def _put_pairs(self, step: Index, word: ir.Value) -> None:
+        self._store(step, [extend(word, 0), extend(word, 1)])
+
+    def _store(self, step: Index, pairs: list[ir.Value]) -> None:
+        emitter = self.emitter
+        at = emitter.mul(emitter.add(emitter.mul(step, PIXELS), self.place), 2)
+        for half, pair in enumerate(pairs):
+            emitter.store(pair, view(self.scratch, 32), [emitter.add(at, half)])
+
+    def _put_halfword(self, operand: Index, value: ir.Value) -> None:
+        """One operand at the place where `tiny.extend_bytes` would put it."""
+        emitter = self.emitter
+        number = emitter.index(operand)
+        one, two = emitter.index(1), emitter.index(2)
+        lane = arith.andi(number, emitter.index(_STEP - 1))
+        swapped = arith.ori(arith.shli(arith.andi(lane, one), one), arith.shrui(lane, one))
+        step = arith.shrui(number, two)
+        at = emitter.mul(emitter.add(emitter.mul(step, PIXELS), self.place), _STEP)
+        emitter.store(value, view(self.scratch, 16), [emitter.add(at, swapped)])
 
 
 def _column_taps(conv: Convolution, emitter: Emitter, start: Index) -> tuple[Index, Index]:
@@ -220,92 +397,13 @@ def _column_taps(conv: Convolution, emitter: Emitter, start: Index) -> tuple[Ind
     return emitter.minimum(first, conv.kernel[1]), emitter.maximum(last, first)
 
 
-def _put_words(
-    emitter: Emitter,
-    scratch: ir.Value,
-    place: ir.Value,
-    slot: Index,
-    begin: Index,
-    end: Index,
-    origin: tuple[ir.Value, Index] | None,
-    fill: int,
-) -> None:
-    """Operands ``begin`` to ``end`` of a kernel row, both multiples of a word."""
-    words = _view(scratch, 32)
-    two = emitter.index(2)
-
-    def quarter(position: Index) -> Index:
-        if isinstance(position, int):
-            return position // _STEP
-        return arith.shrui(position, two)
-
-    def one(q: Index) -> None:
-        step = emitter.add(quarter(slot), q)
-        at = emitter.add(emitter.mul(step, 2 * PIXELS), place)
-        if origin is None:
-            pairs = [emitter.integer(_both_halves(fill))] * 2
-        else:
-            source, base = origin
-            word = _load_word(emitter, source, emitter.add(base, emitter.mul(q, _STEP)))
-            pairs = [_extend(word, 0), _extend(word, 1)]
-        for half, pair in enumerate(pairs):
-            emitter.store(pair, words, [emitter.add(at, half)])
-
-    emitter.loop(quarter(begin), quarter(end), 1, one)
+def _quarter(emitter: Emitter, position: Index) -> Index:
+    if isinstance(position, int):
+        return position // _STEP
+    return arith.shrui(position, emitter.index(2))
 
 
-def _put_halfwords(
-    emitter: Emitter,
-    scratch: ir.Value,
-    place: ir.Value,
-    slot: Index,
-    begin: Index,
-    end: Index,
-    origin: tuple[ir.Value, Index] | None,
-    fill: int,
-) -> None:
-    """Operands ``begin`` to ``end`` of a kernel row, one by one and in order."""
-    halfwords = _view(scratch, 16)
-    i16 = ir.IntegerType.get_signless(16)
-    two, three = emitter.index(2), emitter.index(_STEP - 1)
-
-    def one(r: Index) -> None:
-        position = emitter.index(emitter.add(slot, r))
-        step, lane = arith.shrui(position, two), arith.andi(position, three)
-        word = emitter.add(emitter.mul(step, 2 * PIXELS), place)
-        if origin is None:
-            value = emitter.integer(fill, 16)
-        else:
-            source, base = origin
-            value = arith.extsi(i16, emitter.load(source, [emitter.add(base, r)]))
-        emitter.store(value, halfwords, [emitter.add(emitter.mul(word, 2), lane)])
-
-    emitter.loop(begin, end, 1, one)
-
-
-def _both_halves(value: int) -> int:
+def _bothhalves(value: int) -> int:
     """``value`` in both halfwords of an i32."""
     word = (value & 0xFFFF) * 0x10001
     return word - (1 << 32) if word >> 31 else word
-
-
-def _view(scratch: ir.Value, width: int) -> ir.Value:
-    """The scratch bytes as integers of ``width`` bits."""
-    size = scratch.type.shape[0] * 8 // width
-    kind = ir.MemRefType.get([size], ir.IntegerType.get_signless(width))
-    return memref.view(kind, scratch, arith.constant(ir.IndexType.get(), 0), [])
-
-
-def _load_word(emitter: Emitter, source: ir.Value, where: Index) -> ir.Value:
-    """Four bytes as an i32, the first one lowest, wherever they lie.
-
-    LLVM makes one load of it on cores that load words at any address.
-    """
-    i32 = ir.IntegerType.get_signless(32)
-    word: ir.Value | None = None
-    for position in range(_STEP):
-        byte = arith.extui(i32, emitter.load(source, [emitter.add(where, position)]))
-        shifted = arith.shli(byte, emitter.integer(8 * position)) if position else byte
-        word = shifted if word is None else arith.ori(word, shifted)
-    assert word is not None
-    return word

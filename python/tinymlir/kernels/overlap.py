@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import numpy as np
 
+from tinymlir.arena import APART, IN_PLACE
 from tinymlir.bindings import ir
+from tinymlir.kernels import depthwise
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.evaluator import VIEW_OPS
 from tinymlir.linalg_info import dense_ints, indexing_maps, is_linalg
-
-#: No distance is enough, short of lying apart.
-APART = -1
 
 
 def distance(
     argument: ir.Value, root: ir.Value, convolution: Convolution | None, pixels: int
 ) -> int:
-    """Bytes from the start of the result to the start of ``argument``, or `APART`.
+    """Bytes from the start of the result to the start of ``argument``; `APART`; `IN_PLACE`.
 
     Args:
         argument: an input of the layer, ``root`` its result, both i8 tensors.
@@ -31,6 +30,8 @@ def distance(
     if convolution is not None:
         if not _feeds_only(argument, convolution):
             return APART
+        if depthwise.takes(convolution):
+            return IN_PLACE if depthwise.works_in_place(convolution) else APART
         depth = convolution.groups * convolution.in_per_group
         return _window_distance(
             (*convolution.in_hw, depth),

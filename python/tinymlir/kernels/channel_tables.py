@@ -1,0 +1,48 @@
+"""What a layer knows of each output channel besides weights: scales, offsets and their like."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinymlir.bindings import ir
+from tinymlir.kernels.convolution import Convolution
+from tinymlir.linalg_info import constant_array, indexing_maps, is_linalg
+
+
+def channel_tables(conv: Convolution, root: ir.Value) -> dict[ir.Value, np.ndarray]:
+    """Constants that the way from the accumulator to ``root`` reads at its channel.
+
+    Kernels store them beside the weights, where one pointer reaches all. Only i32 and i64
+    tables with one element for each channel, in results of rank four.
+    """
+    found: dict[ir.Value, np.ndarray] = {}
+    channels = conv.groups * conv.out_per_group
+
+    def visit(value: ir.Value) -> None:
+        if isinstance(value, ir.BlockArgument) or value == conv.result:
+            return
+        op = value.owner.operation
+        if not is_linalg(op):
+            return
+        maps = indexing_maps(op)
+        if not _is_identity(maps[-1]):
+            return
+        for operand, affine_map in zip(list(op.operands)[:-1], maps[:-1], strict=True):
+            if not _is_last_dimension(affine_map):
+                visit(operand)
+                continue
+            array = constant_array(operand)
+            if array is not None and array.size == channels and array.itemsize in (4, 8):
+                found[operand] = array
+
+    visit(root)
+    return found
+
+
+def _is_identity(affine_map: ir.AffineMap) -> bool:
+    return bool(affine_map == ir.AffineMap.get_identity(affine_map.n_dims))
+
+
+def _is_last_dimension(affine_map: ir.AffineMap) -> bool:
+    last = ir.AffineMap.get(affine_map.n_dims, 0, [ir.AffineExpr.get_dim(affine_map.n_dims - 1)])
+    return bool(affine_map == last)

@@ -1,0 +1,44 @@
+"""Words in memory and pairs of words in a register pair."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tinymlir.bindings import arith, ir, memref
+from tinymlir.dialects import tiny
+from tinymlir.kernels.emitter import Emitter, Index
+
+
+def view(scratch: ir.Value, width: int) -> ir.Value:
+    """Scratch bytes as integers of ``width`` bits."""
+    size = scratch.type.shape[0] * 8 // width
+    kind = ir.MemRefType.get([size], ir.IntegerType.get_signless(width))
+    return memref.view(kind, scratch, arith.constant(ir.IndexType.get(), 0), [])
+
+
+def load_word(emitter: Emitter, source: ir.Value, positions: Sequence[Index]) -> ir.Value:
+    """Up to four bytes as an i32, the first one lowest, wherever they lie.
+
+    LLVM makes one load of neighbours on cores that load words at any address.
+    """
+    i32 = ir.IntegerType.get_signless(32)
+    word: ir.Value | None = None
+    for lane, where in enumerate(positions):
+        byte = arith.extui(i32, emitter.load(source, [where]))
+        shifted = arith.shli(byte, emitter.integer(8 * lane)) if lane else byte
+        word = shifted if word is None else arith.ori(word, shifted)
+    assert word is not None
+    return word
+
+
+def halves(emitter: Emitter, pair: ir.Value) -> list[ir.Value]:
+    """The low and the high word of an i64."""
+    i32, high = ir.IntegerType.get_signless(32), emitter.integer(32, 64)
+    return [arith.trunci(i32, pair), arith.trunci(i32, arith.shrui(pair, high))]
+
+
+def extend(word: ir.Value, first: int) -> ir.Value:
+    """`tiny.extend_bytes`: bytes 0 and 2 (``first`` 0) or 1 and 3 as halfwords."""
+    return tiny.ExtendBytesOp(
+        word, first=ir.IntegerAttr.get(ir.IntegerType.get_signless(32), first)
+    ).res
