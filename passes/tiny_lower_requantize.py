@@ -9,6 +9,7 @@ import numpy as np
 
 from tinymlir.bindings import arith, func, ir, llvm, scf
 from tinymlir.linalg_info import constant_scalar
+from tinymlir.numerics import NEAR_LINE_SHIFTS
 
 from ._pass import Pass, PassFailure, find_ops, register_pass
 
@@ -18,8 +19,6 @@ _FAST_SHIFT = 33
 _NORMALIZED = 1 << 30
 #: With fewer bits of the fraction in the high word, too many results would seem near a tie.
 _FEW_BITS = 6
-#: Bits below the result, all in the high word, for which the zero point fits above them.
-_LEAST_BELOW, _MOST_BELOW = 4, 22
 _NEAR_TIE = "round_near_tie"
 
 
@@ -83,9 +82,8 @@ class LowerRequantize(Pass):
         rounding = op.attributes["rounding"].value
         limits = [op.attributes[n].value for n in ("zero_point", "min", "max")]
         known = constant_scalar(shift)
-        below = -1 if known is None else known - 32
-        if rounding == "float32" and _LEAST_BELOW <= below <= _MOST_BELOW:
-            value = self._near_line(accumulator, multiplier, below, limits[0])
+        if rounding == "float32" and known is not None and known in NEAR_LINE_SHIFTS:
+            value = self._near_line(accumulator, multiplier, known - 32, limits[0])
             return _saturate(value, 0, *limits[1:])
         if rounding == "double":
             value = self._double(op, accumulator, multiplier, shift)

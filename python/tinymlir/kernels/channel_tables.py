@@ -6,14 +6,16 @@ import numpy as np
 
 from tinymlir.bindings import ir
 from tinymlir.kernels.convolution import Convolution
-from tinymlir.linalg_info import constant_array, indexing_maps, is_linalg
+from tinymlir.linalg_info import constant_array, constant_scalar, indexing_maps, is_linalg
+from tinymlir.numerics import NEAR_LINE_SHIFTS
 
 
 def channel_tables(conv: Convolution, root: ir.Value) -> dict[ir.Value, np.ndarray]:
     """Constants that the way from the accumulator to ``root`` reads at its channel.
 
     Kernels store them beside the weights, where one pointer reaches all. Only i32 and i64
-    tables with one element for each channel, in results of rank four.
+    tables with one element for each channel, and not those that ``tiny-lower-requantize`` must
+    see as tables: it looks at all multipliers and shifts of other roundings.
     """
     found: dict[ir.Value, np.ndarray] = {}
     channels = conv.groups * conv.out_per_group
@@ -32,11 +34,24 @@ def channel_tables(conv: Convolution, root: ir.Value) -> dict[ir.Value, np.ndarr
                 visit(operand)
                 continue
             array = constant_array(operand)
-            if array is not None and array.size == channels and array.itemsize in (4, 8):
+            if array is None or array.size != channels or _lowering_needs_tables(op):
+                continue
+            if array.itemsize in (4, 8):
                 found[operand] = array
 
     visit(root)
     return found
+
+
+def _lowering_needs_tables(op: ir.Operation) -> bool:
+    for nested in op.regions[0].blocks[0].operations:
+        requantize = nested.operation
+        if requantize.name != "tiny.requantize":
+            continue
+        near_line = constant_scalar(requantize.operands[2]) in NEAR_LINE_SHIFTS
+        if not near_line or requantize.attributes["rounding"].value != "float32":
+            return True
+    return False
 
 
 def _is_identity(affine_map: ir.AffineMap) -> bool:

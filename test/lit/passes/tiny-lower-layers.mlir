@@ -146,20 +146,14 @@ func.func private @slice(%x: tensor<8xi8>) -> tensor<3xi8> attributes {tiny.laye
 #all = affine_map<(d0, d1, d2, d3) -> (d0, d1, d2, d3)>
 
 // Two MACs at a time: windows of two pixels are widened into scratch memory, padding
-// included, so there is no function for the border; two channels share each pair.
+// included, so there is no function for the border; two channels share each pair. Nine words
+// of a window are one turn: 9 words, 2 pairs in each, 2 pixels, 2 channels.
 // CHECK-LABEL: func.func private @wide
 // CHECK-NOT: tiny.dual_mac
 // DUAL-LABEL: func.func private @wide(
 // DUAL-SAME: memref<144xi8>)
 // DUAL-COUNT-2: call @wide_im2col
-// DUAL: tiny.extend_bytes
-// DUAL-COUNT-2: tiny.dual_mac
-// DUAL: tiny.extend_bytes
-// DUAL-COUNT-2: tiny.dual_mac
-// DUAL: tiny.extend_bytes
-// DUAL-COUNT-2: tiny.dual_mac
-// DUAL: tiny.extend_bytes
-// DUAL-COUNT-2: tiny.dual_mac
+// DUAL-COUNT-72: tiny.dual_mac
 // DUAL-NOT: tiny.dual_mac
 // DUAL: func.func private @wide_im2col
 // DUAL-NOT: _border
@@ -176,6 +170,49 @@ func.func private @wide(%x: tensor<1x4x4x4xi8>) -> tensor<1x4x4x4xi8> attributes
   %e = tensor.empty() : tensor<1x4x4x4xi32>
   %init = linalg.fill ins(%c7 : i32) outs(%e : tensor<1x4x4x4xi32>) -> tensor<1x4x4x4xi32>
   %acc = linalg.conv_2d_nhwc_fhwc ins(%p, %w : tensor<1x6x6x4xi8>, tensor<4x3x3x4xi8>) outs(%init : tensor<1x4x4x4xi32>) -> tensor<1x4x4x4xi32>
+  %e8 = tensor.empty() : tensor<1x4x4x4xi8>
+  %y = linalg.generic {indexing_maps = [#all, #all], iterator_types = ["parallel", "parallel", "parallel", "parallel"]} ins(%acc : tensor<1x4x4x4xi32>) outs(%e8 : tensor<1x4x4x4xi8>) {
+  ^bb0(%a: i32, %o: i8):
+    %q = "tiny.requantize"(%a, %m, %s) {zero_point = 1 : i32, min = -128 : i32, max = 127 : i32, rounding = "nearest_up"} : (i32, i32, i32) -> i8
+    linalg.yield %q : i8
+  } -> tensor<1x4x4x4xi8>
+  return %y : tensor<1x4x4x4xi8>
+}
+
+// -----
+
+#all = affine_map<(d0, d1, d2, d3) -> (d0, d1, d2, d3)>
+
+// A depthwise convolution copies rows of four channels to a ring, three at a time here, of
+// bytes or of halfwords; the result may replace the input in place.
+// CHECK-LABEL: func.func private @deep(
+// CHECK-SAME: memref<72xi8>)
+// CHECK-SAME: tiny.executed_macs = 576 : i64
+// CHECK-SAME: tiny.overlap = array<i64: -2>
+// CHECK-COUNT-2: call @deep_row4
+// CHECK: scf.for
+// CHECK: call @deep_row4
+// CHECK-COUNT-36: arith.muli {{.*}} : i32
+// CHECK-NOT: arith.muli {{.*}} : i32
+// CHECK: func.func private @deep_row4
+// DUAL-LABEL: func.func private @deep(
+// DUAL-SAME: memref<144xi8>)
+// DUAL-COUNT-9: memref.load {{.*}} : memref<18xi64>
+// DUAL: func.func private @deep_row4
+// DUAL: tiny.extend_bytes
+func.func private @deep(%x: tensor<1x4x4x4xi8>) -> tensor<1x4x4x4xi8> attributes {tiny.layer = "deep", tiny.macs = 576 : i64, tiny.op = "depthwise_conv2d"} {
+  %m = arith.constant 1500000000 : i32
+  %s = arith.constant 40 : i32
+  %zp = arith.constant 5 : i8
+  %c7 = arith.constant 7 : i32
+  %w = arith.constant dense<1> : tensor<3x3x4xi8>
+  %p = tensor.pad %x low[0, 1, 1, 0] high[0, 1, 1, 0] {
+  ^bb0(%i: index, %j: index, %k: index, %l: index):
+    tensor.yield %zp : i8
+  } : tensor<1x4x4x4xi8> to tensor<1x6x6x4xi8>
+  %e = tensor.empty() : tensor<1x4x4x4xi32>
+  %init = linalg.fill ins(%c7 : i32) outs(%e : tensor<1x4x4x4xi32>) -> tensor<1x4x4x4xi32>
+  %acc = linalg.depthwise_conv_2d_nhwc_hwc ins(%p, %w : tensor<1x6x6x4xi8>, tensor<3x3x4xi8>) outs(%init : tensor<1x4x4x4xi32>) -> tensor<1x4x4x4xi32>
   %e8 = tensor.empty() : tensor<1x4x4x4xi8>
   %y = linalg.generic {indexing_maps = [#all, #all], iterator_types = ["parallel", "parallel", "parallel", "parallel"]} ins(%acc : tensor<1x4x4x4xi32>) outs(%e8 : tensor<1x4x4x4xi8>) {
   ^bb0(%a: i32, %o: i8):
