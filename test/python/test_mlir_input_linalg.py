@@ -26,10 +26,12 @@ from tinymlir.host import HostModel
 
 
 def has_kernel(model: HostModel) -> bool:
-    """Whether every layer with MACs runs as a convolution, which skips those on padding."""
+    """Whether every padded convolution has a kernel: a function for its border, rows or windows."""
+    compilation = model.compilation
+    symbols = [f"@{v.symbol.removeprefix(compilation.name)[1:]}_" for v in compilation.layers]
     return all(
-        layer.executed_macs < layer.macs or "conv" not in layer.op
-        for layer in model.compilation.layers
+        symbol in compilation.stages["memref"] or "conv" not in layer.op
+        for symbol, layer in zip(symbols, compilation.layers, strict=True)
     )
 
 
