@@ -19,19 +19,23 @@ _FAST_SHIFT = 33
 _NORMALIZED = 1 << 30
 #: With fewer bits of the fraction in the high word, too many results would seem near a tie.
 _FEW_BITS = 6
+#: One shift for all, with room for the zero point above the fraction in the high word.
+_LINE_SHIFTS = range(_FAST_SHIFT, NEAR_LINE_SHIFTS.stop)
 _NEAR_TIE = "round_near_tie"
 
 
 @register_pass
 @dataclass(frozen=True)
 class LowerRequantize(Pass):
-    """Turn tiny.requantize into i32 arithmetic
+    """Turn tiny.requantize and tiny.rescale into integer arithmetic
 
-    Only the high word of the product is shifted: with a total shift of at least 33,
-    ``floor((acc·m + 2^(s-1)) / 2^s)`` equals ``((hi >> (s-33)) + 1) >> 1``, since the
-    half cannot carry out of the low word. Smaller shifts scale the accumulator up
+    Only the high word of the product is shifted: with a total shift s of at least 33,
+    ``floor((acc·m + 2^(s-1)) / 2^s)`` equals ``(hi + 2^(s-33)) >> (s-32)``, since the
+    half cannot carry out of the low word; the zero point goes in with the half where the
+    shift is one constant. Smaller shifts scale the accumulator up
     first, after clamping it to where the result saturates anyway. ``float32`` takes
     this path as well, except near a tie, where ``@round_near_tie`` looks closer.
+    tiny.rescale adds its offset in 64 bits.
 
     Before::
 
@@ -48,13 +52,11 @@ class LowerRequantize(Pass):
         func.func @f(%acc: i32) -> i8 {
           ...
           %low, %high = arith.mulsi_extended %acc, %m : i32
-          %0 = arith.shrsi %high, %c7 : i32
-          %1 = arith.addi %0, %c1 : i32
-          %2 = arith.shrsi %1, %c1 : i32
-          %3 = arith.addi %2, %c-3 : i32
-          %4 = arith.minsi %3, %c127 : i32
-          %5 = arith.maxsi %4, %c-128 : i32
-          %q = arith.trunci %5 : i32 to i8
+          %0 = arith.addi %high, %c-640 : i32
+          %1 = arith.shrsi %0, %c8 : i32
+          %2 = arith.minsi %1, %c127 : i32
+          %3 = arith.maxsi %2, %c-128 : i32
+          %q = arith.trunci %3 : i32 to i8
           return %q : i8
         }
     """
@@ -85,6 +87,11 @@ class LowerRequantize(Pass):
         if rounding == "float32" and known is not None and known in NEAR_LINE_SHIFTS:
             value = self._near_line(accumulator, multiplier, known - 32, limits[0])
             return _saturate(value, 0, *limits[1:])
+        if rounding == "nearest_up" and known is not None and known in _LINE_SHIFTS:
+            _, high = arith.mulsi_extended(accumulator, multiplier)
+            below = known - 32
+            line = arith.addi(high, _constant(_nearest_offset(below, limits[0])))
+            return _saturate(arith.shrsi(line, _constant(below)), 0, *limits[1:])
         if rounding == "double":
             value = self._double(op, accumulator, multiplier, shift)
         else:
@@ -141,7 +148,7 @@ class LowerRequantize(Pass):
         """``float32`` with one shift for all: the high word ends in ``below`` fraction bits."""
         # The nearest float32 is within 2^-15 of the product (see _near_tie).
         guard = 1 << max(below - 15, 0)
-        offset = (1 << (below - 1)) + (zero_point << below) + guard
+        offset = _nearest_offset(below, zero_point) + guard
         _, high = arith.mulsi_extended(accumulator, multiplier)
         line = arith.addi(high, _constant(offset))
         # Away from a tie the guard does not carry into the result.
@@ -222,6 +229,11 @@ class LowerRequantize(Pass):
         # Bounded before the zero point is added, so that the sum cannot wrap.
         rounded = arith.addi(arith.shrsi(value, down), arith.extui(_i32(), above))
         return arith.maxsi(arith.minsi(rounded, _constant(512)), _constant(-512))
+
+
+def _nearest_offset(below: int, zero_point: int) -> int:
+    """What rounds a number of ``below`` fraction bits to nearest and adds the zero point."""
+    return (1 << (below - 1)) + (zero_point << below)
 
 
 def _rescale(op: ir.Operation) -> ir.Value:

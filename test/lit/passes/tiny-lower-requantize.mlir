@@ -1,9 +1,8 @@
 // RUN: tinymlir-opt %s --split-input-file --tiny-lower-requantize --canonicalize | FileCheck %s
 
-// The quotient, then one bit more than is wanted, then the rounding.
+// The high word, the half, the shift.
 // CHECK-LABEL: func.func @up
 // CHECK: arith.mulsi_extended
-// CHECK-NEXT: arith.shrsi
 // CHECK-NEXT: arith.addi
 // CHECK-NEXT: arith.shrsi
 // CHECK-NEXT: arith.minsi
@@ -127,4 +126,36 @@ func.func @double(%acc: i32, %m: i32, %s: i32) -> i8 {
 func.func @plain(%a: i32) -> i32 {
   %y = arith.muli %a, %a : i32
   return %y : i32
+}
+
+// -----
+
+// A line is added up in 64 bits; of the sum only the high word is shifted.
+// CHECK-LABEL: func.func @line
+// CHECK: arith.mulsi_extended
+// CHECK: %[[SUM:.*]] = arith.addi %{{.*}}, %{{.*}} : i64
+// CHECK: %[[HIGH:.*]] = arith.shr{{[su]}}i %[[SUM]], %{{.*}} : i64
+// CHECK: arith.trunci %[[HIGH]] : i64 to i32
+// CHECK-NEXT: arith.shrsi
+// CHECK-NEXT: arith.minsi
+// CHECK-NEXT: arith.maxsi
+// CHECK-NEXT: arith.trunci
+func.func @line(%acc: i32, %m: i32, %offset: i64) -> i8 {
+  %q = "tiny.rescale"(%acc, %m, %offset) {shift = 40 : i32, min = -128 : i32, max = 127 : i32} : (i32, i32, i64) -> i8
+  return %q : i8
+}
+
+// -----
+
+// One shift for all: the fraction's bits in the high word tell whether a tie is near.
+// CHECK-LABEL: func.func @one_shift
+// CHECK: %[[LINE:.*]] = arith.addi
+// CHECK: %[[FRACTION:.*]] = arith.andi %[[LINE]]
+// CHECK: arith.cmpi eq, %[[FRACTION]]
+// CHECK: llvm.intr.expect
+// CHECK: call @round_near_tie
+func.func @one_shift(%acc: i32, %m: i32) -> i8 {
+  %s = arith.constant 40 : i32
+  %q = "tiny.requantize"(%acc, %m, %s) {zero_point = 3 : i32, min = -128 : i32, max = 127 : i32, rounding = "float32"} : (i32, i32, i32) -> i8
+  return %q : i8
 }
