@@ -8,10 +8,11 @@ from typing import ClassVar
 
 from tinymlir.bindings import bufferization, func, ir, memref
 from tinymlir.kernels import depthwise, im2col, overlap
-from tinymlir.kernels.convolution import Convolution, emit_pixels, find_convolution
+from tinymlir.kernels.convolution import Convolution, find_convolution
 from tinymlir.kernels.direct import LEAST_REGISTERS, direct_kernel, register_block
 from tinymlir.kernels.emitter import ConstantPool, Emitter
 from tinymlir.kernels.evaluator import Evaluator, emit_by_element, materialize_reused
+from tinymlir.kernels.pixels import emit_pixels
 
 from ._pass import Pass, PassFailure, find_ops, register_pass
 

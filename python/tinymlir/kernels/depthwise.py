@@ -14,9 +14,10 @@ import numpy as np
 
 from tinymlir.bindings import arith, func, ir, scf
 from tinymlir.kernels.channel_tables import channel_tables
-from tinymlir.kernels.convolution import Convolution, Site, finish
+from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import ConstantPool, Emitter, Index
 from tinymlir.kernels.evaluator import Evaluator
+from tinymlir.kernels.pixels import Site, finish
 from tinymlir.kernels.words import extend, halves, load_word, view
 
 #: Channels computed together: a word of activations.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from tinymlir.bindings import ir
-from tinymlir.kernels.convolution import (
-    Convolution,
+from tinymlir.kernels.convolution import Convolution
+from tinymlir.kernels.emitter import ConstantPool, Emitter, Index
+from tinymlir.kernels.pixels import (
     PixelKernel,
     Site,
     finish,
@@ -15,7 +16,6 @@ from tinymlir.kernels.convolution import (
     load_activation,
     multiply_accumulate,
 )
-from tinymlir.kernels.emitter import ConstantPool, Emitter, Index
 
 #: Registers of the hot loop besides accumulators and operands: two pointers and a counter.
 _LOOP_REGISTERS = 3

@@ -15,15 +15,10 @@ import numpy as np
 from tinymlir.bindings import arith, func, ir, scf
 from tinymlir.dialects import tiny
 from tinymlir.kernels.channel_tables import channel_tables
-from tinymlir.kernels.convolution import (
-    Convolution,
-    Site,
-    finish,
-    input_column,
-    input_row,
-)
+from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import ConstantPool, Emitter, Index
 from tinymlir.kernels.evaluator import Evaluator
+from tinymlir.kernels.pixels import Site, finish, input_column, input_row
 from tinymlir.kernels.words import extend, halves, load_word, view
 
 #: Output channels and pixels computed together: 4 accumulators, 4 activation pairs and 2
