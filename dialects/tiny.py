@@ -1,9 +1,10 @@
 """The ``tiny`` dialect: what quantised microcontroller code needs and upstream lacks."""
 
 # No `from __future__ import annotations` here: the bindings read the annotations as types.
+import sys
 from typing import TYPE_CHECKING, Any, Union
 
-from tinymlir.bindings import ext, ir
+from tinymlir.bindings import ROOT, ext, ir
 
 I8 = ir.IntegerType[8]
 I32 = ir.IntegerType[32]
@@ -22,6 +23,10 @@ else:
     # IRDL has no ranges and no "attribute of this type": a set of values says both.
     I32InI8Range = Union[tuple(ir.IntegerAttr[I32, value] for value in _I8_RANGE)]  # noqa: UP007
     RoundingMode = Union[tuple(ir.StringAttr[mode] for mode in ROUNDING_MODES)]  # noqa: UP007
+
+
+# The bindings look for a dialect's module here, at each operation anew if there is none.
+sys.modules.setdefault(f"{ROOT}.dialects.tiny", sys.modules[__name__])
 
 
 class Tiny(ext.Dialect, name="tiny"):

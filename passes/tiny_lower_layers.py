@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -77,9 +78,12 @@ class LowerLayers(Pass):
         if self.registers < LEAST_REGISTERS:
             raise PassFailure(op.location, f"expects at least {LEAST_REGISTERS} registers")
         pool = ConstantPool(op)
+        calls: dict[str, list[ir.Operation]] = defaultdict(list)
+        for call in find_ops(op, "func.call"):
+            calls[call.attributes["callee"].value].append(call)
         for child in list(op.regions[0].blocks[0].operations):
             if isinstance(child, func.FuncOp) and "tiny.layer" in child.operation.attributes:
-                _lower_layer(op, child, pool, self)
+                _lower_layer(child, calls[child.name.value], pool, self)
 
 
 def _memref_of(tensor: ir.Type) -> ir.Type:
@@ -106,7 +110,7 @@ def _require_layer(layer: func.FuncOp) -> None:
 
 
 def _lower_layer(
-    module: ir.Operation, layer: func.FuncOp, pool: ConstantPool, options: LowerLayers
+    layer: func.FuncOp, calls: list[ir.Operation], pool: ConstantPool, options: LowerLayers
 ) -> None:
     _require_layer(layer)
     arguments = list(layer.arguments)
@@ -152,7 +156,7 @@ def _lower_layer(
     attributes["tiny.overlap"] = ir.DenseI64ArrayAttr.get(
         [overlap.distance(argument, root, convolution, pixels) for argument in arguments]
     )
-    _rewrite_calls(module, lowered, len(inputs), scratch)
+    _rewrite_calls(calls, symbol, scratch)
     layer.operation.erase()
 
 
@@ -207,14 +211,8 @@ def _emit_convolution(
     return convolution.executed_macs(), pixels
 
 
-def _rewrite_calls(
-    module: ir.Operation, lowered: func.FuncOp, inputs: int, scratch: list[ir.Type]
-) -> None:
-    symbol = lowered.name.value
-    calls = [c for c in find_ops(module, "func.call") if c.attributes["callee"].value == symbol]
+def _rewrite_calls(calls: list[ir.Operation], symbol: str, scratch: list[ir.Type]) -> None:
     for call in calls:
-        if len(call.results) != 1:
-            continue
         with ir.InsertionPoint(call), call.location:
             operands = [
                 bufferization.to_buffer(_memref_of(v.type), v, read_only=True)

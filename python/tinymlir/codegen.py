@@ -22,11 +22,17 @@ _OPTIONS = ("-enable-misched=false", "-disable-machine-sink", "-allow-arm-wlsloo
 
 @dataclass(frozen=True)
 class Code:
-    """What LLVM made of a module: IR text after optimization, assembly and ELF object."""
+    """What LLVM made of a module: IR text after optimization, and the ELF object."""
 
     llvm_ir: str
-    assembly: str
     object: bytes
+    target: Target
+
+    @functools.cached_property
+    def assembly(self) -> str:
+        """The object's instructions, as text."""
+        module = llvm_binding.parse_assembly(self.llvm_ir, llvm_binding.create_context())
+        return str(target_machine(self.target).emit_assembly(module))
 
 
 def versions() -> dict[str, str]:
@@ -111,5 +117,6 @@ def optimize(
 def generate(module: ir.Module, target: Target) -> Code:
     """Compile an LLVM-dialect module for a microcontroller."""
     optimized, machine = optimize(module, target)
-    object_code = fit_any_float_abi(machine.emit_object(optimized))
-    return Code(str(optimized), machine.emit_assembly(optimized), object_code)
+    # Code generation changes the module: first the text.
+    text = str(optimized)
+    return Code(text, fit_any_float_abi(machine.emit_object(optimized)), target)
