@@ -105,7 +105,7 @@ def emit_depthwise_convolution(
         def pixel(row: Index, slots: list[ir.Value], column: Index) -> None:
             biases, *elements = _load_parameters(emitter, parameters, constants, block)
             sums = biases[:width]
-            tap = emitter.mul(block, ring.taps(conv))
+            tap = emitter.mul(block, conv.kernel[0] * conv.kernel[1])
             base = emitter.mul(column, conv.stride[1])
             for kh, slot in enumerate(slots):
                 at = emitter.add(slot, base)
@@ -236,10 +236,6 @@ class _HalfwordRing:
     def __init__(self, emitter: Emitter, scratch: ir.Value) -> None:
         self.emitter, self.activations = emitter, view(scratch, 64)
 
-    def taps(self, conv: Convolution) -> int:
-        """Places between the weights of two blocks."""
-        return conv.kernel[0] * conv.kernel[1]
-
     def pack(self, weights: np.ndarray) -> np.ndarray:
         """``blocks × taps × channels`` to an i64 for each tap."""
         ordered = weights[:, :, [0, 2, 1, 3]].astype("<i2")
@@ -276,10 +272,6 @@ class _ByteRing:
 
     def __init__(self, emitter: Emitter, scratch: ir.Value) -> None:
         self.emitter, self.activations = emitter, scratch
-
-    def taps(self, conv: Convolution) -> int:
-        """Places between the weights of two blocks."""
-        return conv.kernel[0] * conv.kernel[1]
 
     def pack(self, weights: np.ndarray) -> np.ndarray:
         """``blocks × taps × channels`` as they are."""
