@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 
 from tinymlir.bindings import ir
@@ -18,11 +20,14 @@ def channel_tables(conv: Convolution, root: ir.Value) -> dict[ir.Value, np.ndarr
     see as tables: it looks at all multipliers and shifts of other roundings.
     """
     found: dict[ir.Value, np.ndarray] = {}
+    reads: Counter[ir.Value] = Counter()
+    seen: set[ir.Value] = set()
     channels = conv.groups * conv.out_per_group
 
     def visit(value: ir.Value) -> None:
-        if isinstance(value, ir.BlockArgument) or value == conv.result:
+        if isinstance(value, ir.BlockArgument) or value == conv.result or value in seen:
             return
+        seen.add(value)
         op = value.owner.operation
         if not is_linalg(op):
             return
@@ -30,17 +35,20 @@ def channel_tables(conv: Convolution, root: ir.Value) -> dict[ir.Value, np.ndarr
         if not _is_identity(maps[-1]):
             return
         for operand, affine_map in zip(list(op.operands)[:-1], maps[:-1], strict=True):
-            if not _is_last_dimension(affine_map):
+            if _is_identity(affine_map):
                 visit(operand)
+            if not _is_last_dimension(affine_map):
                 continue
             array = constant_array(operand)
             if array is None or array.size != channels or _lowering_needs_tables(op):
                 continue
             if array.itemsize in (4, 8):
                 found[operand] = array
+                reads[operand] += 1
 
     visit(root)
-    return found
+    # What is read at another place as well has no one element.
+    return {value: a for value, a in found.items() if reads[value] == len(list(value.uses))}
 
 
 def _lowering_needs_tables(op: ir.Operation) -> bool:

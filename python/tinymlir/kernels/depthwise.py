@@ -18,7 +18,7 @@ from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import ConstantPool, Emitter, Index
 from tinymlir.kernels.evaluator import Evaluator
 from tinymlir.kernels.pixels import Site, finish
-from tinymlir.kernels.words import extend, halves, load_word, view
+from tinymlir.kernels.words import extend, halves, load_word, repeated, view
 
 #: Channels computed together: a word of activations.
 CHANNEL_BLOCK = 4
@@ -28,15 +28,11 @@ _MOST_TAPS = 49
 _UNROLL = 4
 
 
-def is_depthwise(conv: Convolution) -> bool:
-    """One input and one output channel per group, and groups enough to block over."""
-    return conv.in_per_group == 1 and conv.out_per_group == 1 and conv.groups > 1
-
-
 def takes(conv: Convolution) -> bool:
-    """Whether the ring advances by rows that follow one another."""
+    """Whether channels go one to one, and the ring advances by rows that follow one another."""
     return (
-        is_depthwise(conv)
+        conv.in_per_group == conv.out_per_group == 1
+        and conv.groups > 1
         and conv.weights[0, 0].size <= _MOST_TAPS
         and conv.dilation == (1, 1)
         and conv.stride[0] <= conv.kernel[0]
@@ -193,7 +189,7 @@ def _emit_copy(
     right = min(left + in_columns, _columns(conv))
     with ir.InsertionPoint(helper.add_entry_block()):
         source, scratch, row, slot, channel = helper.arguments
-        filler = emitter.integer(_fourfold(conv.pad_value))
+        filler = emitter.integer(repeated(conv.pad_value, 8))
 
         def fill(begin: int, end: int) -> None:
             emitter.loop(
@@ -222,12 +218,6 @@ def _emit_copy(
             scf.yield_([])
         func.ReturnOp([])
     return symbol
-
-
-def _fourfold(value: int) -> int:
-    """``value`` in all four bytes of an i32."""
-    word = (value & 0xFF) * 0x01010101
-    return word - (1 << 32) if word >> 31 else word
 
 
 class _HalfwordRing:

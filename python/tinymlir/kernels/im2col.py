@@ -19,7 +19,7 @@ from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import ConstantPool, Emitter, Index
 from tinymlir.kernels.evaluator import Evaluator
 from tinymlir.kernels.pixels import Site, finish, input_column, input_row
-from tinymlir.kernels.words import extend, halves, load_word, view
+from tinymlir.kernels.words import extend, halves, load_word, repeated, view
 
 #: Output channels and pixels computed together: 4 accumulators, 4 activation pairs and 2
 #: weight pairs leave Thumb-2's registers no room for more.
@@ -352,7 +352,7 @@ class _Window:
         def word(q: Index) -> None:
             step = emitter.add(_quarter(emitter, first), q)
             if origin is None:
-                both = emitter.integer(_bothhalves(fill))
+                both = emitter.integer(repeated(fill, 16))
                 self._store(step, [both, both])
             else:
                 self._put_word(step, emitter.add(origin, emitter.mul(q, _STEP)))
@@ -396,9 +396,3 @@ def _quarter(emitter: Emitter, position: Index) -> Index:
     if isinstance(position, int):
         return position // _STEP
     return arith.shrui(position, emitter.index(2))
-
-
-def _bothhalves(value: int) -> int:
-    """``value`` in both halfwords of an i32."""
-    word = (value & 0xFFFF) * 0x10001
-    return word - (1 << 32) if word >> 31 else word

@@ -42,3 +42,10 @@ def extend(word: ir.Value, first: int) -> ir.Value:
     return tiny.ExtendBytesOp(
         word, first=ir.IntegerAttr.get(ir.IntegerType.get_signless(32), first)
     ).res
+
+
+def repeated(value: int, width: int) -> int:
+    """``value`` in every ``width`` bits of an i32."""
+    part = (1 << width) - 1
+    word = (value & part) * (0xFFFFFFFF // part)
+    return word - (1 << 32) if word >> 31 else word
