@@ -26,6 +26,8 @@ config.test_exec_root = str(ROOT / "build" / "lit")
 
 # The tools of the environment that lit itself runs in come first.
 config.environment["PATH"] = os.pathsep.join([SCRIPTS, config.environment["PATH"]])
+# And they are this checkout's, whichever one is installed there.
+config.environment["PYTHONPATH"] = str(ROOT / "python")
 
 filecheck = os.environ.get("TINYMLIR_FILECHECK") or str(Path(SCRIPTS, "filecheck"))
 config.substitutions.append((r"\bFileCheck\b", filecheck))
