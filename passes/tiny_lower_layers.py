@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from tinymlir.bindings import bufferization, func, ir, memref
-from tinymlir.kernels import depthwise, im2col, overlap
+from tinymlir.kernels import overlap
+from tinymlir.kernels.catalogue import candidates
 from tinymlir.kernels.convolution import Convolution, find_convolution
-from tinymlir.kernels.direct import LEAST_REGISTERS, direct_kernel, register_block
+from tinymlir.kernels.direct import LEAST_REGISTERS
 from tinymlir.kernels.emitter import ConstantPool, Emitter
 from tinymlir.kernels.evaluator import Evaluator, emit_by_element, materialize_reused
-from tinymlir.kernels.pixels import emit_pixels
+from tinymlir.kernels.kernel import Core, Kernel, Layer
+from tinymlir.kernels.rows import Rows
 
 from ._pass import Pass, PassFailure, find_ops, register_pass
 
@@ -74,6 +76,9 @@ class LowerLayers(Pass):
     #: whether two MACs at a time pay: the core has SMLAD
     dual_mac: bool = False
 
+    def core(self) -> Core:
+        return Core(self.registers, self.dual_mac)
+
     def run(self, op: ir.Operation) -> None:
         if self.registers < LEAST_REGISTERS:
             raise PassFailure(op.location, f"expects at least {LEAST_REGISTERS} registers")
@@ -128,23 +133,23 @@ def _lower_layer(
     lowered = _new_function(layer, symbol, [*inputs, output])
     attributes = lowered.operation.attributes
     convolution = find_convolution(root)
+    kernel = _kernel(layer, convolution, options.core()) if convolution is not None else None
 
     def allocate(buffer_type: ir.Type) -> ir.Value:
         scratch.append(buffer_type)
         return lowered.body.blocks[0].add_argument(buffer_type, layer.location)
 
     with layer.location:
-        if convolution is not None:
-            executed, pixels = _emit_convolution(
-                convolution, root, arguments, lowered, emitter, pool, options, allocate
-            )
+        if kernel is not None:
+            _emit_kernel(kernel, lowered, root, arguments, emitter, pool, allocate)
+            executed = kernel.executed_macs()
         else:
             with ir.InsertionPoint(lowered.body.blocks[0]):
                 buffers = dict(zip(arguments, lowered.arguments, strict=False))
                 evaluator = Evaluator(emitter, pool, buffers)
                 materialize_reused(evaluator, root, allocate)
                 emit_by_element(evaluator, root, lowered.arguments[len(inputs)])
-            executed, pixels = attributes["tiny.macs"].value, 1
+            executed = attributes["tiny.macs"].value
         with ir.InsertionPoint(lowered.body.blocks[0]):
             func.ReturnOp([])
     signature = ir.FunctionType.get([*inputs, output, *scratch], [])
@@ -154,10 +159,25 @@ def _lower_layer(
     attributes["tiny.constant_bytes"] = ir.IntegerAttr.get(i64, pool.layer_bytes)
     attributes["tiny.inputs"] = ir.IntegerAttr.get(i64, len(inputs))
     attributes["tiny.overlap"] = ir.DenseI64ArrayAttr.get(
-        [overlap.distance(argument, root, convolution, pixels) for argument in arguments]
+        [overlap.distance(argument, root, kernel) for argument in arguments]
     )
+    if kernel is not None:
+        attributes["tiny.kernel"] = ir.StringAttr.get(kernel.name)
     _rewrite_calls(calls, symbol, scratch)
     layer.operation.erase()
+
+
+def _kernel(layer: func.FuncOp, convolution: Convolution, core: Core) -> Kernel:
+    """The kernel that ``tiny.kernel`` names, or else the preferred one."""
+    able = candidates(convolution, core)
+    if "tiny.kernel" not in layer.operation.attributes:
+        return able[0]
+    wanted = layer.operation.attributes["tiny.kernel"].value
+    for kernel in able:
+        if kernel.name == wanted:
+            return kernel
+    names = ", ".join(f"'{kernel.name}'" for kernel in able)
+    raise PassFailure(layer.location, f"cannot be computed by kernel '{wanted}', only by {names}")
 
 
 def _new_function(layer: func.FuncOp, symbol: str, types: list[ir.Type]) -> func.FuncOp:
@@ -170,45 +190,40 @@ def _new_function(layer: func.FuncOp, symbol: str, types: list[ir.Type]) -> func
     return lowered
 
 
-def _emit_convolution(
-    convolution: Convolution,
+def _emit_kernel(
+    kernel: Kernel,
+    lowered: func.FuncOp,
     root: ir.Value,
     arguments: list[ir.Value],
-    lowered: func.FuncOp,
     emitter: Emitter,
     pool: ConstantPool,
-    options: LowerLayers,
     allocate: Callable[[ir.Type], ir.Value],
-) -> tuple[int, int]:
-    """Emit the kernel that suits; the MACs it executes, the pixels it computes together."""
-    source_index = arguments.index(convolution.source)
+) -> None:
+    """The whole layer, computed by ``kernel``."""
+    conv = kernel.conv
+    number = arguments.index(conv.source)
 
-    def bind(function: func.FuncOp) -> tuple[Evaluator, ir.Value, ir.Value]:
-        buffers = dict(zip(arguments, function.arguments, strict=False))
-        evaluator = Evaluator(emitter, pool, buffers)
-        source = emitter.flat(function.arguments[source_index])
-        return evaluator, source, emitter.flat(function.arguments[len(arguments)])
+    def bind(function: func.FuncOp) -> Layer:
+        buffers: dict[ir.Value, ir.Value | Rows] = dict(
+            zip(arguments, function.arguments, strict=False)
+        )
+        source = emitter.flat(function.arguments[number])
+        target = emitter.flat(function.arguments[len(arguments)])
+        return Layer(
+            function,
+            root,
+            Evaluator(emitter, pool, buffers),
+            Rows(source, conv.in_hw[1], conv.groups * conv.in_per_group),
+            Rows(target, conv.out_hw[1], conv.groups * conv.out_per_group),
+            bind,
+        )
 
-    i8 = ir.IntegerType.get_signless(8)
-    if options.dual_mac and im2col.takes(convolution):
-        scratch = allocate(ir.MemRefType.get([im2col.scratch_bytes(convolution)], i8))
-        with ir.InsertionPoint(lowered.body.blocks[0]):
-            im2col.emit_im2col_convolution(convolution, root, lowered, bind, scratch, emitter, pool)
-        return im2col.executed_macs(convolution), im2col.PIXELS
-    if depthwise.takes(convolution):
-        packed = options.dual_mac
-        size = depthwise.scratch_bytes(convolution, packed)
-        scratch = allocate(ir.MemRefType.get([size], i8))
-        with ir.InsertionPoint(lowered.body.blocks[0]):
-            depthwise.emit_depthwise_convolution(
-                convolution, root, lowered, bind, scratch, emitter, pool, packed
-            )
-        return depthwise.executed_macs(convolution), 1
-    channels, pixels = register_block(options.registers)
-    kernel = direct_kernel(convolution, root, emitter, pool, channels)
+    scratch, size = None, kernel.scratch_bytes()
+    if size:
+        scratch = allocate(ir.MemRefType.get([size], ir.IntegerType.get_signless(8)))
     with ir.InsertionPoint(lowered.body.blocks[0]):
-        emit_pixels(convolution, lowered, bind, emitter, kernel, pixels)
-    return convolution.executed_macs(), pixels
+        kernel.prepare(bind(lowered), scratch)
+        kernel.whole()
 
 
 def _rewrite_calls(calls: list[ir.Operation], symbol: str, scratch: list[ir.Type]) -> None:

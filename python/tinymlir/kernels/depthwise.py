@@ -8,15 +8,13 @@ which one instruction multiplies and adds.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from tinymlir.bindings import arith, func, ir, scf
 from tinymlir.kernels.channel_tables import channel_tables
 from tinymlir.kernels.convolution import Convolution
-from tinymlir.kernels.emitter import ConstantPool, Emitter, Index
-from tinymlir.kernels.evaluator import Evaluator
+from tinymlir.kernels.emitter import Emitter, Index
+from tinymlir.kernels.kernel import Core, Kernel, Layer
 from tinymlir.kernels.pixels import Site, finish
 from tinymlir.kernels.words import extend, halves, load_word, repeated, view
 
@@ -28,75 +26,74 @@ _MOST_TAPS = 49
 _UNROLL = 4
 
 
-def takes(conv: Convolution) -> bool:
-    """Whether channels go one to one, and the ring advances by rows that follow one another."""
-    return (
-        conv.in_per_group == conv.out_per_group == 1
-        and conv.groups > 1
-        and conv.weights[0, 0].size <= _MOST_TAPS
-        and conv.dilation == (1, 1)
-        and conv.stride[0] <= conv.kernel[0]
-        and conv.stride[1] <= conv.kernel[1]
-    )
+class Depthwise(Kernel):
+    """All rows of a block of channels, then the next block."""
 
+    name = "depthwise"
+    by_rows = False
 
-def _columns(conv: Convolution) -> int:
-    """Columns of a row of the ring: all that windows reach."""
-    return (conv.out_hw[1] - 1) * conv.stride[1] + conv.kernel[1]
+    @classmethod
+    def takes(cls, conv: Convolution, core: Core) -> bool:
+        """Whether channels go one to one, and the ring advances by rows that follow one another."""
+        return (
+            conv.in_per_group == conv.out_per_group == 1
+            and conv.groups > 1
+            and conv.weights[0, 0].size <= _MOST_TAPS
+            and conv.dilation == (1, 1)
+            and conv.stride[0] <= conv.kernel[0]
+            and conv.stride[1] <= conv.kernel[1]
+        )
 
+    def scratch_bytes(self) -> int:
+        """The rows under a window."""
+        size = self.conv.kernel[0] * _columns(self.conv) * CHANNEL_BLOCK
+        return size * (2 if self.core.dual_mac else 1)
 
-def scratch_bytes(conv: Convolution, packed: bool) -> int:
-    """Scratch memory: the rows under a window."""
-    return conv.kernel[0] * _columns(conv) * CHANNEL_BLOCK * (2 if packed else 1)
+    def executed_macs(self) -> int:
+        """MACs of the kernel: padding under a window included."""
+        rows, columns = self.conv.out_hw
+        return rows * columns * self.conv.groups * self.conv.kernel[0] * self.conv.kernel[1]
 
+    def works_in_place(self) -> bool:
+        """Whether each output row lies where the input has been copied from already."""
+        conv = self.conv
+        rows = np.arange(conv.out_hw[0])
+        copied = np.minimum(rows * conv.stride[0] - conv.pad[0] + conv.kernel[0], conv.in_hw[0])
+        return bool(((rows + 1) * conv.out_hw[1] <= copied * conv.in_hw[1]).all())
 
-def executed_macs(conv: Convolution) -> int:
-    """MACs of the kernel: padding under a window included."""
-    rows, columns = conv.out_hw
-    return rows * columns * conv.groups * conv.kernel[0] * conv.kernel[1]
+    def prepare(self, layer: Layer, scratch: ir.Value | None) -> None:
+        super().prepare(layer, scratch)
+        assert scratch is not None
+        conv = self.conv
+        self.ring = (_HalfwordRing if self.core.dual_mac else _ByteRing)(layer.emitter, scratch)
+        self.blocks = -(-conv.groups // CHANNEL_BLOCK)
+        self.last = conv.groups - (self.blocks - 1) * CHANNEL_BLOCK
+        widths = sorted({CHANNEL_BLOCK if self.blocks > 1 else self.last, self.last})
+        self.copies = {
+            width: _emit_copy(conv, layer, scratch.type, self.ring, width) for width in widths
+        }
+        self.tables = channel_tables(conv, layer.root)
 
+    def whole(self) -> None:
+        emitter, blocks = self.layer.emitter, self.blocks
+        emitter.loop(0, blocks - 1, 1, lambda block: self._channel_block(block, CHANNEL_BLOCK))
+        self._channel_block(blocks - 1, self.last)
 
-def works_in_place(conv: Convolution) -> bool:
-    """Whether each output row lies where the input has been copied from already."""
-    rows = np.arange(conv.out_hw[0])
-    copied = np.minimum(rows * conv.stride[0] - conv.pad[0] + conv.kernel[0], conv.in_hw[0])
-    return bool(((rows + 1) * conv.out_hw[1] <= copied * conv.in_hw[1]).all())
+    def row(self, row: Index, columns: tuple[Index, Index]) -> None:
+        raise NotImplementedError("goes through all rows of some channels first")
 
-
-def emit_depthwise_convolution(
-    conv: Convolution,
-    root: ir.Value,
-    function: func.FuncOp,
-    bind: Callable[[func.FuncOp], tuple[Evaluator, ir.Value, ir.Value]],
-    scratch: ir.Value,
-    emitter: Emitter,
-    pool: ConstantPool,
-    packed: bool,
-) -> None:
-    """The whole layer: for each block of channels, row by row.
-
-    Args:
-        packed: whether to hold activations and weights as pairs of halfwords.
-    """
-    ring = (_HalfwordRing if packed else _ByteRing)(emitter, scratch)
-    blocks = -(-conv.groups // CHANNEL_BLOCK)
-    last = conv.groups - (blocks - 1) * CHANNEL_BLOCK
-    widths = sorted({CHANNEL_BLOCK if blocks > 1 else last, last})
-    copies = {width: _emit_copy(conv, function, scratch.type, ring, width) for width in widths}
-    evaluator, source, out = bind(function)
-    tables = channel_tables(conv, root)
-    constants = [conv.bias, *tables.values()]
-    places = [kh * _columns(conv) for kh in range(conv.kernel[0])]
-    advance = conv.stride[0]
-
-    def channel_block(block: Index, width: int) -> None:
+    def _channel_block(self, block: Index, width: int) -> None:
+        conv, layer, emitter = self.conv, self.layer, self.layer.emitter
         first = emitter.mul(block, CHANNEL_BLOCK)
-        weights = pool.get(ring.pack(_by_block(conv)), "weights")
-        parameters = pool.get(_pack_parameters(constants), "parameters")
+        constants = [conv.bias, *self.tables.values()]
+        weights = layer.pool.get(self.ring.pack(_by_block(conv)), "weights")
+        parameters = layer.pool.get(_pack_parameters(constants), "parameters")
+        places = [kh * _columns(conv) for kh in range(conv.kernel[0])]
+        advance = conv.stride[0]
 
         def copy(row: Index, slot: Index) -> None:
             where = [emitter.index(v) for v in (row, slot, first)]
-            func.call([], copies[width], [source, scratch, *where])
+            func.call([], self.copies[width], [layer.source.buffer, self.scratch, *where])
 
         def pixel(row: Index, slots: list[ir.Value], column: Index) -> None:
             biases, *elements = _load_parameters(emitter, parameters, constants, block)
@@ -107,11 +104,11 @@ def emit_depthwise_convolution(
                 at = emitter.add(slot, base)
                 for kw in range(conv.kernel[1]):
                     number = emitter.add(tap, kh * conv.kernel[1] + kw)
-                    sums = ring.accumulate(sums, emitter.add(at, kw), weights, number)
-            site = Site(evaluator, source, out, row, column, (0, 0), (0, 0), border=False)
+                    sums = self.ring.accumulate(sums, emitter.add(at, kw), weights, number)
+            site = Site(layer, row, column, (0, 0), (0, 0), border=False)
             for b in range(width):
-                known = dict(zip(tables, (e[b] for e in elements), strict=True))
-                finish(conv, site, root, 0, emitter.add(first, b), sums[b], known)
+                known = dict(zip(self.tables, (e[b] for e in elements), strict=True))
+                finish(conv, site, 0, emitter.add(first, b), sums[b], known)
 
         for kh in range(conv.kernel[0] - advance):
             copy(kh - conv.pad[0], places[kh])
@@ -125,8 +122,10 @@ def emit_depthwise_convolution(
 
         emitter.loop(0, conv.out_hw[0], 1, output_row, [emitter.index(p) for p in places])
 
-    emitter.loop(0, blocks - 1, 1, lambda block: channel_block(block, CHANNEL_BLOCK))
-    channel_block(blocks - 1, last)
+
+def _columns(conv: Convolution) -> int:
+    """Columns of a row of the ring: all that windows reach."""
+    return (conv.out_hw[1] - 1) * conv.stride[1] + conv.kernel[1]
 
 
 def _by_block(conv: Convolution) -> np.ndarray:
@@ -166,7 +165,7 @@ def _load_parameters(
 
 def _emit_copy(
     conv: Convolution,
-    function: func.FuncOp,
+    layer: Layer,
     scratch_type: ir.Type,
     ring: _HalfwordRing | _ByteRing,
     width: int,
@@ -176,12 +175,11 @@ def _emit_copy(
     The columns that windows reach, ``width`` channels of them; a row beside the image is
     all padding.
     """
-    symbol = f"{function.name.value}_row{width}"
+    symbol = f"{layer.function.name.value}_row{width}"
     index, emitter = ir.IndexType.get(), ring.emitter
     height, in_columns = conv.in_hw
-    size = height * in_columns * conv.groups
-    source_type = ir.MemRefType.get([size], ir.IntegerType.get_signless(8))
-    with ir.InsertionPoint.after(function.operation):
+    source_type = layer.source.buffer.type
+    with ir.InsertionPoint.after(layer.function.operation):
         helper = func.FuncOp(
             symbol, ([source_type, scratch_type, index, index, index], []), visibility="private"
         )

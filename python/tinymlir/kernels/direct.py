@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinymlir.bindings import ir
+from tinymlir.bindings import arith, func, ir, scf
 from tinymlir.kernels.convolution import Convolution
-from tinymlir.kernels.emitter import ConstantPool, Emitter, Index
+from tinymlir.kernels.emitter import Index
+from tinymlir.kernels.kernel import Core, Kernel, Layer
 from tinymlir.kernels.pixels import (
-    PixelKernel,
     Site,
     finish,
     full_bias,
@@ -54,82 +54,195 @@ def pack_weights(weights: np.ndarray, block: int) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def direct_kernel(
-    conv: Convolution, root: ir.Value, emitter: Emitter, pool: ConstantPool, channel_block: int
-) -> PixelKernel:
-    """A kernel for any convolution: loops over groups and channel blocks inside a pixel."""
-    kernel_h, kernel_w = conv.kernel
-    depth, per_group = conv.in_per_group, conv.out_per_group
-    taps = kernel_h * kernel_w * depth
-    in_channels = conv.groups * depth
-    packed = pack_weights(conv.weights, channel_block)
-    # A run of taps is contiguous in memory where neighbouring columns are neighbouring taps.
-    contiguous = conv.groups == 1 and conv.dilation[1] == 1
+class Direct(Kernel):
+    """Any convolution: loops over groups and channel blocks inside a block of pixels.
 
-    def kernel(site: Site, pixels: int) -> None:
-        weights = pool.get(packed, "weights")
+    The interior is computed in blocks of pixels, the border pixel by pixel by a function
+    of its own, over the taps that exist.
+    """
+
+    name = "direct"
+
+    def __init__(self, conv: Convolution, core: Core) -> None:
+        super().__init__(conv, core)
+        self.channels, self.pixels = register_block(core.registers)
+        self.packed = pack_weights(conv.weights, self.channels)
+        self.inside = conv.interior(0), conv.interior(1)
+        if not self.inside[0] or not self.inside[1]:
+            self.inside = range(0), range(0)
+
+    @classmethod
+    def takes(cls, conv: Convolution, core: Core) -> bool:
+        return True
+
+    def prepare(self, layer: Layer, scratch: ir.Value | None) -> None:
+        super().prepare(layer, scratch)
+        self.border_symbol = f"{layer.function.name.value}_border"
+        rows, columns = self.inside
+        if len(rows) * len(columns) < self.conv.out_hw[0] * self.conv.out_hw[1]:
+            self._emit_border_function()
+
+    def whole(self) -> None:
+        emitter, rows = self.layer.emitter, self.inside[0]
+        height, width = self.conv.out_hw
+        everything = (0, width)
+        emitter.loop(0, rows.start, 1, lambda row: self._border(row, *everything))
+        emitter.loop(rows.start, rows.stop, 1, lambda row: self._interior(row, everything))
+        emitter.loop(rows.stop, height, 1, lambda row: self._border(row, *everything))
+
+    def row(self, row: Index, columns: tuple[Index, Index]) -> None:
+        emitter, rows = self.layer.emitter, self.inside[0]
+        if len(rows) == self.conv.out_hw[0]:
+            self._interior(row, columns)
+            return
+        if not rows:
+            self._border(row, *columns)
+            return
+        number = emitter.index(emitter.sub(row, rows.start))
+        inside = arith.cmpi(arith.CmpIPredicate.ult, number, emitter.index(len(rows)))
+        choice = scf.IfOp(inside, has_else=True)
+        with ir.InsertionPoint(choice.then_block):
+            self._interior(row, columns)
+            scf.yield_([])
+        with ir.InsertionPoint(choice.else_block):
+            self._border(row, *columns)
+            scf.yield_([])
+
+    def _border(self, row: Index, first: Index, last: Index) -> None:
+        emitter, function = self.layer.emitter, self.layer.function
+
+        def one(column: Index) -> None:
+            operands = [*function.arguments, emitter.index(row), emitter.index(column)]
+            func.call([], self.border_symbol, operands)
+
+        emitter.loop(first, last, 1, one)
+
+    def _interior(self, row: Index, columns: tuple[Index, Index]) -> None:
+        """A row of which no pixel's window reaches beyond the image above or below."""
+        emitter, inside = self.layer.emitter, self.inside[1]
+        taps = [(0, size) for size in self.conv.kernel]
+
+        def run(first: Index, last: Index, count: int) -> None:
+            emitter.loop(
+                first,
+                last,
+                count,
+                lambda column: self._compute(
+                    Site(self.layer, row, column, taps[0], taps[1], border=False), count
+                ),
+            )
+
+        first = emitter.minimum(emitter.maximum(inside.start, columns[0]), columns[1])
+        last = emitter.maximum(emitter.minimum(inside.stop, columns[1]), first)
+        blocked = emitter.add(first, emitter.down(emitter.sub(last, first), self.pixels))
+        self._border(row, columns[0], first)
+        run(first, blocked, self.pixels)
+        run(blocked, last, 1)
+        self._border(row, last, columns[1])
+
+    def _emit_border_function(self) -> None:
+        """``@layer<i>_border(arguments…, row, column)``: one pixel over the taps that exist."""
+        conv, function, emitter = self.conv, self.layer.function, self.layer.emitter
+        index = ir.IndexType.get()
+        types = [argument.type for argument in function.arguments]
+        with ir.InsertionPoint.after(function.operation):
+            helper = func.FuncOp(
+                self.border_symbol, ([*types, index, index], []), visibility="private"
+            )
+        with ir.InsertionPoint(helper.add_entry_block()):
+            row, column = list(helper.arguments)[-2:]
+
+            def taps(axis: int, position: ir.Value) -> tuple[Index, Index]:
+                start = emitter.mul(position, conv.stride[axis])
+                dilation = conv.dilation[axis]
+                before = emitter.maximum(emitter.sub(conv.pad[axis], start), 0)
+                room = emitter.sub(conv.in_hw[axis] + conv.pad[axis], start)
+                first = emitter.ceildiv(before, dilation)
+                last = emitter.minimum(
+                    emitter.ceildiv(emitter.maximum(room, 0), dilation), conv.kernel[axis]
+                )
+                return first, last
+
+            layer = self.layer.rebind(helper)
+            site = Site(layer, row, column, taps(0, row), taps(1, column), border=True)
+            self._compute(site, 1)
+            func.ReturnOp([])
+
+    def _compute(self, site: Site, pixels: int) -> None:
+        """One pixel, or ``pixels`` neighbours of a row: all channels."""
+        conv, emitter, pool = self.conv, self.layer.emitter, self.layer.pool
+        per_group = conv.out_per_group
+        weights = pool.get(self.packed, "weights")
         bias = pool.get(full_bias(conv) if site.border else conv.bias, "bias")
 
         def block(group: Index, first: Index, width: int) -> None:
             channel = emitter.add(emitter.mul(group, per_group), first)
-            start = emitter.mul(channel, taps)
             sums = [emitter.load(bias, [emitter.add(channel, b)]) for b in range(width)] * pixels
-
-            def tap(position: Index, weight: Index, *carried: ir.Value) -> list[ir.Value]:
-                activations = [
-                    load_activation(
-                        emitter,
-                        conv,
-                        site,
-                        emitter.add(position, p * conv.stride[1] * in_channels),
-                    )
-                    for p in range(pixels)
-                ]
-                row = [
-                    emitter.widen(emitter.load(weights, [emitter.add(weight, b)]))
-                    for b in range(width)
-                ]
-                return multiply_accumulate(emitter, list(carried), activations, row)
-
-            def kernel_row(kh: Index, *carried: ir.Value) -> list[ir.Value]:
-                pixel = input_pixel(emitter, conv, site, kh)
-                origin = emitter.add(emitter.mul(pixel, in_channels), emitter.mul(group, depth))
-                weight = emitter.add(start, emitter.mul(kh, kernel_w * depth * width))
-                low, high = site.column_taps
-
-                def run(r: Index, *values: ir.Value) -> list[ir.Value]:
-                    where = emitter.add(weight, emitter.mul(r, width))
-                    return tap(emitter.add(origin, r), where, *values)
-
-                if contiguous:
-                    return emitter.loop(
-                        emitter.mul(low, depth), emitter.mul(high, depth), 1, run, carried
-                    )
-
-                def kernel_column(kw: Index, *values: ir.Value) -> list[ir.Value]:
-                    step = emitter.mul(kw, conv.dilation[1] * in_channels)
-                    base = emitter.add(origin, step)
-                    at = emitter.add(weight, emitter.mul(kw, depth * width))
-
-                    def operand(c: Index, *inner: ir.Value) -> list[ir.Value]:
-                        where = emitter.add(at, emitter.mul(c, width))
-                        return tap(emitter.add(base, c), where, *inner)
-
-                    return emitter.loop(0, depth, 1, operand, values)
-
-                return emitter.loop(low, high, 1, kernel_column, carried)
-
-            sums = emitter.loop(*site.row_taps, 1, kernel_row, sums)
+            sums = self._accumulate(site, pixels, weights, group, channel, width, sums)
             for p in range(pixels):
                 for b in range(width):
-                    finish(conv, site, root, p, emitter.add(channel, b), sums[p * width + b])
+                    finish(conv, site, p, emitter.add(channel, b), sums[p * width + b])
 
         def one_group(group: Index) -> None:
-            whole = per_group // channel_block * channel_block
-            emitter.loop(0, whole, channel_block, lambda first: block(group, first, channel_block))
+            whole = per_group // self.channels * self.channels
+            emitter.loop(0, whole, self.channels, lambda first: block(group, first, self.channels))
             if whole < per_group:
                 block(group, whole, per_group - whole)
 
         emitter.loop(0, conv.groups, 1, one_group)
 
-    return kernel
+    def _accumulate(
+        self,
+        site: Site,
+        pixels: int,
+        weights: ir.Value,
+        group: Index,
+        channel: Index,
+        width: int,
+        sums: list[ir.Value],
+    ) -> list[ir.Value]:
+        """``sums`` plus the products of the windows and of ``width`` channels' weights."""
+        conv, emitter = self.conv, self.layer.emitter
+        kernel_h, kernel_w = conv.kernel
+        depth, in_channels = conv.in_per_group, conv.groups * conv.in_per_group
+        start = emitter.mul(channel, kernel_h * kernel_w * depth)
+
+        def tap(position: Index, weight: Index, *carried: ir.Value) -> list[ir.Value]:
+            activations = [
+                load_activation(conv, site, emitter.add(position, p * conv.stride[1] * in_channels))
+                for p in range(pixels)
+            ]
+            row = [
+                emitter.widen(emitter.load(weights, [emitter.add(weight, b)])) for b in range(width)
+            ]
+            return multiply_accumulate(emitter, list(carried), activations, row)
+
+        def kernel_row(kh: Index, *carried: ir.Value) -> list[ir.Value]:
+            origin = emitter.add(input_pixel(conv, site, kh), emitter.mul(group, depth))
+            weight = emitter.add(start, emitter.mul(kh, kernel_w * depth * width))
+            low, high = site.column_taps
+
+            def run(r: Index, *values: ir.Value) -> list[ir.Value]:
+                where = emitter.add(weight, emitter.mul(r, width))
+                return tap(emitter.add(origin, r), where, *values)
+
+            # Taps follow one another in memory where neighbouring columns are neighbouring taps.
+            if conv.groups == 1 and conv.dilation[1] == 1:
+                return emitter.loop(
+                    emitter.mul(low, depth), emitter.mul(high, depth), 1, run, carried
+                )
+
+            def kernel_column(kw: Index, *values: ir.Value) -> list[ir.Value]:
+                step = emitter.mul(kw, conv.dilation[1] * in_channels)
+                base = emitter.add(origin, step)
+                at = emitter.add(weight, emitter.mul(kw, depth * width))
+
+                def operand(c: Index, *inner: ir.Value) -> list[ir.Value]:
+                    where = emitter.add(at, emitter.mul(c, width))
+                    return tap(emitter.add(base, c), where, *inner)
+
+                return emitter.loop(0, depth, 1, operand, values)
+
+            return emitter.loop(low, high, 1, kernel_column, carried)
+
+        return emitter.loop(*site.row_taps, 1, kernel_row, sums)

@@ -68,6 +68,14 @@ class Emitter:
             return a
         return arith.divui(self.index(self.add(a, divisor - 1)), self.index(divisor))
 
+    def down(self, a: Index, multiple: int) -> Index:
+        """The largest multiple of ``multiple`` that a non-negative ``a`` holds."""
+        if isinstance(a, int):
+            return a // multiple * multiple
+        if multiple == 1:
+            return a
+        return self.sub(a, arith.remui(a, self.index(multiple)))
+
     def linear(self, indices: Sequence[Index], shape: Sequence[int]) -> Index:
         """Row-major position of ``indices`` within ``shape``."""
         position: Index = 0

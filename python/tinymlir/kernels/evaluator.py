@@ -14,6 +14,7 @@ from math import prod
 from tinymlir.bindings import arith, ir, scf
 from tinymlir.errors import PassFailure
 from tinymlir.kernels.emitter import ConstantPool, Emitter, Index
+from tinymlir.kernels.rows import Rows
 from tinymlir.linalg_info import constant_array, indexing_maps, is_linalg, iteration_space
 
 VIEW_OPS = ("tensor.expand_shape", "tensor.collapse_shape")
@@ -25,11 +26,11 @@ class Evaluator:
     Args:
         emitter: where code goes.
         pool: where tensor constants go.
-        buffers: memrefs that hold tensor values already.
+        buffers: memrefs that hold tensor values already, or rows of them.
     """
 
     def __init__(
-        self, emitter: Emitter, pool: ConstantPool, buffers: dict[ir.Value, ir.Value]
+        self, emitter: Emitter, pool: ConstantPool, buffers: dict[ir.Value, ir.Value | Rows]
     ) -> None:
         self.emitter, self.pool, self.buffers = emitter, pool, buffers
         #: tensor values whose wanted element is in a register
@@ -40,7 +41,10 @@ class Evaluator:
         if value in self.registers:
             return self.registers[value]
         if value in self.buffers:
-            return self.emitter.load(self.buffers[value], indices)
+            buffer = self.buffers[value]
+            if isinstance(buffer, Rows):
+                return self.emitter.load(buffer.buffer, [buffer.position(self.emitter, indices)])
+            return self.emitter.load(buffer, indices)
         op = value.owner.operation
         if op.name == "arith.constant":
             return self._constant(value, indices)

@@ -8,7 +8,7 @@ four at a time. The work of widening an activation is shared by all channels.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,9 +16,10 @@ from tinymlir.bindings import arith, func, ir, scf
 from tinymlir.dialects import tiny
 from tinymlir.kernels.channel_tables import channel_tables
 from tinymlir.kernels.convolution import Convolution
-from tinymlir.kernels.emitter import ConstantPool, Emitter, Index
-from tinymlir.kernels.evaluator import Evaluator
+from tinymlir.kernels.emitter import Emitter, Index
+from tinymlir.kernels.kernel import Core, Kernel, Layer
 from tinymlir.kernels.pixels import Site, finish, input_column, input_row
+from tinymlir.kernels.rows import Rows
 from tinymlir.kernels.words import extend, halves, load_word, repeated, view
 
 #: Output channels and pixels computed together: 4 accumulators, 4 activation pairs and 2
@@ -59,24 +60,6 @@ def _turn(steps: int) -> int:
     return max((n for n in fair if steps % n == 0), default=_MOST_STEPS_A_TURN)
 
 
-def scratch_bytes(conv: Convolution) -> int:
-    """Scratch memory: four halfwords for each step and pixel."""
-    return _steps(conv) * 2 * _STEP * PIXELS
-
-
-def takes(conv: Convolution) -> bool:
-    """Whether this kernel pays: enough channels to share the widening, and room for it."""
-    enough = conv.out_per_group >= _STEP and _window(conv) >= 2 * _STEP
-    plain = conv.groups == 1 and conv.dilation[1] == 1
-    return plain and enough and scratch_bytes(conv) <= _SCRATCH_LIMIT
-
-
-def executed_macs(conv: Convolution) -> int:
-    """MACs of the dot products: padding under a window included."""
-    rows, columns = conv.out_hw
-    return rows * columns * conv.out_per_group * _window(conv)
-
-
 def pack_pairs(conv: Convolution, tables: list[np.ndarray]) -> np.ndarray:
     """Constants of the pairs of output channels, i64, in the order in which they are read.
 
@@ -105,48 +88,57 @@ def pack_last(conv: Convolution) -> np.ndarray:
     return padded.view("<i8")
 
 
-def emit_im2col_convolution(
-    conv: Convolution,
-    root: ir.Value,
-    function: func.FuncOp,
-    bind: Callable[[func.FuncOp], tuple[Evaluator, ir.Value, ir.Value]],
-    scratch: ir.Value,
-    emitter: Emitter,
-    pool: ConstantPool,
-) -> None:
-    """The whole layer: for each block of pixels of a row, im2col and then all channels."""
-    symbol = _emit_im2col(conv, function, scratch.type, emitter)
-    evaluator, source, out = bind(function)
+class Im2col(Kernel):
+    """Block by block of neighbouring pixels: their windows to scratch memory, then all channels."""
 
-    def block(row: Index, column: Index, pixels: int) -> None:
-        site = Site(evaluator, source, out, row, column, (0, 0), (0, 0), border=False)
+    name = "im2col"
+    pixels = PIXELS
+
+    @classmethod
+    def takes(cls, conv: Convolution, core: Core) -> bool:
+        """Whether enough channels share the widening, and there is room for it."""
+        enough = conv.out_per_group >= _STEP and _window(conv) >= 2 * _STEP
+        plain = conv.groups == 1 and conv.dilation[1] == 1
+        room = cls(conv, core).scratch_bytes() <= _SCRATCH_LIMIT
+        return core.dual_mac and plain and enough and room
+
+    def scratch_bytes(self) -> int:
+        """Four halfwords for each step and pixel."""
+        return _steps(self.conv) * 2 * _STEP * PIXELS
+
+    def executed_macs(self) -> int:
+        """MACs of the dot products: padding under a window included."""
+        rows, columns = self.conv.out_hw
+        return rows * columns * self.conv.out_per_group * _window(self.conv)
+
+    def prepare(self, layer: Layer, scratch: ir.Value | None) -> None:
+        super().prepare(layer, scratch)
+        assert scratch is not None
+        self.symbol = _emit_im2col(self.conv, layer, scratch)
+
+    def row(self, row: Index, columns: tuple[Index, Index]) -> None:
+        emitter = self.layer.emitter
+        first, last = columns
+        whole = emitter.add(first, emitter.down(emitter.sub(last, first), PIXELS))
+        emitter.loop(first, whole, PIXELS, lambda column: self._block(row, column, PIXELS))
+        emitter.loop(whole, last, 1, lambda column: self._block(row, column, 1))
+
+    def _block(self, row: Index, column: Index, pixels: int) -> None:
+        layer, emitter = self.layer, self.layer.emitter
+        site = Site(layer, row, column, (0, 0), (0, 0), border=False)
+        source = layer.source
         for p in range(pixels):
-            where = [emitter.index(v) for v in (row, emitter.add(column, p), p)]
-            func.call([], symbol, [source, scratch, *where])
-        _emit_channels(conv, root, site, pixels, scratch, emitter, pool)
-
-    def one_row(row: Index) -> None:
-        columns = conv.out_hw[1]
-        whole = columns // PIXELS * PIXELS
-        emitter.loop(0, whole, PIXELS, lambda column: block(row, column, PIXELS))
-        if whole < columns:
-            block(row, whole, columns - whole)
-
-    emitter.loop(0, conv.out_hw[0], 1, one_row)
+            place = (row, emitter.add(column, p), p, source.first_column)
+            where = [emitter.index(v) for v in place]
+            func.call([], self.symbol, [source.buffer, self.scratch, *where])
+        _emit_channels(self.conv, site, pixels, self.scratch)
 
 
-def _emit_channels(
-    conv: Convolution,
-    root: ir.Value,
-    site: Site,
-    pixels: int,
-    scratch: ir.Value,
-    emitter: Emitter,
-    pool: ConstantPool,
-) -> None:
+def _emit_channels(conv: Convolution, site: Site, pixels: int, scratch: ir.Value) -> None:
+    layer, emitter, pool = site.layer, site.layer.emitter, site.layer.pool
     steps = _steps(conv)
     activations = view(scratch, 64)
-    tables = channel_tables(conv, root)
+    tables = channel_tables(conv, layer.root)
 
     def step(k: Index, words: list[ir.Value], totals: list[ir.Value]) -> list[ir.Value]:
         """Four products for each pixel and channel, a word of weights for each of these."""
@@ -187,7 +179,7 @@ def _emit_channels(
         for p in range(pixels):
             for b in range(_CHANNELS):
                 channel = emitter.add(emitter.mul(index, _CHANNELS), b)
-                finish(conv, site, root, p, channel, sums[p * _CHANNELS + b], elements[b])
+                finish(conv, site, p, channel, sums[p * _CHANNELS + b], elements[b])
 
     emitter.loop(0, conv.out_per_group // _CHANNELS, 1, pair)
     if conv.out_per_group % _CHANNELS:
@@ -203,26 +195,24 @@ def _emit_channels(
         sums = emitter.loop(0, steps // 2, 1, turn, biases, unroll=_turn(steps) // 2)
         known = {v: emitter.integer(int(t[-1]), 8 * t.itemsize) for v, t in tables.items()}
         for p in range(pixels):
-            finish(conv, site, root, p, conv.out_per_group - 1, sums[p], known)
+            finish(conv, site, p, conv.out_per_group - 1, sums[p], known)
 
 
-def _emit_im2col(
-    conv: Convolution, function: func.FuncOp, scratch_type: ir.Type, emitter: Emitter
-) -> str:
-    """``@layer<i>_im2col(input, scratch, row, column, place)``: one window, widened.
+def _emit_im2col(conv: Convolution, layer: Layer, scratch: ir.Value) -> str:
+    """``@layer<i>_im2col(input, scratch, row, column, place, first)``: one window, widened.
 
     ``place`` is the pixel's number in the block; the pixels of a step lie side by side.
+    ``first`` is the first column that is in memory.
     """
-    symbol = f"{function.name.value}_im2col"
-    index = ir.IndexType.get()
-    size = int(np.prod([*conv.in_hw, conv.in_per_group]))
-    source_type = ir.MemRefType.get([size], ir.IntegerType.get_signless(8))
-    with ir.InsertionPoint.after(function.operation):
-        helper = func.FuncOp(
-            symbol, ([source_type, scratch_type, index, index, index], []), visibility="private"
-        )
+    emitter, symbol = layer.emitter, f"{layer.function.name.value}_im2col"
+    types = [layer.source.buffer.type, scratch.type, *[ir.IndexType.get()] * 4]
+    with ir.InsertionPoint.after(layer.function.operation):
+        helper = func.FuncOp(symbol, (types, []), visibility="private")
     with ir.InsertionPoint(helper.add_entry_block()):
-        source, scratch, row, column, place = helper.arguments
+        buffer, scratch, row, column, place, first = helper.arguments
+        if isinstance(layer.source.first_column, int):
+            first = layer.source.first_column
+        source = replace(layer.source, buffer=buffer, first_column=first)
         window = _Window(conv, emitter, source, scratch, row, column, place)
         whole = window.is_inside()
         if whole is None:
@@ -246,7 +236,7 @@ class _Window:
         self,
         conv: Convolution,
         emitter: Emitter,
-        source: ir.Value,
+        source: Rows,
         scratch: ir.Value,
         row: Index,
         column: Index,
@@ -279,8 +269,7 @@ class _Window:
         """Where the run of a kernel row begins in the input."""
         emitter = self.emitter
         row = emitter.add(self.top, emitter.mul(kernel_row, self.conv.dilation[0]))
-        pixel = emitter.add(emitter.mul(row, self.conv.in_hw[1]), self.left)
-        return emitter.mul(pixel, self.depth)
+        return emitter.add(self.source.origin(emitter, row), emitter.mul(self.left, self.depth))
 
     def put_inside(self) -> None:
         """Copy and widen, where there is no padding."""
@@ -307,7 +296,7 @@ class _Window:
                 positions = [
                     emitter.add(origins[kh], r) for kh, r in places if kh < self.conv.kernel[0]
                 ]
-                self._put_pairs(step, load_word(emitter, self.source, positions))
+                self._put_pairs(step, load_word(emitter, self.source.buffer, positions))
         else:
             self.put_at_border()
 
@@ -342,7 +331,7 @@ class _Window:
                 if origin is None:
                     value = emitter.integer(fill, 16)
                 else:
-                    byte = emitter.load(self.source, [emitter.add(origin, r)])
+                    byte = emitter.load(self.source.buffer, [emitter.add(origin, r)])
                     value = arith.extsi(ir.IntegerType.get_signless(16), byte)
                 self._put_halfword(emitter.add(first, r), value)
 
@@ -361,7 +350,7 @@ class _Window:
 
     def _put_word(self, step: Index, where: Index) -> None:
         positions = [self.emitter.add(where, lane) for lane in range(_STEP)]
-        self._put_pairs(step, load_word(self.emitter, self.source, positions))
+        self._put_pairs(step, load_word(self.emitter, self.source.buffer, positions))
 
     def _put_pairs(self, step: Index, word: ir.Value) -> None:
         self._store(step, [extend(word, 0), extend(word, 1)])

@@ -11,34 +11,32 @@ import numpy as np
 
 from tinymlir.arena import APART, IN_PLACE
 from tinymlir.bindings import ir
-from tinymlir.kernels import depthwise
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.evaluator import VIEW_OPS
+from tinymlir.kernels.kernel import Kernel
 from tinymlir.linalg_info import dense_ints, indexing_maps, is_linalg
 
 
-def distance(
-    argument: ir.Value, root: ir.Value, convolution: Convolution | None, pixels: int
-) -> int:
+def distance(argument: ir.Value, root: ir.Value, kernel: Kernel | None) -> int:
     """Bytes from the start of the result to the start of ``argument``; `APART`; `IN_PLACE`.
 
     Args:
         argument: an input of the layer, ``root`` its result, both i8 tensors.
-        convolution: what the layer is built around, if it has a kernel.
-        pixels: neighbours of a row that the kernel computes together.
+        kernel: what computes the convolution that the layer is built around, if it is.
     """
-    if convolution is not None:
+    if kernel is not None:
+        convolution = kernel.conv
         if not _feeds_only(argument, convolution):
             return APART
-        if depthwise.takes(convolution):
-            return IN_PLACE if depthwise.works_in_place(convolution) else APART
+        if not kernel.by_rows:
+            return IN_PLACE if kernel.works_in_place() else APART
         depth = convolution.groups * convolution.in_per_group
         return _window_distance(
             (*convolution.in_hw, depth),
             (*convolution.out_hw, convolution.groups * convolution.out_per_group),
             convolution.stride,
             convolution.pad,
-            pixels,
+            kernel.pixels,
         )
     if _elementwise(argument, root):
         return 0

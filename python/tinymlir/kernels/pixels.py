@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from tinymlir.bindings import arith, func, ir
+from tinymlir.bindings import arith, ir
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Emitter, Index
-from tinymlir.kernels.evaluator import VIEW_OPS, Evaluator
+from tinymlir.kernels.evaluator import VIEW_OPS
+from tinymlir.kernels.kernel import Layer
 
 
 @dataclass(frozen=True)
 class Site:
     """Where a kernel computes: the taps to visit, and the way to the operands."""
 
-    #: buffers of the layer's tensors, flattened input and output
-    evaluator: Evaluator
-    source: ir.Value
-    out: ir.Value
+    layer: Layer
     #: output row, and first of the output columns computed together
     row: Index
     column: Index
@@ -29,106 +26,6 @@ class Site:
     column_taps: tuple[Index, Index]
     #: whether padding may lie under the window: subtract its value, use the full bias
     border: bool
-
-
-#: Emits one pixel, or ``pixels`` neighbours of a row.
-PixelKernel = Callable[[Site, int], None]
-
-
-def emit_pixels(
-    conv: Convolution,
-    function: func.FuncOp,
-    make_evaluator: Callable[[func.FuncOp], tuple[Evaluator, ir.Value, ir.Value]],
-    emitter: Emitter,
-    kernel: PixelKernel,
-    pixels: int,
-) -> None:
-    """Visit every output pixel: interior in blocks of ``pixels``, the border one by one.
-
-    ``make_evaluator(function)`` binds the layer's buffers inside a function and
-    returns the evaluator, the flat input and the flat output.
-    """
-    rows, columns = conv.interior(0), conv.interior(1)
-    if not rows or not columns:
-        rows = columns = range(0)
-    evaluator, source, out = make_evaluator(function)
-    if len(rows) * len(columns) < conv.out_hw[0] * conv.out_hw[1]:
-        _emit_border_function(conv, function, make_evaluator, emitter, kernel)
-
-    def border(row: Index, first: int, last: int) -> None:
-        def one(column: Index) -> None:
-            operands = [*function.arguments, emitter.index(row), emitter.index(column)]
-            func.call([], _border_symbol(function), operands)
-
-        emitter.loop(first, last, 1, one)
-
-    def interior(row: Index, first: int, last: int, count: int) -> None:
-        def block(column: Index) -> None:
-            kernel(
-                Site(
-                    evaluator,
-                    source,
-                    out,
-                    row,
-                    column,
-                    (0, conv.kernel[0]),
-                    (0, conv.kernel[1]),
-                    border=False,
-                ),
-                count,
-            )
-
-        emitter.loop(first, last, count, block)
-
-    def row_of_pixels(row: Index) -> None:
-        border(row, 0, columns.start)
-        blocked = columns.start + len(columns) // pixels * pixels
-        interior(row, columns.start, blocked, pixels)
-        interior(row, blocked, columns.stop, 1)
-        border(row, columns.stop, conv.out_hw[1])
-
-    emitter.loop(0, rows.start, 1, lambda row: border(row, 0, conv.out_hw[1]))
-    emitter.loop(rows.start, rows.stop, 1, row_of_pixels)
-    emitter.loop(rows.stop, conv.out_hw[0], 1, lambda row: border(row, 0, conv.out_hw[1]))
-
-
-def _border_symbol(function: func.FuncOp) -> str:
-    return f"{function.name.value}_border"
-
-
-def _emit_border_function(
-    conv: Convolution,
-    function: func.FuncOp,
-    make_evaluator: Callable[[func.FuncOp], tuple[Evaluator, ir.Value, ir.Value]],
-    emitter: Emitter,
-    kernel: PixelKernel,
-) -> None:
-    """``@layer<i>_border(buffers…, row, column)``: one pixel over the taps that exist."""
-    index = ir.IndexType.get()
-    with ir.InsertionPoint.after(function.operation):
-        helper = func.FuncOp(
-            _border_symbol(function),
-            ([*function.type.inputs, index, index], []),
-            visibility="private",
-        )
-    with ir.InsertionPoint(helper.add_entry_block()):
-        evaluator, source, out = make_evaluator(helper)
-        row, column = list(helper.arguments)[-2:]
-
-        def taps(axis: int, position: ir.Value) -> tuple[Index, Index]:
-            start = emitter.mul(position, conv.stride[axis])
-            dilation = conv.dilation[axis]
-            before = emitter.maximum(emitter.sub(conv.pad[axis], start), 0)
-            room = emitter.sub(conv.in_hw[axis] + conv.pad[axis], start)
-            first = emitter.ceildiv(before, dilation)
-            last = emitter.minimum(
-                emitter.ceildiv(emitter.maximum(room, 0), dilation), conv.kernel[axis]
-            )
-            return first, last
-
-        site = Site(evaluator, source, out, row, column, taps(0, row), taps(1, column), border=True)
-        kernel(site, 1)
-        func.ReturnOp([])
 
 
 def input_row(emitter: Emitter, conv: Convolution, row: Index, kh: Index) -> Index:
@@ -142,10 +39,12 @@ def input_column(emitter: Emitter, conv: Convolution, column: Index) -> Index:
     return emitter.sub(emitter.mul(column, conv.stride[1]), conv.pad[1])
 
 
-def input_pixel(emitter: Emitter, conv: Convolution, site: Site, kh: Index) -> Index:
-    """Number of the input pixel under the first tap of kernel row ``kh``."""
-    start = emitter.mul(input_row(emitter, conv, site.row, kh), conv.in_hw[1])
-    return emitter.add(start, input_column(emitter, conv, site.column))
+def input_pixel(conv: Convolution, site: Site, kh: Index) -> Index:
+    """Where the input pixel under the first tap of kernel row ``kh`` begins."""
+    emitter, source = site.layer.emitter, site.layer.source
+    origin = source.origin(emitter, input_row(emitter, conv, site.row, kh))
+    column = input_column(emitter, conv, site.column)
+    return emitter.add(origin, emitter.mul(column, source.channels))
 
 
 def multiply_accumulate(
@@ -162,9 +61,10 @@ def full_bias(conv: Convolution) -> np.ndarray:
     return (conv.bias + conv.pad_value * sums).astype(np.int32)
 
 
-def load_activation(emitter: Emitter, conv: Convolution, site: Site, where: Index) -> ir.Value:
+def load_activation(conv: Convolution, site: Site, where: Index) -> ir.Value:
     """The i32 activation at a flat position, less the padding value at a border."""
-    value = emitter.widen(emitter.load(site.source, [where]))
+    emitter = site.layer.emitter
+    value = emitter.widen(emitter.load(site.layer.source.buffer, [where]))
     if site.border and conv.pad_value:
         value = arith.subi(value, emitter.integer(conv.pad_value))
     return value
@@ -173,7 +73,6 @@ def load_activation(emitter: Emitter, conv: Convolution, site: Site, where: Inde
 def finish(
     conv: Convolution,
     site: Site,
-    root: ir.Value,
     pixel: int,
     channel: Index,
     accumulator: ir.Value,
@@ -183,16 +82,16 @@ def finish(
 
     ``tables`` holds the channel's elements of constants that the kernel has loaded.
     """
-    evaluator, emitter = site.evaluator, site.evaluator.emitter
-    channels = conv.groups * conv.out_per_group
+    layer = site.layer
+    evaluator, emitter, root = layer.evaluator, layer.emitter, layer.root
     column = emitter.add(site.column, pixel)
     accumulators = {value: accumulator for value in _views_of(conv.result)}
     evaluator.registers = {**accumulators, **(tables or {})}
     indices = _root_indices(emitter, root.type.shape, conv, site.row, column, channel)
     result = evaluator.at(root, indices)
     evaluator.registers = {}
-    where = emitter.linear([site.row, column, channel], [*conv.out_hw, channels])
-    emitter.store(result, site.out, [where])
+    where = layer.target.position(emitter, [0, site.row, column, channel])
+    emitter.store(result, layer.target.buffer, [where])
 
 
 def _views_of(value: ir.Value) -> list[ir.Value]:

@@ -188,6 +188,7 @@ func.func private @wide(%x: tensor<1x4x4x4xi8>) -> tensor<1x4x4x4xi8> attributes
 // CHECK-LABEL: func.func private @deep(
 // CHECK-SAME: memref<72xi8>)
 // CHECK-SAME: tiny.executed_macs = 576 : i64
+// CHECK-SAME: tiny.kernel = "depthwise"
 // CHECK-SAME: tiny.overlap = array<i64: -2>
 // CHECK-COUNT-2: call @deep_row4
 // CHECK: scf.for
@@ -201,6 +202,36 @@ func.func private @wide(%x: tensor<1x4x4x4xi8>) -> tensor<1x4x4x4xi8> attributes
 // DUAL: func.func private @deep_row4
 // DUAL: tiny.extend_bytes
 func.func private @deep(%x: tensor<1x4x4x4xi8>) -> tensor<1x4x4x4xi8> attributes {tiny.layer = "deep", tiny.macs = 576 : i64, tiny.op = "depthwise_conv2d"} {
+  %m = arith.constant 1500000000 : i32
+  %s = arith.constant 40 : i32
+  %zp = arith.constant 5 : i8
+  %c7 = arith.constant 7 : i32
+  %w = arith.constant dense<1> : tensor<3x3x4xi8>
+  %p = tensor.pad %x low[0, 1, 1, 0] high[0, 1, 1, 0] {
+  ^bb0(%i: index, %j: index, %k: index, %l: index):
+    tensor.yield %zp : i8
+  } : tensor<1x4x4x4xi8> to tensor<1x6x6x4xi8>
+  %e = tensor.empty() : tensor<1x4x4x4xi32>
+  %init = linalg.fill ins(%c7 : i32) outs(%e : tensor<1x4x4x4xi32>) -> tensor<1x4x4x4xi32>
+  %acc = linalg.depthwise_conv_2d_nhwc_hwc ins(%p, %w : tensor<1x6x6x4xi8>, tensor<3x3x4xi8>) outs(%init : tensor<1x4x4x4xi32>) -> tensor<1x4x4x4xi32>
+  %e8 = tensor.empty() : tensor<1x4x4x4xi8>
+  %y = linalg.generic {indexing_maps = [#all, #all], iterator_types = ["parallel", "parallel", "parallel", "parallel"]} ins(%acc : tensor<1x4x4x4xi32>) outs(%e8 : tensor<1x4x4x4xi8>) {
+  ^bb0(%a: i32, %o: i8):
+    %q = "tiny.requantize"(%a, %m, %s) {zero_point = 1 : i32, min = -128 : i32, max = 127 : i32, rounding = "nearest_up"} : (i32, i32, i32) -> i8
+    linalg.yield %q : i8
+  } -> tensor<1x4x4x4xi8>
+  return %y : tensor<1x4x4x4xi8>
+}
+
+// -----
+
+#all = affine_map<(d0, d1, d2, d3) -> (d0, d1, d2, d3)>
+
+// A layer may name its kernel; the kernel's choice is on the result either way.
+// CHECK-LABEL: func.func private @pinned(
+// CHECK-SAME: tiny.kernel = "direct"
+// CHECK-NOT: @pinned_row
+func.func private @pinned(%x: tensor<1x4x4x4xi8>) -> tensor<1x4x4x4xi8> attributes {tiny.kernel = "direct", tiny.layer = "deep", tiny.macs = 576 : i64, tiny.op = "depthwise_conv2d"} {
   %m = arith.constant 1500000000 : i32
   %s = arith.constant 40 : i32
   %zp = arith.constant 5 : i8

@@ -167,3 +167,23 @@ func.func private @layer0(%x: tensor<4xi8>) -> tensor<4xi8> attributes {tiny.lay
   } -> tensor<4xi8>
   return %y : tensor<4xi8>
 }
+
+// -----
+
+// A kernel that a layer asks for must be able to compute it.
+#all = affine_map<(d0, d1, d2, d3) -> (d0, d1, d2, d3)>
+// expected-error@+1 {{cannot be computed by kernel 'depthwise', only by 'direct'}}
+func.func private @layer0(%x: tensor<1x2x2x2xi8>) -> tensor<1x2x2x1xi8> attributes {tiny.kernel = "depthwise", tiny.layer = "a", tiny.macs = 8 : i64, tiny.op = "conv2d"} {
+  %c0 = arith.constant 0 : i32
+  %w = arith.constant dense<1> : tensor<1x1x1x2xi8>
+  %e = tensor.empty() : tensor<1x2x2x1xi32>
+  %init = linalg.fill ins(%c0 : i32) outs(%e : tensor<1x2x2x1xi32>) -> tensor<1x2x2x1xi32>
+  %acc = linalg.conv_2d_nhwc_fhwc ins(%x, %w : tensor<1x2x2x2xi8>, tensor<1x1x1x2xi8>) outs(%init : tensor<1x2x2x1xi32>) -> tensor<1x2x2x1xi32>
+  %e8 = tensor.empty() : tensor<1x2x2x1xi8>
+  %y = linalg.generic {indexing_maps = [#all, #all], iterator_types = ["parallel", "parallel", "parallel", "parallel"]} ins(%acc : tensor<1x2x2x1xi32>) outs(%e8 : tensor<1x2x2x1xi8>) {
+  ^bb0(%a: i32, %o: i8):
+    %q = arith.trunci %a : i32 to i8
+    linalg.yield %q : i8
+  } -> tensor<1x2x2x1xi8>
+  return %y : tensor<1x2x2x1xi8>
+}

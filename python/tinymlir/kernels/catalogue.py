@@ -1,0 +1,17 @@
+"""The kernels there are."""
+
+from __future__ import annotations
+
+from tinymlir.kernels.convolution import Convolution
+from tinymlir.kernels.depthwise import Depthwise
+from tinymlir.kernels.direct import Direct
+from tinymlir.kernels.im2col import Im2col
+from tinymlir.kernels.kernel import Core, Kernel
+
+#: In the order in which they are preferred; the last takes any convolution.
+KERNELS: tuple[type[Kernel], ...] = (Im2col, Depthwise, Direct)
+
+
+def candidates(conv: Convolution, core: Core) -> list[Kernel]:
+    """The kernels that compute ``conv`` on ``core``, the preferred one first."""
+    return [kernel(conv, core) for kernel in KERNELS if kernel.takes(conv, core)]

@@ -1,0 +1,96 @@
+"""What a kernel is: one way to compute a convolution, row by row or as a whole."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from tinymlir.bindings import func, ir
+from tinymlir.kernels.convolution import Convolution
+from tinymlir.kernels.emitter import ConstantPool, Emitter, Index
+from tinymlir.kernels.evaluator import Evaluator
+from tinymlir.kernels.rows import Rows
+
+
+@dataclass(frozen=True)
+class Core:
+    """What kernels ask of the core."""
+
+    #: registers that a hot loop may fill
+    registers: int
+    #: whether two MACs at a time pay: the core has SMLAD
+    dual_mac: bool
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer function on its way to loops: its buffers, and where code and constants go.
+
+    ``root`` is the layer's result, of which ``target`` holds rows; ``source`` holds rows of
+    the convolution's input. ``arguments`` are those of the function, in whose place a
+    helper function has its own (`within`).
+    """
+
+    function: func.FuncOp
+    root: ir.Value
+    evaluator: Evaluator
+    source: Rows
+    target: Rows
+    rebind: Callable[[func.FuncOp], Layer]
+
+    @property
+    def emitter(self) -> Emitter:
+        return self.evaluator.emitter
+
+    @property
+    def pool(self) -> ConstantPool:
+        return self.evaluator.pool
+
+
+class Kernel(ABC):
+    """One way to compute a convolution.
+
+    Made for one layer; `prepare` emits the functions that it calls, then either `whole`
+    emits all rows, or `row` one segment of a row, at the current insertion point.
+    """
+
+    name: ClassVar[str]
+    #: neighbours of a row computed together
+    pixels: int = 1
+    #: whether `row` is there; a kernel without goes through all rows in an order of its own
+    by_rows: ClassVar[bool] = True
+
+    def __init__(self, conv: Convolution, core: Core) -> None:
+        self.conv, self.core = conv, core
+
+    @classmethod
+    @abstractmethod
+    def takes(cls, conv: Convolution, core: Core) -> bool:
+        """Whether the kernel computes ``conv``, and pays at all."""
+
+    def scratch_bytes(self) -> int:
+        """Scratch memory that the kernel wants."""
+        return 0
+
+    def executed_macs(self) -> int:
+        """MACs that the loops execute."""
+        return self.conv.executed_macs()
+
+    def works_in_place(self) -> bool:
+        """Whether the output may begin where the input does, and replace it."""
+        return False
+
+    def prepare(self, layer: Layer, scratch: ir.Value | None) -> None:
+        """Emit helper functions, and note where to compute."""
+        self.layer, self.scratch = layer, scratch
+
+    def whole(self) -> None:
+        """Emit the layer."""
+        rows, columns = self.conv.out_hw
+        self.layer.emitter.loop(0, rows, 1, lambda row: self.row(row, (0, columns)))
+
+    @abstractmethod
+    def row(self, row: Index, columns: tuple[Index, Index]) -> None:
+        """Emit output columns ``columns[0]`` to ``columns[1]``, past the last, of a row."""
