@@ -75,9 +75,11 @@ class LowerLayers(Pass):
     registers: int = 14
     #: whether two MACs at a time pay: the core has SMLAD
     dual_mac: bool = False
+    #: 32-bit lanes of a vector register
+    lanes: int = 1
 
     def core(self) -> Core:
-        return Core(self.registers, self.dual_mac)
+        return Core(self.registers, self.dual_mac, self.lanes)
 
     def run(self, op: ir.Operation) -> None:
         if self.registers < LEAST_REGISTERS:

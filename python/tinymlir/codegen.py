@@ -109,6 +109,7 @@ def optimize(
     tuning = llvm_binding.create_pipeline_tuning_options(speed_level=_OPTIMIZATION)
     tuning.loop_unrolling = False
     tuning.loop_vectorization = False
+    tuning.slp_vectorization = target.lanes > 1
     builder = llvm_binding.create_pass_builder(machine, tuning)
     builder.getModulePassManager().run(parsed, builder)
     return parsed, machine

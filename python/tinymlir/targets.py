@@ -87,6 +87,8 @@ class Target:
     pointer_bits: int = 32
     #: general registers that a hot loop can fill before the allocator spills
     registers: int = 14
+    #: 32-bit lanes of a vector register, where LLVM can fill them from neighbouring channels
+    lanes: int = 1
     zig_target: str | None = None
     zig_cpu: str | None = None
 
@@ -283,6 +285,7 @@ TARGETS: dict[str, Target] = {
             costs=Costs(),
             notes="this machine, in process: what accuracy is evaluated on",
             pointer_bits=64,
+            lanes=8,
         ),
     )
 }

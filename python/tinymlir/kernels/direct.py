@@ -19,18 +19,25 @@ from tinymlir.kernels.pixels import (
 
 #: Registers of the hot loop besides accumulators and operands: two pointers and a counter.
 _LOOP_REGISTERS = 3
+#: Pixels together where registers hold vectors: LLVM forms them of powers of two alone.
+_VECTOR_PIXELS = 4
 #: One accumulator and its two operands must fit.
 LEAST_REGISTERS = _LOOP_REGISTERS + 3
 
 
-def register_block(registers: int) -> tuple[int, int]:
+def register_block(registers: int, lanes: int = 1) -> tuple[int, int]:
     """Output channels and pixels to compute together within ``registers`` registers.
+
+    With ``lanes`` a register holds that many channels, and pixels are few enough for every
+    core that has such registers.
 
     A block of b channels and p pixels keeps b·p accumulators, b weights and p
     activations; an operand loaded serves p or b MACs. The best block has the most
     MACs per load and accumulation, b·p / (b·p + b + p); channels go first, since
     more pixels need wider images. There must be `LEAST_REGISTERS`.
     """
+    if lanes > 1:
+        return lanes, _VECTOR_PIXELS
     fitting = [
         (b, p)
         for b in range(1, 9)
@@ -65,7 +72,7 @@ class Direct(Kernel):
 
     def __init__(self, conv: Convolution, core: Core) -> None:
         super().__init__(conv, core)
-        self.channels, self.pixels = register_block(core.registers)
+        self.channels, self.pixels = register_block(core.registers, core.lanes)
         self.packed = pack_weights(conv.weights, self.channels)
         self.inside = conv.interior(0), conv.interior(1)
         if not self.inside[0] or not self.inside[1]:

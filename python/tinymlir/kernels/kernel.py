@@ -22,6 +22,8 @@ class Core:
     registers: int
     #: whether two MACs at a time pay: the core has SMLAD
     dual_mac: bool
+    #: 32-bit lanes of a vector register that LLVM fills from neighbouring output channels
+    lanes: int = 1
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 // RUN: tinymlir-opt %s --split-input-file --tiny-lower-layers | FileCheck %s
 // RUN: tinymlir-opt %s --split-input-file --tiny-lower-layers=registers=6 | FileCheck %s --check-prefix=FEW
 // RUN: tinymlir-opt %s --split-input-file --tiny-lower-layers=dual-mac=true | FileCheck %s --check-prefix=DUAL
+// RUN: tinymlir-opt %s --split-input-file --tiny-lower-layers=lanes=2 | FileCheck %s --check-prefix=LANES
 
 #all = affine_map<(d0, d1, d2, d3) -> (d0, d1, d2, d3)>
 
@@ -30,6 +31,9 @@
 // CHECK-NOT: call
 // With few registers one accumulator at a time.
 // FEW: iter_args(%{{[a-z0-9]+}} = %{{[a-z0-9]+}}) -> (i32)
+// Vectors of two channels: a block of two, then the third.
+// LANES: iter_args({{.*}}) -> (i32, i32) {
+// LANES: iter_args({{.*}}) -> (i32) {
 func.func @main(%x: tensor<1x5x5x2xi8>) -> tensor<1x5x5x3xi8> {
   %y = call @layer0(%x) : (tensor<1x5x5x2xi8>) -> tensor<1x5x5x3xi8>
   return %y : tensor<1x5x5x3xi8>
