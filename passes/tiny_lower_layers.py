@@ -11,11 +11,11 @@ from tinymlir.bindings import bufferization, func, ir, memref
 from tinymlir.kernels import overlap
 from tinymlir.kernels.catalogue import candidates
 from tinymlir.kernels.convolution import Convolution, find_convolution
-from tinymlir.kernels.direct import LEAST_REGISTERS
 from tinymlir.kernels.emitter import ConstantPool, Emitter
 from tinymlir.kernels.evaluator import Evaluator, emit_by_element, materialize_reused
-from tinymlir.kernels.kernel import Core, Kernel, Layer
+from tinymlir.kernels.kernel import Kernel, Layer
 from tinymlir.kernels.rows import Rows
+from tinymlir.targets import Target, get_target
 
 from ._pass import Pass, PassFailure, find_ops, register_pass
 
@@ -71,26 +71,18 @@ class LowerLayers(Pass):
     """
 
     name: ClassVar[str] = "tiny-lower-layers"
-    #: registers that a hot loop may fill
-    registers: int = 14
-    #: whether two MACs at a time pay: the core has SMLAD
-    dual_mac: bool = False
-    #: 32-bit lanes of a vector register
-    lanes: int = 1
-
-    def core(self) -> Core:
-        return Core(self.registers, self.dual_mac, self.lanes)
+    #: the core that kernels are made for
+    target: str = "cortex-m4"
 
     def run(self, op: ir.Operation) -> None:
-        if self.registers < LEAST_REGISTERS:
-            raise PassFailure(op.location, f"expects at least {LEAST_REGISTERS} registers")
+        core = get_target(self.target)
         pool = ConstantPool(op)
         calls: dict[str, list[ir.Operation]] = defaultdict(list)
         for call in find_ops(op, "func.call"):
             calls[call.attributes["callee"].value].append(call)
         for child in list(op.regions[0].blocks[0].operations):
             if isinstance(child, func.FuncOp) and "tiny.layer" in child.operation.attributes:
-                _lower_layer(child, calls[child.name.value], pool, self)
+                _lower_layer(child, calls[child.name.value], pool, core)
 
 
 def _memref_of(tensor: ir.Type) -> ir.Type:
@@ -117,7 +109,7 @@ def _require_layer(layer: func.FuncOp) -> None:
 
 
 def _lower_layer(
-    layer: func.FuncOp, calls: list[ir.Operation], pool: ConstantPool, options: LowerLayers
+    layer: func.FuncOp, calls: list[ir.Operation], pool: ConstantPool, core: Target
 ) -> None:
     _require_layer(layer)
     arguments = list(layer.arguments)
@@ -135,7 +127,7 @@ def _lower_layer(
     lowered = _new_function(layer, symbol, [*inputs, output])
     attributes = lowered.operation.attributes
     convolution = find_convolution(root)
-    kernel = _kernel(layer, convolution, options.core()) if convolution is not None else None
+    kernel = _kernel(layer, convolution, core) if convolution is not None else None
 
     def allocate(buffer_type: ir.Type) -> ir.Value:
         scratch.append(buffer_type)
@@ -169,7 +161,7 @@ def _lower_layer(
     layer.operation.erase()
 
 
-def _kernel(layer: func.FuncOp, convolution: Convolution, core: Core) -> Kernel:
+def _kernel(layer: func.FuncOp, convolution: Convolution, core: Target) -> Kernel:
     """The kernel that ``tiny.kernel`` names, or else the preferred one."""
     able = candidates(convolution, core)
     if "tiny.kernel" not in layer.operation.attributes:

@@ -28,8 +28,7 @@ def _to_arena(target: Target) -> tuple[str, ...]:
     return (
         "tiny-outline-layers",
         "tiny-fit-requantize",
-        f"tiny-lower-layers{{registers={target.registers} dual-mac={_flag(target, 'dsp')}"
-        f" lanes={target.lanes}}}",
+        f"tiny-lower-layers{{target={target.name}}}",
         "canonicalize",
         "cse",
         "one-shot-bufferize{bufferize-function-boundaries=1"

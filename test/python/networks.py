@@ -473,36 +473,35 @@ def everything() -> tuple[Network, Value]:
 
 
 HOST = get_target("host")
-#: As on a Cortex-M0: few registers, neither long products nor divisions.
-PLAIN = dataclasses.replace(HOST, extensions=(), registers=10)
-#: The schedule of cores with SMLAD, in plain arithmetic.
-DUAL_MAC = "dual-mac"
-SCHEDULES: list[Target | str] = [HOST, PLAIN, DUAL_MAC]
+#: Cores whose kernels are compared: without and with SMLAD, and one of few registers that has
+#: neither long products nor divisions.
+CORES = [HOST, *map(get_target, ("cortex-m0", "cortex-m4"))]
 
 
-def lower(text: str, target: Target | str, name: str = "network") -> Compilation:
+def lower(text: str, target: Target, name: str = "network") -> Compilation:
     """Compile MLIR text down to the LLVM dialect."""
     context = ir.Context()
     register(context)
-    with context, ir.Location.unknown(), pytest.MonkeyPatch.context() as patch:
-        if isinstance(target, str):
-            to_arena = compiler._to_arena
-            patch.setattr(
-                compiler,
-                "_to_arena",
-                lambda t: tuple(p.replace("dual-mac=false", "dual-mac=true") for p in to_arena(t)),
-            )
-            target = HOST
+    with context, ir.Location.unknown():
         return lower_module(ir.Module.parse(text), target, name)
+
+
+def lower_for_host(text: str, core: Target) -> Compilation:
+    """The kernels of ``core``, in the arithmetic that it has, compiled for this machine."""
+    arithmetic = [e for e in HOST.extensions if core.has(e)]
+    to_arena = compiler._to_arena
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiler, "_to_arena", lambda _: to_arena(core))
+        return lower(text, dataclasses.replace(HOST, extensions=tuple(arithmetic)))
 
 
 def check(network: Network, *outputs: Value) -> HostModel:
     """That the network gives its outputs however it is scheduled; the host's own model."""
     text = network.text(*outputs)
-    models = [HostModel(lower(text, schedule)) for schedule in SCHEDULES]
-    for schedule, model in zip(SCHEDULES, models, strict=True):
+    models = [HostModel(lower_for_host(text, core)) for core in CORES]
+    for core, model in zip(CORES, models, strict=True):
         results = model(*(v.array for v in network.inputs))
         for result, value in zip(results, outputs, strict=True):
             same = result == value.array
-            assert same.all(), (schedule, np.argwhere(~same)[:3], text)
+            assert same.all(), (core.name, np.argwhere(~same)[:3], text)
     return models[0]

@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from networks import lower_for_host
 
-from tinymlir import arena, compiler, targets
-from tinymlir.bindings import ir
-from tinymlir.compiler import lower_module
-from tinymlir.dialects import register
+from tinymlir import arena
 from tinymlir.host import HostModel
 from tinymlir.passes import tiny_plan_arena
+from tinymlir.targets import get_target
 
 _IDENTITY = "affine_map<(n, h, w, c) -> (n, h, w, c)>"
 
@@ -111,24 +110,8 @@ class Chain:
         }}"""
 
 
-def _compile(text: str) -> HostModel:
-    context = ir.Context()
-    register(context)
-    with context, ir.Location.unknown():
-        module = ir.Module.parse(text)
-        return HostModel(lower_module(module, targets.get_target("host"), "network"))
-
-
-def _compile_dual_mac(text: str) -> HostModel:
-    """With the schedule of cores that have SMLAD, in plain arithmetic."""
-    to_arena = compiler._to_arena
-
-    def scheduled(target: targets.Target) -> tuple[str, ...]:
-        return tuple(p.replace("dual-mac=false", "dual-mac=true") for p in to_arena(target))
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compiler, "_to_arena", scheduled)
-        return _compile(text)
+def _compile(text: str, core: str = "host") -> HostModel:
+    return HostModel(lower_for_host(text, get_target(core)))
 
 
 layers = st.tuples(
@@ -162,7 +145,7 @@ def test_sharing_memory_changes_no_result(
     def apart(buffers: list[arena.Buffer], _: arena.Overlaps) -> arena.Plan:
         return arena.plan(buffers)
 
-    shared = [_compile(chain.text()), _compile_dual_mac(chain.text())]
+    shared = [_compile(chain.text()), _compile(chain.text(), "cortex-m4")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiny_plan_arena, "plan", apart)
         separate = _compile(chain.text())

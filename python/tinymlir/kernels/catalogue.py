@@ -6,12 +6,13 @@ from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.depthwise import Depthwise
 from tinymlir.kernels.direct import Direct
 from tinymlir.kernels.im2col import Im2col
-from tinymlir.kernels.kernel import Core, Kernel
+from tinymlir.kernels.kernel import Kernel
+from tinymlir.targets import Target
 
 #: In the order in which they are preferred; the last takes any convolution.
 KERNELS: tuple[type[Kernel], ...] = (Im2col, Depthwise, Direct)
 
 
-def candidates(conv: Convolution, core: Core) -> list[Kernel]:
+def candidates(conv: Convolution, core: Target) -> list[Kernel]:
     """The kernels that compute ``conv`` on ``core``, the preferred one first."""
     return [kernel(conv, core) for kernel in KERNELS if kernel.takes(conv, core)]

@@ -14,9 +14,10 @@ from tinymlir.bindings import arith, func, ir, scf
 from tinymlir.kernels.channel_tables import channel_tables
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Emitter, Index
-from tinymlir.kernels.kernel import Core, Kernel, Layer
+from tinymlir.kernels.kernel import Kernel, Layer
 from tinymlir.kernels.pixels import Site, finish
 from tinymlir.kernels.words import extend, halves, load_word, repeated, view
+from tinymlir.targets import Target
 
 #: Channels computed together: a word of activations.
 CHANNEL_BLOCK = 4
@@ -33,7 +34,7 @@ class Depthwise(Kernel):
     by_rows = False
 
     @classmethod
-    def takes(cls, conv: Convolution, core: Core) -> bool:
+    def takes(cls, conv: Convolution, core: Target) -> bool:
         """Whether channels go one to one, and the ring advances by rows that follow one another."""
         return (
             conv.in_per_group == conv.out_per_group == 1
@@ -47,7 +48,7 @@ class Depthwise(Kernel):
     def scratch_bytes(self) -> int:
         """The rows under a window."""
         size = self.conv.kernel[0] * _columns(self.conv) * CHANNEL_BLOCK
-        return size * (2 if self.core.dual_mac else 1)
+        return size * (2 if self.core.has("dsp") else 1)
 
     def executed_macs(self) -> int:
         """MACs of the kernel: padding under a window included."""
@@ -65,7 +66,7 @@ class Depthwise(Kernel):
         super().prepare(layer, scratch)
         assert scratch is not None
         conv = self.conv
-        self.ring = (_HalfwordRing if self.core.dual_mac else _ByteRing)(layer.emitter, scratch)
+        self.ring = (_HalfwordRing if self.core.has("dsp") else _ByteRing)(layer.emitter, scratch)
         self.blocks = -(-conv.groups // CHANNEL_BLOCK)
         self.last = conv.groups - (self.blocks - 1) * CHANNEL_BLOCK
         widths = sorted({CHANNEL_BLOCK if self.blocks > 1 else self.last, self.last})

@@ -7,7 +7,7 @@ import numpy as np
 from tinymlir.bindings import arith, func, ir, scf
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Index
-from tinymlir.kernels.kernel import Core, Kernel, Layer
+from tinymlir.kernels.kernel import Kernel, Layer
 from tinymlir.kernels.pixels import (
     Site,
     finish,
@@ -16,13 +16,12 @@ from tinymlir.kernels.pixels import (
     load_activation,
     multiply_accumulate,
 )
+from tinymlir.targets import Target
 
 #: Registers of the hot loop besides accumulators and operands: two pointers and a counter.
 _LOOP_REGISTERS = 3
 #: Pixels together where registers hold vectors: LLVM forms them of powers of two alone.
 _VECTOR_PIXELS = 4
-#: One accumulator and its two operands must fit.
-LEAST_REGISTERS = _LOOP_REGISTERS + 3
 
 
 def register_block(registers: int, lanes: int = 1) -> tuple[int, int]:
@@ -34,7 +33,7 @@ def register_block(registers: int, lanes: int = 1) -> tuple[int, int]:
     A block of b channels and p pixels keeps b·p accumulators, b weights and p
     activations; an operand loaded serves p or b MACs. The best block has the most
     MACs per load and accumulation, b·p / (b·p + b + p); channels go first, since
-    more pixels need wider images. There must be `LEAST_REGISTERS`.
+    more pixels need wider images. The smallest block needs six registers.
     """
     if lanes > 1:
         return lanes, _VECTOR_PIXELS
@@ -70,7 +69,7 @@ class Direct(Kernel):
 
     name = "direct"
 
-    def __init__(self, conv: Convolution, core: Core) -> None:
+    def __init__(self, conv: Convolution, core: Target) -> None:
         super().__init__(conv, core)
         self.channels, self.pixels = register_block(core.registers, core.lanes)
         self.packed = pack_weights(conv.weights, self.channels)
@@ -79,7 +78,7 @@ class Direct(Kernel):
             self.inside = range(0), range(0)
 
     @classmethod
-    def takes(cls, conv: Convolution, core: Core) -> bool:
+    def takes(cls, conv: Convolution, core: Target) -> bool:
         return True
 
     def prepare(self, layer: Layer, scratch: ir.Value | None) -> None:

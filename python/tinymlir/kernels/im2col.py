@@ -17,10 +17,11 @@ from tinymlir.dialects import tiny
 from tinymlir.kernels.channel_tables import channel_tables
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Emitter, Index
-from tinymlir.kernels.kernel import Core, Kernel, Layer
+from tinymlir.kernels.kernel import Kernel, Layer
 from tinymlir.kernels.pixels import Site, finish, input_column, input_row
 from tinymlir.kernels.rows import Rows
 from tinymlir.kernels.words import extend, halves, load_word, repeated, view
+from tinymlir.targets import Target
 
 #: Output channels and pixels computed together: 4 accumulators, 4 activation pairs and 2
 #: weight pairs leave Thumb-2's registers no room for more.
@@ -95,12 +96,12 @@ class Im2col(Kernel):
     pixels = PIXELS
 
     @classmethod
-    def takes(cls, conv: Convolution, core: Core) -> bool:
+    def takes(cls, conv: Convolution, core: Target) -> bool:
         """Whether enough channels share the widening, and there is room for it."""
         enough = conv.out_per_group >= _STEP and _window(conv) >= 2 * _STEP
         plain = conv.groups == 1 and conv.dilation[1] == 1
         room = cls(conv, core).scratch_bytes() <= _SCRATCH_LIMIT
-        return core.dual_mac and plain and enough and room
+        return core.has("dsp") and plain and enough and room
 
     def scratch_bytes(self) -> int:
         """Four halfwords for each step and pixel."""

@@ -12,18 +12,7 @@ from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import ConstantPool, Emitter, Index
 from tinymlir.kernels.evaluator import Evaluator
 from tinymlir.kernels.rows import Rows
-
-
-@dataclass(frozen=True)
-class Core:
-    """What kernels ask of the core."""
-
-    #: registers that a hot loop may fill
-    registers: int
-    #: whether two MACs at a time pay: the core has SMLAD
-    dual_mac: bool
-    #: 32-bit lanes of a vector register that LLVM fills from neighbouring output channels
-    lanes: int = 1
+from tinymlir.targets import Target
 
 
 @dataclass(frozen=True)
@@ -64,12 +53,12 @@ class Kernel(ABC):
     #: whether `row` is there; a kernel without goes through all rows in an order of its own
     by_rows: ClassVar[bool] = True
 
-    def __init__(self, conv: Convolution, core: Core) -> None:
+    def __init__(self, conv: Convolution, core: Target) -> None:
         self.conv, self.core = conv, core
 
     @classmethod
     @abstractmethod
-    def takes(cls, conv: Convolution, core: Core) -> bool:
+    def takes(cls, conv: Convolution, core: Target) -> bool:
         """Whether the kernel computes ``conv``, and pays at all."""
 
     def scratch_bytes(self) -> int:

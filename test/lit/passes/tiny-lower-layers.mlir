@@ -1,7 +1,7 @@
-// RUN: tinymlir-opt %s --split-input-file --tiny-lower-layers | FileCheck %s
-// RUN: tinymlir-opt %s --split-input-file --tiny-lower-layers=registers=6 | FileCheck %s --check-prefix=FEW
-// RUN: tinymlir-opt %s --split-input-file --tiny-lower-layers=dual-mac=true | FileCheck %s --check-prefix=DUAL
-// RUN: tinymlir-opt %s --split-input-file --tiny-lower-layers=lanes=2 | FileCheck %s --check-prefix=LANES
+// RUN: tinymlir-opt %s --split-input-file --tiny-lower-layers=target=cortex-m3 | FileCheck %s
+// RUN: tinymlir-opt %s --split-input-file --tiny-lower-layers=target=cortex-m0 | FileCheck %s --check-prefix=FEW
+// RUN: tinymlir-opt %s --split-input-file --tiny-lower-layers=target=cortex-m4 | FileCheck %s --check-prefix=DUAL
+// RUN: tinymlir-opt %s --split-input-file --tiny-lower-layers=target=host | FileCheck %s --check-prefix=LANES
 
 #all = affine_map<(d0, d1, d2, d3) -> (d0, d1, d2, d3)>
 
@@ -29,11 +29,11 @@
 // CHECK: memref.get_global @[[FULL:bias_[0-9]+]]
 // CHECK: arith.subi {{.*}} : i32
 // CHECK-NOT: call
-// With few registers one accumulator at a time.
-// FEW: iter_args(%{{[a-z0-9]+}} = %{{[a-z0-9]+}}) -> (i32)
-// Vectors of two channels: a block of two, then the third.
-// LANES: iter_args({{.*}}) -> (i32, i32) {
-// LANES: iter_args({{.*}}) -> (i32) {
+// With few registers one pixel at a time.
+// FEW: -> (i32, i32, i32) {
+// Vectors hold eight channels of one pixel out of four, and rows are shorter than that.
+// LANES-NOT: -> (i32, i32, i32, i32
+// LANES: iter_args({{.*}}) -> (i32, i32, i32) {
 func.func @main(%x: tensor<1x5x5x2xi8>) -> tensor<1x5x5x3xi8> {
   %y = call @layer0(%x) : (tensor<1x5x5x2xi8>) -> tensor<1x5x5x3xi8>
   return %y : tensor<1x5x5x3xi8>
