@@ -18,6 +18,7 @@ from .tiny_plan_arena import PlanArena
 from .tiny_quantize_io import QuantizeIo
 from .tiny_sink_transposes import SinkTransposes
 from .tiny_tap_layers import TapLayers
+from .tiny_unpack_kernels import UnpackKernels
 
 __all__ = [
     "REGISTRY",
@@ -40,5 +41,6 @@ __all__ = [
     "QuantizeIo",
     "SinkTransposes",
     "TapLayers",
+    "UnpackKernels",
     "register_pass",
 ]

@@ -6,9 +6,10 @@ result for some samples, computed by plain NumPy in 64-bit integers.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -486,13 +487,25 @@ def lower(text: str, target: Target, name: str = "network") -> Compilation:
         return lower_module(ir.Module.parse(text), target, name)
 
 
-def lower_for_host(text: str, core: Target) -> Compilation:
-    """The kernels of ``core``, in the arithmetic that it has, compiled for this machine."""
+def lower_for_host(text: str, core: Target, *choices: str) -> Compilation:
+    """The kernels of ``core``, in the arithmetic that it has, compiled for this machine.
+
+    ``choices`` are passes that say which kernels, before layers are lowered.
+    """
     arithmetic = [e for e in HOST.extensions if core.has(e)]
-    to_arena = compiler._to_arena
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compiler, "_to_arena", lambda _: to_arena(core))
+    with choosing(core, *choices):
         return lower(text, dataclasses.replace(HOST, extensions=tuple(arithmetic)))
+
+
+@contextlib.contextmanager
+def choosing(core: Target, *choices: str) -> Iterator[None]:
+    """Compile for ``core`` down to the arena, with more passes before layers are lowered."""
+    passes = list(compiler._to_arena(core))
+    lowering = next(i for i, p in enumerate(passes) if p.startswith("tiny-lower-layers"))
+    with pytest.MonkeyPatch.context() as patch:
+        chosen = (*passes[:lowering], *choices, *passes[lowering:])
+        patch.setattr(compiler, "_to_arena", lambda _: chosen)
+        yield
 
 
 def check(network: Network, *outputs: Value) -> HostModel:

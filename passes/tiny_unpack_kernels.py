@@ -1,0 +1,71 @@
+"""``tiny-unpack-kernels``: layers that shall leave out their zero weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from tinymlir.bindings import func, ir
+from tinymlir.kernels.convolution import find_convolution
+from tinymlir.kernels.unpacked import Unpacked
+from tinymlir.targets import get_target
+
+from ._pass import Pass, register_pass
+
+
+@register_pass
+@dataclass(frozen=True)
+class UnpackKernels(Pass):
+    """Ask for straight-line code, without zero weights, where a kernel makes it
+
+    Sets ``tiny.kernel = "unpacked"`` on each convolution and dense layer that the kernel
+    takes, unless the layer has a kernel already; ``tiny-lower-layers`` obeys.
+
+    Before::
+
+        func.func private @layer0(%x: tensor<1x8xi8>) -> tensor<1x2xi8>
+            attributes {tiny.layer = "dense", tiny.macs = 16 : i64, tiny.op = "fully_connected"} {
+          %w = arith.constant dense<1> : tensor<8x2xi8>
+          %c0 = arith.constant 0 : i32
+          %e = tensor.empty() : tensor<1x2xi32>
+          %init = linalg.fill ins(%c0 : i32) outs(%e : tensor<1x2xi32>) -> tensor<1x2xi32>
+          %acc = linalg.matmul ins(%x, %w : tensor<1x8xi8>, tensor<8x2xi8>)
+                               outs(%init : tensor<1x2xi32>) -> tensor<1x2xi32>
+          %e8 = tensor.empty() : tensor<1x2xi8>
+          %y = linalg.generic {indexing_maps = [affine_map<(d0, d1) -> (d0, d1)>,
+                 affine_map<(d0, d1) -> (d0, d1)>], iterator_types = ["parallel", "parallel"]}
+                 ins(%acc : tensor<1x2xi32>) outs(%e8 : tensor<1x2xi8>) {
+          ^bb0(%a: i32, %o: i8):
+            %q = arith.trunci %a : i32 to i8
+            linalg.yield %q : i8
+          } -> tensor<1x2xi8>
+          return %y : tensor<1x2xi8>
+        }
+
+    After::
+
+        func.func private @layer0(%x: tensor<1x8xi8>) -> tensor<1x2xi8>
+            attributes {tiny.kernel = "unpacked", tiny.layer = "dense", tiny.macs = 16 : i64,
+                        tiny.op = "fully_connected"} {
+          ...
+        }
+    """
+
+    name: ClassVar[str] = "tiny-unpack-kernels"
+    #: the core that kernels are made for
+    target: str = "cortex-m4"
+
+    def run(self, op: ir.Operation) -> None:
+        core = get_target(self.target)
+        for child in list(op.regions[0].blocks[0].operations):
+            if not isinstance(child, func.FuncOp) or len(child.body.blocks) != 1:
+                continue
+            attributes = child.operation.attributes
+            if "tiny.layer" not in attributes or "tiny.kernel" in attributes:
+                continue
+            root = list(child.body.blocks[0].operations)[-1].operation.operands[0]
+            if isinstance(root, ir.BlockArgument):
+                continue
+            convolution = find_convolution(root)
+            if convolution is not None and Unpacked.takes(convolution, core):
+                attributes["tiny.kernel"] = ir.StringAttr.get(Unpacked.name)

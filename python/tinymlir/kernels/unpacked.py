@@ -1,0 +1,278 @@
+"""Convolution as straight-line code: a multiply-accumulate for each kept weight, none for zeros.
+
+Each block of output channels is a function without branches that computes two neighbouring
+pixels, or one where a layer has no more. Pairs of weights come from a stream of literals in the
+order of use, so one 64-bit load brings two of them, and each serves all pixels; a pair of
+activations serves all channels that keep it, and is not loaded where none does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from tinymlir.bindings import arith, func, ir
+from tinymlir.dialects import tiny
+from tinymlir.kernels import windows
+from tinymlir.kernels.channel_tables import channel_tables
+from tinymlir.kernels.convolution import Convolution
+from tinymlir.kernels.emitter import Index
+from tinymlir.kernels.kernel import Kernel, Layer
+from tinymlir.kernels.pairs import pair_words
+from tinymlir.kernels.pixels import Site, finish
+from tinymlir.kernels.words import halves, moved, view
+from tinymlir.targets import Target
+
+#: Accumulators: with two activation pairs, two weight pairs and two pointers, all registers.
+_ACCUMULATORS = 8
+#: A 64-bit load reaches this many i64 beyond its pointer.
+_REACH = 127
+#: Scratch memory beyond which a layer is better off without.
+_SCRATCH_LIMIT = 16384
+
+
+class Unpacked(Kernel):
+    """Block by block of pixels: their windows to scratch memory, then a function per channels."""
+
+    name = "unpacked"
+
+    def __init__(self, conv: Convolution, core: Target) -> None:
+        super().__init__(conv, core)
+        self.pixels = 1 if conv.out_hw == (1, 1) else 2
+        self.channels = _ACCUMULATORS // self.pixels
+
+    @classmethod
+    def takes(cls, conv: Convolution, core: Target) -> bool:
+        kernel = cls(conv, core)
+        return core.has("dsp") and windows.takes(conv) and kernel.scratch_bytes() <= _SCRATCH_LIMIT
+
+    def scratch_bytes(self) -> int:
+        return windows.scratch_bytes(self.conv, self.pixels)
+
+    def executed_macs(self) -> int:
+        """Two for each pair that is kept, padding included."""
+        kept = np.count_nonzero(pair_words(self.conv))
+        return 2 * kept * self.conv.out_hw[0] * self.conv.out_hw[1]
+
+    def prepare(self, layer: Layer, scratch: ir.Value | None) -> None:
+        super().prepare(layer, scratch)
+        assert scratch is not None
+        self.copy = windows.emit_copy(self.conv, layer, scratch, self.pixels)
+        self.words = pair_words(self.conv)
+        self.blocks: list[str] = []
+
+    def whole(self) -> None:
+        """All pixels as one row: a block may go on in the next row."""
+        height, width = self.conv.out_hw
+        self._emit_blocks(replace(self.conv, result_columns=self.conv.result_columns or width))
+        emitter = self.layer.emitter
+
+        def block(first: Index) -> None:
+            last = height * width - 1
+            places = [emitter.minimum(emitter.add(first, p), last) for p in range(self.pixels)]
+            where = [
+                (0, p)
+                if height == 1
+                else (
+                    arith.divui(emitter.index(p), emitter.index(width)),
+                    arith.remui(emitter.index(p), emitter.index(width)),
+                )
+                for p in places
+            ]
+            self._compute(where, 0, first, last)
+
+        emitter.loop(0, height * width, self.pixels, block)
+
+    def row(self, row: Index, columns: tuple[Index, Index]) -> None:
+        if not self.blocks:
+            self._emit_blocks(self.conv)
+        emitter = self.layer.emitter
+        last = emitter.sub(columns[1], 1)
+
+        def block(first: Index) -> None:
+            places = [emitter.minimum(emitter.add(first, p), last) for p in range(self.pixels)]
+            self._compute([(row, p) for p in places], row, first, last)
+
+        emitter.loop(*columns, self.pixels, block)
+
+    def _compute(
+        self, where: list[tuple[Index, Index]], row: Index, first: Index, last: Index
+    ) -> None:
+        """All channels of the pixels at ``where``, which go from ``first`` to ``last``."""
+        assert self.scratch is not None
+        for number, (y, x) in enumerate(where):
+            windows.call_copy(self.layer, self.copy, self.scratch, (y, x, number))
+        site = [self.layer.emitter.index(v) for v in (row, first, last)]
+        for symbol in self.blocks:
+            func.call([], symbol, [*self.layer.function.arguments, self.scratch, *site])
+
+    def _emit_blocks(self, conv: Convolution) -> None:
+        channels = conv.out_per_group
+        for first in range(0, channels, self.channels):
+            block = range(first, min(first + self.channels, channels))
+            self.blocks.append(self._emit_block(conv, block))
+
+    def _emit_block(self, conv: Convolution, block: range) -> str:
+        """``@layer<i>_channels<n>(arguments…, scratch, row, column, last)``: a block of pixels.
+
+        Those at ``column`` and beside it; what lies beyond ``last`` is that one again.
+        """
+        assert self.scratch is not None
+        function, index = self.layer.function, ir.IndexType.get()
+        symbol = f"{function.name.value}_channels{block.start}"
+        types = [*(a.type for a in function.arguments), self.scratch.type, index, index, index]
+        with ir.InsertionPoint.after(function.operation):
+            helper = func.FuncOp(symbol, (types, []), visibility="private")
+        with ir.InsertionPoint(helper.add_entry_block()):
+            layer = self.layer.rebind(helper)
+            tables = channel_tables(conv, layer.root)
+            stream = plan(self.words, conv.bias, list(tables.values()), block, self.pixels)
+            scratch, row, column, last = list(helper.arguments)[-4:]
+            line = _StraightLine(layer, stream, scratch)
+            sums = line.sums(len(block), self.pixels)
+            elements = line.elements(tables, len(block))
+            emitter = layer.emitter
+            places = [emitter.minimum(emitter.add(column, p), last) for p in range(self.pixels)]
+            for b, channel in enumerate(block):
+                for p, place in enumerate(places):
+                    site = Site(layer, row, place, (0, 0), (0, 0), border=False)
+                    known = {table: found[b] for table, found in elements.items()}
+                    finish(conv, site, 0, channel, sums[b * self.pixels + p], known)
+            func.ReturnOp([])
+        return symbol
+
+
+@dataclass(frozen=True)
+class Turn:
+    """An i64 of activations, and each product with one of its halves.
+
+    A product is (word of the stream, its sums), a sum (number of the accumulator, half).
+    ``advance`` is the i64 of the stream that says how far both pointers move before, if they do.
+    """
+
+    group: int
+    products: list[tuple[int, list[tuple[int, int]]]]
+    advance: int | None
+
+
+@dataclass
+class Stream:
+    """The literals of a block of channels, i32, in the order of use, and that use."""
+
+    words: list[int] = field(default_factory=list)
+    turns: list[Turn] = field(default_factory=list)
+    #: first i64 of each table of the channels, and where pointers move before the first of them
+    tables: list[int] = field(default_factory=list)
+    advance: int | None = None
+    #: the i64 of the literals, and of the activations, that the pointers are at
+    base: int = 0
+    group: int = 0
+
+    def even(self) -> int:
+        """The next i64."""
+        if len(self.words) % 2:
+            self.words.append(0)
+        return len(self.words) // 2
+
+    def reach(self, words: int, group: int) -> int | None:
+        """Bring ``words`` more literals, and ``group``, within reach of the pointers.
+
+        Returns the i64 that says how far they move, in bytes, if they do: the pointer to
+        activations goes to ``group``, the one to literals behind that i64.
+        """
+        end = (len(self.words) + words + 1) // 2
+        if end - self.base <= _REACH and group - self.group <= _REACH:
+            return None
+        here = self.even()
+        self.words += [8 * (group - self.group), 8 * (here + 1 - self.base)]
+        self.base, self.group = here + 1, group
+        return here
+
+
+def plan(
+    pairs: np.ndarray, bias: np.ndarray, tables: list[np.ndarray], block: range, pixels: int
+) -> Stream:
+    """The literals of the channels of ``block``, and what to do with them."""
+    stream = Stream([int(b) for b in bias[block.start : block.stop]])
+    stream.even()
+    kept = pairs[block.start : block.stop]
+    for group in range(kept.shape[1] * pixels // 2):
+        # An i64 has one pair of two pixels, or two pairs of one.
+        columns = [group] if pixels == 2 else [2 * group, 2 * group + 1]
+        wanted = [(c, i) for i in columns for c in range(len(block)) if kept[c, i]]
+        if not wanted:
+            continue
+        advance = stream.reach(len(wanted), group)
+        first = len(stream.words)
+        stream.words += [int(kept[place]) for place in wanted]
+        products = [
+            (first + n, [(2 * c, 0), (2 * c + 1, 1)] if pixels == 2 else [(c, i % 2)])
+            for n, (c, i) in enumerate(wanted)
+        ]
+        stream.turns.append(Turn(group, products, advance))
+    elements = [table[block.start : block.stop].view("<i4") for table in tables]
+    stream.advance = stream.reach(sum(len(table) + 1 for table in elements), stream.group)
+    for table in elements:
+        stream.tables.append(stream.even())
+        stream.words += table.tolist()
+    stream.even()
+    return stream
+
+
+class _StraightLine:
+    """Emits the use of a stream at the current insertion point."""
+
+    def __init__(self, layer: Layer, stream: Stream, scratch: ir.Value) -> None:
+        self.emitter, self.stream = layer.emitter, stream
+        literals = np.array(stream.words, "<i4").view("<i1")
+        #: where the pointers are
+        self.bytes = [layer.pool.get(literals, "literals"), scratch]
+        self.literals, self.activations = (view(pointer, 64) for pointer in self.bytes)
+        self.base = self.group = 0
+        #: the two literals that were loaded last, and their i64
+        self.pair: list[ir.Value] = []
+        self.place = -1
+
+    def sums(self, channels: int, pixels: int) -> list[ir.Value]:
+        """The accumulators of each channel, ``pixels`` side by side."""
+        sums = [s for c in range(channels) for s in [self._literal(c)] * pixels]
+        for turn in self.stream.turns:
+            if turn.advance is not None:
+                self._advance(turn.advance, turn.group)
+            x = halves(self.emitter, self.emitter.load(self.activations, [turn.group - self.group]))
+            for word, products in turn.products:
+                weights = self._literal(word)
+                for number, half in products:
+                    sums[number] = tiny.DualMacOp(sums[number], x[half], weights).res
+        return sums
+
+    def elements(
+        self, tables: dict[ir.Value, np.ndarray], channels: int
+    ) -> dict[ir.Value, list[ir.Value]]:
+        """Each table's elements of the channels."""
+        if self.stream.advance is not None:
+            self._advance(self.stream.advance, self.group)
+        result = {}
+        for (value, table), place in zip(tables.items(), self.stream.tables, strict=True):
+            if table.itemsize == 8:
+                result[value] = [self._load(place + c) for c in range(channels)]
+            else:
+                result[value] = [self._literal(2 * place + c) for c in range(channels)]
+        return result
+
+    def _literal(self, word: int) -> ir.Value:
+        if word // 2 != self.place:
+            self.place, self.pair = word // 2, halves(self.emitter, self._load(word // 2))
+        return self.pair[word % 2]
+
+    def _load(self, place: int) -> ir.Value:
+        return self.emitter.load(self.literals, [place - self.base])
+
+    def _advance(self, place: int, group: int) -> None:
+        """Move the pointers, in steps that LLVM cannot see through: so it keeps the offsets."""
+        activations, literals = halves(self.emitter, self._load(place))
+        moves = zip(self.bytes, (literals, activations), strict=True)
+        self.bytes = [moved(pointer, by) for pointer, by in moves]
+        self.literals, self.activations = (view(pointer, 64) for pointer in self.bytes)
+        self.base, self.group = place + 1, group

@@ -1,0 +1,230 @@
+"""The windows of a block of pixels, widened to pairs of halfwords in scratch memory.
+
+Pair by pair, the pixels side by side: ``[pair][pixel]`` words, padding included, so that what
+reads them needs no bounds check and finds the same pair of neighbouring pixels in one place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tinymlir.bindings import arith, func, ir, scf
+from tinymlir.kernels.convolution import Convolution
+from tinymlir.kernels.emitter import Emitter, Index
+from tinymlir.kernels.kernel import Layer
+from tinymlir.kernels.pairs import STEP
+from tinymlir.kernels.pixels import input_column, input_row
+from tinymlir.kernels.rows import Rows
+from tinymlir.kernels.words import extend, load_word, repeated, view
+
+#: Words of a window copied between two branches.
+_UNROLL = 4
+#: Windows of pixels that are no whole words are gathered without a loop up to here.
+_MOST_UNROLLED_STEPS = 16
+
+
+def takes(conv: Convolution) -> bool:
+    """Whether a kernel row's operands are neighbours in memory."""
+    return conv.groups == 1 and conv.dilation[1] == 1
+
+
+def steps(conv: Convolution) -> int:
+    """Words of bytes in a window, the last one filled up."""
+    return -(-conv.weights[0, 0].size // STEP)
+
+
+def scratch_bytes(conv: Convolution, pixels: int) -> int:
+    """Scratch memory for the windows of ``pixels`` pixels."""
+    return steps(conv) * 2 * STEP * pixels
+
+
+def emit_copy(conv: Convolution, layer: Layer, scratch: ir.Value, pixels: int) -> str:
+    """``@layer<i>_window(input, scratch, row, column, place, first)``: one window, widened.
+
+    ``place`` is the pixel's number in the block of ``pixels``, ``first`` the first column that
+    is in memory.
+    """
+    emitter, symbol = layer.emitter, f"{layer.function.name.value}_window"
+    types = [layer.source.buffer.type, scratch.type, *[ir.IndexType.get()] * 4]
+    with ir.InsertionPoint.after(layer.function.operation):
+        helper = func.FuncOp(symbol, (types, []), visibility="private")
+    with ir.InsertionPoint(helper.add_entry_block()):
+        buffer, scratch, row, column, place, first = helper.arguments
+        if isinstance(layer.source.first_column, int):
+            first = layer.source.first_column
+        source = replace(layer.source, buffer=buffer, first_column=first)
+        window = _Window(conv, emitter, source, scratch, row, column, place, pixels)
+        whole = window.is_inside()
+        if whole is None:
+            window.put_inside()
+        else:
+            choice = scf.IfOp(whole, has_else=True)
+            with ir.InsertionPoint(choice.then_block):
+                window.put_inside()
+                scf.yield_([])
+            with ir.InsertionPoint(choice.else_block):
+                window.put_at_border()
+                scf.yield_([])
+        func.ReturnOp([])
+    return symbol
+
+
+def call_copy(
+    layer: Layer, symbol: str, scratch: ir.Value, where: tuple[Index, Index, int]
+) -> None:
+    """Copy the window of the pixel at ``where``: row, column, number in the block."""
+    operands = [layer.emitter.index(v) for v in (*where, layer.source.first_column)]
+    func.call([], symbol, [layer.source.buffer, scratch, *operands])
+
+
+class _Window:
+    """The window of one output pixel, on its way to scratch memory."""
+
+    def __init__(
+        self,
+        conv: Convolution,
+        emitter: Emitter,
+        source: Rows,
+        scratch: ir.Value,
+        row: Index,
+        column: Index,
+        place: ir.Value,
+        pixels: int,
+    ) -> None:
+        self.conv, self.emitter, self.source, self.scratch = conv, emitter, source, scratch
+        self.place, self.pixels = place, pixels
+        self.depth = conv.in_per_group
+        #: operands of a kernel row, which are neighbours in memory
+        self.run = conv.kernel[1] * self.depth
+        #: whether activations are loaded and widened a word at a time
+        self.whole_words = self.depth % STEP == 0
+        self.top = input_row(emitter, conv, row, 0)
+        self.left = input_column(emitter, conv, column)
+
+    def is_inside(self) -> ir.Value | None:
+        """Whether no padding lies under the window; None if it never does."""
+        tests = []
+        for axis, start in enumerate((self.top, self.left)):
+            conv = self.conv
+            if len(conv.interior(axis)) == conv.out_hw[axis]:
+                continue
+            reach = conv.dilation[axis] * (conv.kernel[axis] - 1)
+            room = self.emitter.index(max(conv.in_hw[axis] - reach, 0))
+            fits = arith.cmpi(arith.CmpIPredicate.ult, self.emitter.index(start), room)
+            tests.append(fits)
+        if len(tests) == 2:
+            return arith.andi(*tests)
+        return tests[0] if tests else None
+
+    def put_inside(self) -> None:
+        """Copy and widen, where there is no padding."""
+        emitter, rows = self.emitter, self.conv.kernel[0]
+        if self.whole_words:
+            words = self.run // STEP
+
+            def kernel_row(kh: Index) -> None:
+                origin, first = self._origin(kh), emitter.mul(kh, words)
+                emitter.loop(
+                    0,
+                    words,
+                    1,
+                    lambda q: self._put_word(
+                        emitter.add(first, q), emitter.add(origin, emitter.mul(q, STEP))
+                    ),
+                    unroll=_UNROLL,
+                )
+
+            emitter.loop(0, rows, 1, kernel_row)
+        elif steps(self.conv) <= _MOST_UNROLLED_STEPS:
+            origins = [self._origin(kh) for kh in range(rows)]
+            for step in range(steps(self.conv)):
+                places = [divmod(step * STEP + lane, self.run) for lane in range(STEP)]
+                positions = [emitter.add(origins[kh], r) for kh, r in places if kh < rows]
+                self._put(step, load_word(emitter, self.source.buffer, positions))
+        else:
+            self.put_at_border()
+
+    def put_at_border(self) -> None:
+        """Copy and widen what there is, padding where there is none."""
+        emitter, conv = self.emitter, self.conv
+        first = emitter.minimum(emitter.maximum(emitter.sub(0, self.left), 0), conv.kernel[1])
+        room = emitter.minimum(emitter.sub(conv.in_hw[1], self.left), conv.kernel[1])
+        # A window wholly beside the image has no columns in it.
+        last = emitter.maximum(room, first)
+        low, high = emitter.mul(first, self.depth), emitter.mul(last, self.depth)
+
+        def kernel_row(kh: Index) -> None:
+            row = emitter.add(self.top, emitter.mul(kh, conv.dilation[0]))
+            inside = arith.cmpi(
+                arith.CmpIPredicate.ult, emitter.index(row), emitter.index(conv.in_hw[0])
+            )
+            zero = emitter.index(0)
+            begin = arith.select(inside, emitter.index(low), zero)
+            end = arith.select(inside, emitter.index(high), zero)
+            origin = self._origin(kh)
+            self._put_run(kh, 0, begin, None)
+            self._put_run(kh, begin, end, origin)
+            self._put_run(kh, end, self.run, None)
+
+        emitter.loop(0, conv.kernel[0], 1, kernel_row)
+
+    def _origin(self, kernel_row: Index) -> Index:
+        """Where the run of a kernel row begins in the input."""
+        emitter = self.emitter
+        row = emitter.add(self.top, emitter.mul(kernel_row, self.conv.dilation[0]))
+        return emitter.add(self.source.origin(emitter, row), emitter.mul(self.left, self.depth))
+
+    def _put_run(self, kernel_row: Index, begin: Index, end: Index, origin: Index | None) -> None:
+        """Operands ``begin`` to ``end`` of a kernel row, from the input or the padding value."""
+        emitter, fill = self.emitter, self.conv.pad_value
+        first = emitter.mul(kernel_row, self.run)
+
+        def operand(r: Index) -> None:
+            if origin is None:
+                value = emitter.integer(fill, 16)
+            else:
+                byte = emitter.load(self.source.buffer, [emitter.add(origin, r)])
+                value = arith.extsi(ir.IntegerType.get_signless(16), byte)
+            self._put_halfword(emitter.add(first, r), value)
+
+        def word(q: Index) -> None:
+            step = emitter.add(_quarter(emitter, first), q)
+            if origin is None:
+                self._put(step, emitter.integer(repeated(fill, 8)))
+            else:
+                self._put_word(step, emitter.add(origin, emitter.mul(q, STEP)))
+
+        if self.whole_words:
+            emitter.loop(_quarter(emitter, begin), _quarter(emitter, end), 1, word)
+        else:
+            emitter.loop(begin, end, 1, operand)
+
+    def _put_word(self, step: Index, where: Index) -> None:
+        positions = [self.emitter.add(where, lane) for lane in range(STEP)]
+        self._put(step, load_word(self.emitter, self.source.buffer, positions))
+
+    def _put(self, step: Index, word: ir.Value) -> None:
+        """The two pairs of a word of operands."""
+        for half in (0, 1):
+            pair = self.emitter.add(self.emitter.mul(step, 2), half)
+            at = self._place(pair)
+            self.emitter.store(extend(word, half), view(self.scratch, 32), [at])
+
+    def _put_halfword(self, operand: Index, value: ir.Value) -> None:
+        """One operand at the place where `tiny.extend_bytes` would put it."""
+        emitter = self.emitter
+        number, one = emitter.index(operand), emitter.index(1)
+        step = arith.shrui(number, emitter.index(2))
+        pair = arith.addi(arith.shli(step, one), arith.andi(number, one))
+        high = arith.andi(arith.shrui(number, one), one)
+        at = emitter.add(emitter.mul(self._place(pair), 2), high)
+        emitter.store(value, view(self.scratch, 16), [at])
+
+    def _place(self, pair: Index) -> Index:
+        return self.emitter.add(self.emitter.mul(pair, self.pixels), self.place)
+
+
+def _quarter(emitter: Emitter, position: Index) -> Index:
+    if isinstance(position, int):
+        return position // STEP
+    return arith.shrui(position, emitter.index(2))

@@ -1,0 +1,65 @@
+// RUN: tinymlir-opt %s --split-input-file --pass-pipeline='builtin.module(tiny-unpack-kernels{target=cortex-m4},tiny-lower-layers{target=cortex-m4})' | FileCheck %s
+// RUN: tinymlir-opt %s --split-input-file --tiny-unpack-kernels=target=cortex-m3 | FileCheck %s --check-prefix=NONE
+
+#all = affine_map<(d0, d1) -> (d0, d1)>
+
+// Four operands are two pairs: 0 with 2 and 1 with 3. Channel 0 keeps the first, channel 1 the
+// second, channel 2 both and channel 3 none. Each serves two pixels: 8 products for 3 pixels.
+// NONE-NOT: unpacked
+// CHECK-LABEL: func.func private @sparse(
+// CHECK-SAME: tiny.executed_macs = 24 : i64
+// CHECK-SAME: tiny.kernel = "unpacked"
+// CHECK: scf.for
+// CHECK: call @sparse_channels0(
+// CHECK-LABEL: func.func private @sparse_channels0(
+// CHECK-NOT: scf.for
+// CHECK-COUNT-8: "tiny.dual_mac"
+// CHECK-NOT: "tiny.dual_mac"
+// CHECK: return
+func.func private @sparse(%x: tensor<3x4xi8>) -> tensor<3x4xi8> attributes {tiny.layer = "a", tiny.macs = 48 : i64, tiny.op = "fully_connected"} {
+  %w = arith.constant dense<[[1, 0, 3, 0], [0, 2, 4, 0], [5, 0, 0, 0], [0, 0, 6, 0]]> : tensor<4x4xi8>
+  %c0 = arith.constant 0 : i32
+  %e = tensor.empty() : tensor<3x4xi32>
+  %init = linalg.fill ins(%c0 : i32) outs(%e : tensor<3x4xi32>) -> tensor<3x4xi32>
+  %acc = linalg.matmul ins(%x, %w : tensor<3x4xi8>, tensor<4x4xi8>) outs(%init : tensor<3x4xi32>) -> tensor<3x4xi32>
+  %e8 = tensor.empty() : tensor<3x4xi8>
+  %y = linalg.generic {indexing_maps = [#all, #all], iterator_types = ["parallel", "parallel"]} ins(%acc : tensor<3x4xi32>) outs(%e8 : tensor<3x4xi8>) {
+  ^bb0(%a: i32, %o: i8):
+    %q = arith.trunci %a : i32 to i8
+    linalg.yield %q : i8
+  } -> tensor<3x4xi8>
+  return %y : tensor<3x4xi8>
+}
+
+// -----
+
+#all = affine_map<(d0, d1) -> (d0, d1)>
+
+// A layer that has a kernel keeps it.
+// CHECK-LABEL: func.func private @chosen(
+// CHECK-SAME: tiny.kernel = "direct"
+func.func private @chosen(%x: tensor<1x4xi8>) -> tensor<1x1xi8> attributes {tiny.kernel = "direct", tiny.layer = "a", tiny.macs = 4 : i64, tiny.op = "fully_connected"} {
+  %w = arith.constant dense<1> : tensor<4x1xi8>
+  %c0 = arith.constant 0 : i32
+  %e = tensor.empty() : tensor<1x1xi32>
+  %init = linalg.fill ins(%c0 : i32) outs(%e : tensor<1x1xi32>) -> tensor<1x1xi32>
+  %acc = linalg.matmul ins(%x, %w : tensor<1x4xi8>, tensor<4x1xi8>) outs(%init : tensor<1x1xi32>) -> tensor<1x1xi32>
+  %e8 = tensor.empty() : tensor<1x1xi8>
+  %y = linalg.generic {indexing_maps = [#all, #all], iterator_types = ["parallel", "parallel"]} ins(%acc : tensor<1x1xi32>) outs(%e8 : tensor<1x1xi8>) {
+  ^bb0(%a: i32, %o: i8):
+    %q = arith.trunci %a : i32 to i8
+    linalg.yield %q : i8
+  } -> tensor<1x1xi8>
+  return %y : tensor<1x1xi8>
+}
+
+// -----
+
+// Other layers, and functions that are no layers, stay as they are.
+// CHECK-LABEL: func.func private @maximum(
+// CHECK-NOT: tiny.kernel
+func.func private @maximum(%x: tensor<4xi8>) -> tensor<4xi8> attributes {tiny.layer = "a", tiny.macs = 0 : i64, tiny.op = "max"} {
+  %e = tensor.empty() : tensor<4xi8>
+  %y = linalg.max ins(%x, %x : tensor<4xi8>, tensor<4xi8>) outs(%e : tensor<4xi8>) -> tensor<4xi8>
+  return %y : tensor<4xi8>
+}

@@ -1,0 +1,122 @@
+"""Kernels that leave out zero weights, against NumPy and against the others."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from networks import Array, Network, Value, Window, choosing, lower, lower_for_host
+
+from tinymlir.artifact import report
+from tinymlir.codegen import generate
+from tinymlir.compiler import Compilation
+from tinymlir.host import HostModel
+from tinymlir.kernels.kernel import Kernel
+from tinymlir.kernels.pairs import operand_pairs
+from tinymlir.kernels.unpacked import Unpacked
+from tinymlir.simulators import simulate
+from tinymlir.simulators.trace import Work
+from tinymlir.targets import get_target
+
+CORE = get_target("cortex-m4")
+UNPACK = f"tiny-unpack-kernels{{target={CORE.name}}}"
+quick = settings(max_examples=15, deadline=None, derandomize=True)
+small = st.integers(1, 9)
+
+
+class SparseNetwork(Network):
+    """A network of which all but a share ``kept`` of the weights are zero."""
+
+    def __init__(self, seed: int, kept: float) -> None:
+        super().__init__(seed)
+        self.kept = kept
+        self.pairs = 0
+
+    def _weights(self, *shape: int) -> Array:
+        weights = super()._weights(*shape)
+        zeroed: Array = np.where(self.random.random(shape) < self.kept, weights, 0)
+        # Output channels first, as windows.
+        rows = zeroed.T if len(shape) == 2 else zeroed.reshape(shape[0] * shape[1], -1)
+        pairs = operand_pairs(rows.shape[1])
+        filled = np.pad(rows, [(0, 0), (0, pairs.size - rows.shape[1])])
+        self.pairs = int((filled[:, pairs] != 0).any(-1).sum())
+        return zeroed
+
+
+def check(network: SparseNetwork, y: Value) -> Compilation:
+    """The last layer unpacked computes ``y``; its MACs are those of pairs that are not zero."""
+    compilation = lower_for_host(network.text(y), CORE, UNPACK)
+    (result,) = HostModel(compilation)(*(v.array for v in network.inputs))
+    assert (result == y.array).all()
+    pixels = int(np.prod(y.shape[:-1]))
+    assert compilation.layers[-1].executed_macs == 2 * pixels * network.pairs
+    return compilation
+
+
+@quick
+@given(small, small, small, small, small, st.integers(0, 2), st.floats(0, 1), st.booleans())
+def test_convolution(
+    height: int,
+    width: int,
+    depth: int,
+    channels: int,
+    seed: int,
+    pad: int,
+    kept: float,
+    by_rows: bool,
+) -> None:
+    """Blocks that go on in the next row, and rows by themselves with a pixel left over."""
+    network = SparseNetwork(seed, kept)
+    x = network.negate(network.input(1, height, width, depth))
+    kernel = (min(3, height + pad), min(2, width + pad))
+    window = Window(kernel, (1 + seed % 2, 1), pad=(pad, 0, 0, pad))
+    y = network.conv(x, channels, window, 1, pad_value=seed)
+    with pytest.MonkeyPatch.context() as patch:
+        if by_rows:
+            patch.setattr(Unpacked, "whole", Kernel.whole)
+        check(network, y)
+
+
+@quick
+@given(st.integers(1, 3), st.integers(1, 40), st.integers(1, 20), st.floats(0, 1))
+def test_dense(rows: int, depth: int, channels: int, kept: float) -> None:
+    network = SparseNetwork(depth, kept)
+    check(network, network.dense(network.negate(network.input(rows, depth)), channels))
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_more_literals_and_operands_than_an_offset_reaches(rows: int) -> None:
+    network = SparseNetwork(3, 0.4)
+    check(network, network.dense(network.input(rows, 700), 5))
+
+
+def test_nothing_kept() -> None:
+    """Every output is its bias."""
+    network = SparseNetwork(0, 0.0)
+    y = network.conv(network.input(1, 3, 3, 4), 5, Window((2, 2)))
+    assert check(network, y).layers[0].executed_macs == 0
+
+
+def simulated(network: Network, y: Value, *choices: str) -> Work:
+    """What the last layer takes on the core; checks the result."""
+    with choosing(CORE, *choices):
+        compilation = lower(network.text(y), CORE)
+    code = generate(compilation.module, CORE)
+    sample = [v.array[0] for v in network.inputs]
+    done = simulate(report(compilation, code, {}), code.object, sample)
+    assert (done.outputs[0] == y.array[0]).all()
+    return done.counts.layers[-1]
+
+
+def test_on_the_core() -> None:
+    """Fewer instructions than loops take where nothing is zero, and half where half of it is."""
+    counts = {}
+    for kept in (1.0, 0.25):
+        network = SparseNetwork(1, kept)
+        x = network.input(1, 6, 7, 24)
+        y = network.conv(x, 12, Window((3, 3), pad=(1, 1, 1, 1)), pad_value=3)
+        loops, straight = (simulated(network, y, *passes) for passes in ((), (UNPACK,)))
+        counts[kept] = straight.instructions / loops.instructions
+    assert counts[1.0] < 0.9
+    assert counts[0.25] < 0.55
