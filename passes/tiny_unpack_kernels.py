@@ -1,4 +1,4 @@
-"""``tiny-unpack-kernels``: layers that shall leave out their zero weights."""
+"""``tiny-unpack-kernels``: kernels that leave out zero weights, wherever there is one."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from tinymlir.bindings import func, ir
+from tinymlir.kernels.compact import Compact
 from tinymlir.kernels.convolution import find_convolution
 from tinymlir.kernels.unpacked import Unpacked
 from tinymlir.targets import get_target
 
-from ._pass import Pass, register_pass
+from ._pass import Pass, PassFailure, register_pass
 
 
 @register_pass
 @dataclass(frozen=True)
 class UnpackKernels(Pass):
-    """Ask for straight-line code, without zero weights, where a kernel makes it
+    """Ask for a kernel that leaves out zero weights, where it takes the layer
 
-    Sets ``tiny.kernel = "unpacked"`` on each convolution and dense layer that the kernel
-    takes, unless the layer has a kernel already; ``tiny-lower-layers`` obeys.
+    Sets ``tiny.kernel`` on each convolution and dense layer that the kernel takes, unless the
+    layer has one already; ``tiny-lower-layers`` obeys.
 
     Before::
 
@@ -54,9 +55,14 @@ class UnpackKernels(Pass):
     name: ClassVar[str] = "tiny-unpack-kernels"
     #: the core that kernels are made for
     target: str = "cortex-m4"
+    #: straight-line code (unpacked), or loops over the weights that are left (compact)
+    kernel: str = Unpacked.name
 
     def run(self, op: ir.Operation) -> None:
         core = get_target(self.target)
+        kernels = {kernel.name: kernel for kernel in (Unpacked, Compact)}
+        if self.kernel not in kernels:
+            raise PassFailure(op.location, f"knows the kernels {', '.join(kernels)}")
         for child in list(op.regions[0].blocks[0].operations):
             if not isinstance(child, func.FuncOp) or len(child.body.blocks) != 1:
                 continue
@@ -67,5 +73,5 @@ class UnpackKernels(Pass):
             if isinstance(root, ir.BlockArgument):
                 continue
             convolution = find_convolution(root)
-            if convolution is not None and Unpacked.takes(convolution, core):
-                attributes["tiny.kernel"] = ir.StringAttr.get(Unpacked.name)
+            if convolution is not None and kernels[self.kernel].takes(convolution, core):
+                attributes["tiny.kernel"] = ir.StringAttr.get(self.kernel)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tinymlir.kernels.compact import Compact
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.depthwise import Depthwise
 from tinymlir.kernels.direct import Direct
@@ -12,7 +13,7 @@ from tinymlir.targets import Target
 
 #: In the order in which they are preferred. `Direct` takes any convolution, so those behind it
 #: compute what a layer's ``tiny.kernel`` gives them.
-KERNELS: tuple[type[Kernel], ...] = (Im2col, Depthwise, Direct, Unpacked)
+KERNELS: tuple[type[Kernel], ...] = (Im2col, Depthwise, Direct, Unpacked, Compact)
 
 
 def candidates(conv: Convolution, core: Target) -> list[Kernel]:

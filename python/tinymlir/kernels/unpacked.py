@@ -8,17 +8,17 @@ activations serves all channels that keep it, and is not loaded where none does.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from tinymlir.bindings import arith, func, ir
 from tinymlir.dialects import tiny
-from tinymlir.kernels import windows
+from tinymlir.kernels.blocks import Blocks
 from tinymlir.kernels.channel_tables import channel_tables
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Index
-from tinymlir.kernels.kernel import Kernel, Layer
+from tinymlir.kernels.kernel import Layer
 from tinymlir.kernels.pairs import pair_words
 from tinymlir.kernels.pixels import Site, finish
 from tinymlir.kernels.words import halves, moved, view
@@ -28,12 +28,10 @@ from tinymlir.targets import Target
 _ACCUMULATORS = 8
 #: A 64-bit load reaches this many i64 beyond its pointer.
 _REACH = 127
-#: Scratch memory beyond which a layer is better off without.
-_SCRATCH_LIMIT = 16384
 
 
-class Unpacked(Kernel):
-    """Block by block of pixels: their windows to scratch memory, then a function per channels."""
+class Unpacked(Blocks):
+    """A function for each block of channels."""
 
     name = "unpacked"
 
@@ -41,77 +39,20 @@ class Unpacked(Kernel):
         super().__init__(conv, core)
         self.pixels = 1 if conv.out_hw == (1, 1) else 2
         self.channels = _ACCUMULATORS // self.pixels
+        self.symbols: list[str] = []
 
-    @classmethod
-    def takes(cls, conv: Convolution, core: Target) -> bool:
-        kernel = cls(conv, core)
-        return core.has("dsp") and windows.takes(conv) and kernel.scratch_bytes() <= _SCRATCH_LIMIT
-
-    def scratch_bytes(self) -> int:
-        return windows.scratch_bytes(self.conv, self.pixels)
-
-    def executed_macs(self) -> int:
-        """Two for each pair that is kept, padding included."""
-        kept = np.count_nonzero(pair_words(self.conv))
-        return 2 * kept * self.conv.out_hw[0] * self.conv.out_hw[1]
-
-    def prepare(self, layer: Layer, scratch: ir.Value | None) -> None:
-        super().prepare(layer, scratch)
-        assert scratch is not None
-        self.copy = windows.emit_copy(self.conv, layer, scratch, self.pixels)
-        self.words = pair_words(self.conv)
-        self.blocks: list[str] = []
-
-    def whole(self) -> None:
-        """All pixels as one row: a block may go on in the next row."""
-        height, width = self.conv.out_hw
-        self._emit_blocks(replace(self.conv, result_columns=self.conv.result_columns or width))
-        emitter = self.layer.emitter
-
-        def block(first: Index) -> None:
-            last = height * width - 1
-            places = [emitter.minimum(emitter.add(first, p), last) for p in range(self.pixels)]
-            where = [
-                (0, p)
-                if height == 1
-                else (
-                    arith.divui(emitter.index(p), emitter.index(width)),
-                    arith.remui(emitter.index(p), emitter.index(width)),
-                )
-                for p in places
-            ]
-            self._compute(where, 0, first, last)
-
-        emitter.loop(0, height * width, self.pixels, block)
-
-    def row(self, row: Index, columns: tuple[Index, Index]) -> None:
-        if not self.blocks:
-            self._emit_blocks(self.conv)
-        emitter = self.layer.emitter
-        last = emitter.sub(columns[1], 1)
-
-        def block(first: Index) -> None:
-            places = [emitter.minimum(emitter.add(first, p), last) for p in range(self.pixels)]
-            self._compute([(row, p) for p in places], row, first, last)
-
-        emitter.loop(*columns, self.pixels, block)
-
-    def _compute(
-        self, where: list[tuple[Index, Index]], row: Index, first: Index, last: Index
-    ) -> None:
-        """All channels of the pixels at ``where``, which go from ``first`` to ``last``."""
-        assert self.scratch is not None
-        for number, (y, x) in enumerate(where):
-            windows.call_copy(self.layer, self.copy, self.scratch, (y, x, number))
+    def channel_sums(self, conv: Convolution, row: Index, first: Index, last: Index) -> None:
+        if not self.symbols:
+            self._emit_blocks(conv)
         site = [self.layer.emitter.index(v) for v in (row, first, last)]
-        for symbol in self.blocks:
+        for symbol in self.symbols:
             func.call([], symbol, [*self.layer.function.arguments, self.scratch, *site])
 
     def _emit_blocks(self, conv: Convolution) -> None:
         channels = conv.out_per_group
         for first in range(0, channels, self.channels):
             block = range(first, min(first + self.channels, channels))
-            self.blocks.append(self._emit_block(conv, block))
+            self.symbols.append(self._emit_block(conv, block))
 
     def _emit_block(self, conv: Convolution, block: range) -> str:
         """``@layer<i>_channels<n>(arguments…, scratch, row, column, last)``: a block of pixels.
@@ -127,7 +68,7 @@ class Unpacked(Kernel):
         with ir.InsertionPoint(helper.add_entry_block()):
             layer = self.layer.rebind(helper)
             tables = channel_tables(conv, layer.root)
-            stream = plan(self.words, conv.bias, list(tables.values()), block, self.pixels)
+            stream = plan(pair_words(conv), conv.bias, list(tables.values()), block, self.pixels)
             scratch, row, column, last = list(helper.arguments)[-4:]
             line = _StraightLine(layer, stream, scratch)
             sums = line.sums(len(block), self.pixels)
@@ -271,8 +212,9 @@ class _StraightLine:
 
     def _advance(self, place: int, group: int) -> None:
         """Move the pointers, in steps that LLVM cannot see through: so it keeps the offsets."""
-        activations, literals = halves(self.emitter, self._load(place))
+        words = halves(self.emitter, self._load(place))
+        activations, literals = (arith.index_cast(ir.IndexType.get(), word) for word in words)
         moves = zip(self.bytes, (literals, activations), strict=True)
-        self.bytes = [moved(pointer, by) for pointer, by in moves]
+        self.bytes = [moved(self.emitter, pointer, by) for pointer, by in moves]
         self.literals, self.activations = (view(pointer, 64) for pointer in self.bytes)
         self.base, self.group = place + 1, group

@@ -16,9 +16,9 @@ def view(scratch: ir.Value, width: int) -> ir.Value:
     return memref.view(kind, scratch, arith.constant(ir.IndexType.get(), 0), [])
 
 
-def moved(buffer: ir.Value, by: ir.Value) -> ir.Value:
-    """The bytes that begin ``by`` (an i32) further on."""
-    return memref.view(buffer.type, buffer, arith.index_cast(ir.IndexType.get(), by), [])
+def moved(emitter: Emitter, buffer: ir.Value, by: Index) -> ir.Value:
+    """The bytes of ``buffer`` that begin ``by`` further on."""
+    return memref.view(buffer.type, buffer, emitter.index(by), [])
 
 
 def load_word(emitter: Emitter, source: ir.Value, positions: Sequence[Index]) -> ir.Value:

@@ -1,13 +1,15 @@
 // RUN: tinymlir-opt %s --split-input-file --pass-pipeline='builtin.module(tiny-unpack-kernels{target=cortex-m4},tiny-lower-layers{target=cortex-m4})' | FileCheck %s
+// RUN: tinymlir-opt %s --split-input-file --pass-pipeline='builtin.module(tiny-unpack-kernels{kernel=compact},tiny-lower-layers)' | FileCheck %s --check-prefix=LOOP
 // RUN: tinymlir-opt %s --split-input-file --tiny-unpack-kernels=target=cortex-m3 | FileCheck %s --check-prefix=NONE
 
 #all = affine_map<(d0, d1) -> (d0, d1)>
 
 // Four operands are two pairs: 0 with 2 and 1 with 3. Channel 0 keeps the first, channel 1 the
-// second, channel 2 both and channel 3 none. Each serves two pixels: 8 products for 3 pixels.
+// second, channel 2 both and channel 3 none. Each serves two pixels: 8 products, and as there
+// are three pixels, one of them twice.
 // NONE-NOT: unpacked
 // CHECK-LABEL: func.func private @sparse(
-// CHECK-SAME: tiny.executed_macs = 24 : i64
+// CHECK-SAME: tiny.executed_macs = 32 : i64
 // CHECK-SAME: tiny.kernel = "unpacked"
 // CHECK: scf.for
 // CHECK: call @sparse_channels0(
@@ -16,6 +18,16 @@
 // CHECK-COUNT-8: "tiny.dual_mac"
 // CHECK-NOT: "tiny.dual_mac"
 // CHECK: return
+//
+// A group of four pairs, which serve four pixels each, for as many groups as a channel has.
+// LOOP-LABEL: func.func private @sparse(
+// LOOP-SAME: tiny.kernel = "compact"
+// LOOP: scf.for
+// LOOP: %[[COUNT:.*]] = arith.index_cast
+// LOOP: scf.for {{.*}} to %[[COUNT]]
+// LOOP-COUNT-16: "tiny.dual_mac"
+// LOOP-NOT: "tiny.dual_mac"
+// LOOP: return
 func.func private @sparse(%x: tensor<3x4xi8>) -> tensor<3x4xi8> attributes {tiny.layer = "a", tiny.macs = 48 : i64, tiny.op = "fully_connected"} {
   %w = arith.constant dense<[[1, 0, 3, 0], [0, 2, 4, 0], [5, 0, 0, 0], [0, 0, 6, 0]]> : tensor<4x4xi8>
   %c0 = arith.constant 0 : i32

@@ -1,0 +1,91 @@
+"""Kernels that compute blocks of pixels from widened windows, leaving zero weights out."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import replace
+
+import numpy as np
+
+from tinymlir.bindings import arith, ir
+from tinymlir.kernels import windows
+from tinymlir.kernels.convolution import Convolution
+from tinymlir.kernels.emitter import Index
+from tinymlir.kernels.kernel import Kernel, Layer
+from tinymlir.kernels.pairs import pair_words
+from tinymlir.targets import Target
+
+#: Scratch memory beyond which a layer is better off without.
+_SCRATCH_LIMIT = 16384
+
+
+class Blocks(Kernel):
+    """Block by block of ``pixels``: their windows to scratch memory, then all channels.
+
+    A block that is not full computes its last pixel several times, to the same end.
+    """
+
+    @classmethod
+    def takes(cls, conv: Convolution, core: Target) -> bool:
+        """Whether there is room for the windows, in an order that can be copied."""
+        room = cls(conv, core).scratch_bytes() <= _SCRATCH_LIMIT
+        return core.has("dsp") and windows.takes(conv) and room
+
+    def scratch_bytes(self) -> int:
+        return windows.scratch_bytes(self.conv, self.pixels)
+
+    def executed_macs(self) -> int:
+        """Two for each pair that is kept, padding included."""
+        pixels = self.conv.out_hw[0] * self.conv.out_hw[1]
+        blocks = -(-pixels // self.pixels)
+        return 2 * int(np.count_nonzero(pair_words(self.conv))) * blocks * self.pixels
+
+    def prepare(self, layer: Layer, scratch: ir.Value | None) -> None:
+        super().prepare(layer, scratch)
+        assert scratch is not None
+        self.copy = windows.emit_copy(self.conv, layer, scratch, self.pixels)
+
+    def whole(self) -> None:
+        """All pixels as one row: a block may go on in the next row."""
+        height, width = self.conv.out_hw
+        flat = replace(self.conv, result_columns=self.conv.result_columns or width)
+        emitter = self.layer.emitter
+
+        def place(pixel: Index) -> tuple[Index, Index]:
+            if height == 1:
+                return 0, pixel
+            number, columns = emitter.index(pixel), emitter.index(width)
+            return arith.divui(number, columns), arith.remui(number, columns)
+
+        def block(first: Index) -> None:
+            last = height * width - 1
+            self._copy([place(pixel) for pixel in self.places(first, last)])
+            self.channel_sums(flat, 0, first, last)
+
+        emitter.loop(0, height * width, self.pixels, block)
+
+    def row(self, row: Index, columns: tuple[Index, Index]) -> None:
+        last = self.layer.emitter.sub(columns[1], 1)
+
+        def block(first: Index) -> None:
+            self._copy([(row, column) for column in self.places(first, last)])
+            self.channel_sums(self.conv, row, first, last)
+
+        self.layer.emitter.loop(*columns, self.pixels, block)
+
+    def places(self, first: Index, last: Index) -> list[Index]:
+        """The pixels of a block: those beyond ``last`` are that one again."""
+        emitter = self.layer.emitter
+        return [emitter.minimum(emitter.add(first, p), last) for p in range(self.pixels)]
+
+    def _copy(self, places: list[tuple[Index, Index]]) -> None:
+        assert self.scratch is not None
+        for number, (row, column) in enumerate(places):
+            windows.call_copy(self.layer, self.copy, self.scratch, (row, column, number))
+
+    @abstractmethod
+    def channel_sums(self, conv: Convolution, row: Index, first: Index, last: Index) -> None:
+        """Emit all channels of the `places` from ``first`` on, whose windows are there.
+
+        ``conv`` has a ``result_columns`` where pixels are numbered across rows.
+        """
