@@ -1,6 +1,7 @@
 """Passes of tinymlir, one file each, named as on the command line."""
 
 from ._pass import REGISTRY, Pass, PassFailure, register_pass
+from .tiny_calibrate import Calibrate
 from .tiny_canonicalize_linalg import CanonicalizeLinalg
 from .tiny_emit_entry import EmitEntry
 from .tiny_expand_division import ExpandDivision
@@ -16,12 +17,15 @@ from .tiny_lower_requantize import LowerRequantize
 from .tiny_outline_layers import OutlineLayers
 from .tiny_plan_arena import PlanArena
 from .tiny_quantize_io import QuantizeIo
+from .tiny_significance import Significance
 from .tiny_sink_transposes import SinkTransposes
+from .tiny_skip_macs import SkipMacs
 from .tiny_tap_layers import TapLayers
 from .tiny_unpack_kernels import UnpackKernels
 
 __all__ = [
     "REGISTRY",
+    "Calibrate",
     "CanonicalizeLinalg",
     "EmitEntry",
     "ExpandDivision",
@@ -39,7 +43,9 @@ __all__ = [
     "PassFailure",
     "PlanArena",
     "QuantizeIo",
+    "Significance",
     "SinkTransposes",
+    "SkipMacs",
     "TapLayers",
     "UnpackKernels",
     "register_pass",

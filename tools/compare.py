@@ -17,10 +17,10 @@ from tinymlir.errors import TinymlirError
 from tinymlir.frontends import model_format
 from tinymlir.progress import progress
 from tinymlir.references import open_references
+from tinymlir.samples import Array, for_object, read_samples, take
 from tinymlir.simulators import SIMULATORS
 from tinymlir.targets import get_target
 from tinymlir.tools.arguments import positive
-from tinymlir.tools.samples import Array, for_object, read_samples, take
 from tinymlir.tools.table import render_table
 
 DESCRIPTION = """\

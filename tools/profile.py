@@ -12,10 +12,10 @@ import numpy as np
 
 from tinymlir.arrays import ObjectArray
 from tinymlir.network import TensorInfo
+from tinymlir.samples import load_samples
 from tinymlir.simulators import Simulation, simulate
 from tinymlir.simulators.flash import SYNTAX, parse_flash
 from tinymlir.tools import simulation
-from tinymlir.tools.samples import load_samples
 from tinymlir.tools.table import render_table
 
 EXAMPLES = """\

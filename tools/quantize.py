@@ -22,8 +22,8 @@ from tinymlir.quantizer import (
     quantized_outputs,
 )
 from tinymlir.quantizer.static import Activations, Method
+from tinymlir.samples import Labels, read_samples, take
 from tinymlir.tools.arguments import positive
-from tinymlir.tools.samples import Labels, read_samples, take
 from tinymlir.tools.table import render_table
 
 DESCRIPTION = """\

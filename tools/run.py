@@ -18,10 +18,10 @@ from tinymlir.errors import TinymlirError
 from tinymlir.files import write_all
 from tinymlir.host import compile_for_host
 from tinymlir.network import TensorInfo
+from tinymlir.samples import load_samples
 from tinymlir.simulators import simulate
 from tinymlir.tools import simulation
 from tinymlir.tools.arguments import positive
-from tinymlir.tools.samples import load_samples
 from tinymlir.tools.table import render_table
 
 EXAMPLES = """\

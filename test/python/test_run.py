@@ -215,7 +215,7 @@ def test_samples_that_unpack_to_too_much(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Few bytes of a file can stand for any number of zeros, or claim to."""
-    monkeypatch.setattr("tinymlir.tools.samples.MAX_BYTES", 1 << 20)
+    monkeypatch.setattr("tinymlir.samples.MAX_BYTES", 1 << 20)
     bomb, claim = tmp_path / "bomb.npz", tmp_path / "claim.npy"
     np.savez_compressed(bomb, x=np.zeros(1 << 20, np.int8))
     with claim.open("wb") as stream:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tinymlir.bindings import ir
+from tinymlir.bindings import arith, ir, linalg, tensor
 from tinymlir.kernels.evaluator import VIEW_OPS, pad_value
 from tinymlir.linalg_info import (
     constant_array,
@@ -228,6 +228,54 @@ def _read_conv(value: ir.Value) -> Convolution | None:
         pad_value=filler,
     )
 
+
+def replace_constants(conv: Convolution, weights: np.ndarray, bias: np.ndarray) -> None:
+    """Put other weights and biases in the place of those of ``conv``, in the IR.
+
+    Args:
+        weights: of the shape of ``conv.weights``, i8.
+        bias: (channels,), i32.
+    """
+    op = conv.result.owner.operation
+    initial = op.operands[2].type
+    shape = list(initial.shape)[-2:] if op.name in _CHANNELS_IN_TWO else [initial.shape[-1]]
+    before = [op.operands[i].owner.operation for i in (1, 2)]
+    with ir.InsertionPoint(op), op.location:
+        op.operands[1] = _constant(_WRITERS[op.name](weights))
+        empty = tensor.empty(initial.shape, initial.element_type)
+        repeated = list(range(len(initial.shape) - len(shape)))
+        filled = linalg.broadcast(_constant(bias.reshape(shape)), outs=[empty], dimensions=repeated)
+        op.operands[2] = filled.operation.results[0]
+    for old in before:
+        _erase_unused(old)
+
+
+def _erase_unused(op: ir.Operation) -> None:
+    """Erase ``op`` where nobody reads it, and then what it alone has read."""
+    if any(True for result in op.results for _ in result.uses):
+        return
+    sources = [v.owner.operation for v in op.operands if not isinstance(v, ir.BlockArgument)]
+    op.erase()
+    for source in sources:
+        _erase_unused(source)
+
+
+def _constant(array: np.ndarray) -> ir.Value:
+    array = np.ascontiguousarray(array)
+    kind = ir.RankedTensorType.get(array.shape, ir.IntegerType.get_signless(8 * array.itemsize))
+    return arith.constant(kind, ir.DenseElementsAttr.get(array, type=kind))
+
+
+#: Weights as `Convolution` has them, in the layout of the op.
+_WRITERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "linalg.conv_2d_nhwc_fhwc": lambda w: w[0],
+    "linalg.conv_2d_nhwgc_gfhwc": lambda w: w,
+    "linalg.depthwise_conv_2d_nhwc_hwc": lambda w: w[:, 0, :, :, 0].transpose(1, 2, 0),
+    "linalg.depthwise_conv_2d_nhwc_hwcm": lambda w: w[..., 0].transpose(2, 3, 0, 1),
+    "linalg.matmul": lambda w: w[0, :, 0, 0, :].T,
+}
+#: Ops whose results have channels in two dimensions: groups and those of a group.
+_CHANNELS_IN_TWO = ("linalg.conv_2d_nhwgc_gfhwc", "linalg.depthwise_conv_2d_nhwc_hwcm")
 
 _ROWS_BY_COLUMNS = [f"(d0, d1, d2) -> ({dims})" for dims in ("d0, d2", "d2, d1", "d0, d1")]
 

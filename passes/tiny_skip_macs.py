@@ -1,0 +1,147 @@
+"""``tiny-skip-macs``: weights of insignificant products become zero."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from tinymlir.bindings import func, ir
+from tinymlir.kernels.convolution import Convolution, replace_constants
+from tinymlir.skipping.annotations import (
+    SIGNIFICANCE,
+    STATISTICS,
+    array,
+    read_statistics,
+    skippable,
+)
+from tinymlir.skipping.compensation import Compensation, without
+from tinymlir.skipping.selection import least_significant, skipped_macs
+from tinymlir.skipping.units import by_operand, units
+
+from ._pass import Pass, PassFailure, register_pass
+
+#: Scores of units to which of them go.
+Choice = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.bool_]]
+
+
+@register_pass
+@dataclass(frozen=True)
+class SkipMacs(Pass):
+    """Leave out the products of least significance, by making their weights zero
+
+    What is left is another exact network of the same shape, which every kernel computes and
+    kernels that look at the weights compute faster. The mean of what is left out goes into
+    the bias; with ``compensate=weights`` the other weights of a channel are refitted as well,
+    within int8 and the scale that they have. ``tiny.skipped_macs`` counts products of units
+    that are all zero. Significance and statistics, which no longer hold, go.
+
+    Before::
+
+        func.func private @layer0(%x: tensor<1x2xi8>) -> tensor<1x1xi8>
+            attributes {tiny.granularity = "single", tiny.layer = "dense", tiny.macs = 2 : i64,
+                        tiny.op = "fully_connected",
+                        tiny.significance = dense<[[0.9, 0.1]]> : tensor<1x2xf32>,
+                        tiny.statistics = {
+                          covariance = dense<[[[4.0, 1.0], [1.0, 2.0]]]> : tensor<1x2x2xf32>,
+                          mean = dense<[[3.0, 5.0]]> : tensor<1x2xf32>,
+                          shares = dense<[[0.9, 0.1]]> : tensor<1x2xf32>,
+                          zero_point = 0 : i32}} {
+          %w = arith.constant dense<[[8], [2]]> : tensor<2x1xi8>
+          %b = arith.constant 7 : i32
+          %e = tensor.empty() : tensor<1x1xi32>
+          %i = linalg.fill ins(%b : i32) outs(%e : tensor<1x1xi32>) -> tensor<1x1xi32>
+          %a = linalg.matmul ins(%x, %w : tensor<1x2xi8>, tensor<2x1xi8>)
+                             outs(%i : tensor<1x1xi32>) -> tensor<1x1xi32>
+          %f = tensor.empty() : tensor<1x1xi8>
+          %y = linalg.generic {indexing_maps = [affine_map<(d0, d1) -> (d0, d1)>,
+                 affine_map<(d0, d1) -> (d0, d1)>], iterator_types = ["parallel", "parallel"]}
+                 ins(%a : tensor<1x1xi32>) outs(%f : tensor<1x1xi8>) {
+          ^bb0(%acc: i32, %unused: i8):
+            %r = arith.trunci %acc : i32 to i8
+            linalg.yield %r : i8
+          } -> tensor<1x1xi8>
+          return %y : tensor<1x1xi8>
+        }
+
+    After, with ``fraction=0.5 compensate=bias``::
+
+        func.func private @layer0(%x: tensor<1x2xi8>) -> tensor<1x1xi8>
+            attributes {tiny.layer = "dense", tiny.macs = 2 : i64, tiny.op = "fully_connected",
+                        tiny.skipped_macs = 1 : i64,
+                        tiny.skipping = {compensate = "bias", granularity = "single",
+                                         threshold = 1.000000e-01 : f32}} {
+          %w = arith.constant dense<[[8], [0]]> : tensor<2x1xi8>
+          ...
+          %b = arith.constant dense<17> : tensor<1xi32>
+          ...
+        }
+    """
+
+    name: ClassVar[str] = "tiny-skip-macs"
+    #: skip what is at most this significant
+    threshold: float | None = None
+    #: or this share of each layer's units
+    fraction: float | None = None
+    #: or shares by layer function: layer2:0.5; other layers as `fraction` says
+    per_layer: tuple[str, ...] = ()
+    compensate: Compensation = "weights"
+
+    def __post_init__(self) -> None:
+        if (self.threshold is None) == (self.fraction is None and not self.per_layer):
+            raise ValueError("takes either a threshold or fractions")
+        if not all(0 <= f <= 1 for f in (self.fraction or 0, *self._fractions().values())):
+            raise ValueError("takes fractions from 0 to 1")
+
+    def _fractions(self) -> Mapping[str, float]:
+        pairs = [text.rpartition(":") for text in self.per_layer]
+        try:
+            return {symbol: float(number) for symbol, _, number in pairs}
+        except ValueError:
+            raise ValueError("takes per-layer=SYMBOL:FRACTION") from None
+
+    def run(self, op: ir.Operation) -> None:
+        fractions = self._fractions()
+        layers = {layer.name.value: (layer, conv) for layer, conv in skippable(op)}
+        for symbol in fractions:
+            if symbol not in layers:
+                known = ", ".join(layers) or "none"
+                raise PassFailure(op.location, f"cannot skip in '{symbol}', only in: {known}")
+        for symbol, (layer, conv) in layers.items():
+            fraction = fractions.get(symbol, self.fraction)
+            if fraction is not None:
+                self._skip(layer, conv, partial(least_significant, fraction=fraction))
+            elif self.threshold is not None:
+                self._skip(layer, conv, partial(operator.ge, self.threshold))
+
+    def _skip(self, layer: func.FuncOp, conv: Convolution, choose: Choice) -> None:
+        attributes = layer.operation.attributes
+        statistics = read_statistics(layer)
+        if statistics is None or SIGNIFICANCE not in attributes:
+            raise PassFailure(layer.location, "expects a layer with statistics and significance")
+        granularity = attributes["tiny.granularity"].value
+        scores = array(attributes[SIGNIFICANCE])
+        table = units(conv.weights[0, 0].size, granularity)
+        if scores.shape != (conv.groups * conv.out_per_group, len(table)):
+            raise PassFailure(layer.location, "has the significance of another layer")
+        gone = choose(scores)
+        skipped = by_operand(gone, table, conv.weights[0, 0].size)
+        weights, bias = without(conv, statistics, skipped, self.compensate)
+        replace_constants(conv, weights, bias)
+        macs = skipped_macs(weights, table, attributes["tiny.macs"].value)
+        attributes["tiny.skipped_macs"] = ir.IntegerAttr.get(ir.IntegerType.get_signless(64), macs)
+        threshold = float(scores[gone].max(initial=0))
+        attributes["tiny.skipping"] = ir.DictAttr.get(
+            {
+                "compensate": ir.StringAttr.get(self.compensate),
+                "granularity": ir.StringAttr.get(granularity),
+                "threshold": ir.FloatAttr.get(ir.F32Type.get(), np.float32(threshold)),
+            }
+        )
+        for name in (STATISTICS, SIGNIFICANCE, "tiny.granularity"):
+            del attributes[name]

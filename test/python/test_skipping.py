@@ -1,0 +1,190 @@
+"""Significance and skipping, against direct computation in NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from networks import CORES, Network, Window, lower_for_host
+
+from tinymlir.bindings import ir
+from tinymlir.dialects import register
+from tinymlir.host import HostModel
+from tinymlir.kernels.convolution import Convolution
+from tinymlir.pipeline import run_pipeline
+from tinymlir.skipping.annotations import skippable
+from tinymlir.skipping.compensation import without
+from tinymlir.skipping.removal import damped, refitted, removal_costs
+from tinymlir.skipping.selection import skipped_macs
+from tinymlir.skipping.significance import significance
+from tinymlir.skipping.statistics import Accumulation, flat_weights, windows
+from tinymlir.skipping.units import units
+
+#: Windows with all that changes what lies under them, and numbers of groups.
+LAYERS = [
+    (Window((3, 3)), 1),
+    (Window((3, 2), stride=(2, 1), pad=(1, 0, 2, 1)), 1),
+    (Window((2, 3), dilation=(2, 1), pad=(0, 1, 1, 1)), 2),
+    (Window((3, 3), stride=(1, 2), pad=(1, 1, 1, 1)), 4),
+]
+
+
+@pytest.fixture(autouse=True)
+def _context() -> Iterator[None]:
+    context = ir.Context()
+    register(context)
+    with context, ir.Location.unknown():
+        yield
+
+
+def outlined(text: str) -> ir.Module:
+    module = ir.Module.parse(text)
+    run_pipeline(module, "builtin.module(tiny-outline-layers)")
+    return module
+
+
+def layer(window: Window, groups: int) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int64], str]:
+    """Inputs of a convolution, the operands (N · positions, taps, channels), and its module."""
+    network = Network(5)
+    x = network.input(1, 6, 7, 4)
+    y = network.conv(x, 4 * groups, window, groups, pad_value=9)
+    top, left, bottom, right = window.pad
+    around = [(0, 0), (0, 0), (top, bottom), (left, right), (0, 0)]
+    padded = np.pad(x.array, around, constant_values=9 if any(window.pad) else 0)
+    taps = [patch for _, patch in window.patches(padded.astype(np.int64))]
+    return x.array, np.stack(taps, -2).reshape(-1, len(taps), 4), network.text(y)
+
+
+def only(module: ir.Module) -> Convolution:
+    ((_, conv),) = skippable(module.operation)
+    return conv
+
+
+@pytest.mark.parametrize(("window", "groups"), LAYERS)
+def test_windows(window: Window, groups: int) -> None:
+    samples, operands, text = layer(window, groups)
+    module = outlined(text)
+    seen = windows(only(module), samples)
+    for number, group in enumerate(np.split(operands, groups, -1)):
+        assert (seen[number] == group.reshape(len(group), -1)).all()
+
+
+@pytest.mark.parametrize("granularity", ["single", "pair", "word"])
+@pytest.mark.parametrize(("window", "groups"), LAYERS[:3])
+def test_scores_are_what_they_say(window: Window, groups: int, granularity: str) -> None:
+    samples, operands, text = layer(window, groups)
+    module = outlined(text)
+    conv = only(module)
+    accumulation = Accumulation(conv, zero_point=-3)
+    for part in np.array_split(samples, 2):
+        accumulation.add(part)
+    statistics = accumulation.finish()
+    weights = flat_weights(conv)
+    share = significance(weights, statistics, "expected-share", granularity)  # type: ignore[arg-type]
+    over = significance(weights, statistics, "rms-over-std", granularity)  # type: ignore[arg-type]
+    table = units(weights.shape[-1], granularity)  # type: ignore[arg-type]
+    for channel in range(4 * groups):
+        group, number = divmod(channel, 4)
+        x = np.split(operands, groups, -1)[group].reshape(len(operands), -1) + 3.0
+        products = x * weights[group, number]
+        sums = products.sum(1)
+        there = sums != 0
+        shares = np.abs(products[there] / sums[there, None]).mean(0)
+        for unit, members in enumerate(table):
+            inside = members[members >= 0]
+            assert share[channel, unit] == pytest.approx(shares[inside].sum())
+            rms = np.sqrt((products[:, inside].sum(1) ** 2).mean())
+            assert over[channel, unit] == pytest.approx(rms / sums.std())
+
+
+def related(count: int) -> npt.NDArray[np.float64]:
+    """A covariance of operands that say something of each other."""
+    random = np.random.default_rng(4)
+    mixed = random.normal(size=(200, count)) @ random.normal(size=(count, count))
+    return damped(np.cov(mixed.T))
+
+
+def residual(
+    weights: npt.NDArray[np.float64], covariance: npt.NDArray[np.float64], gone: list[int]
+) -> float:
+    """Variance of what the other operands cannot make up for."""
+    kept = np.setdiff1d(np.arange(len(weights)), gone)
+    error = weights - refitted(weights, covariance, np.isin(np.arange(len(weights)), kept))
+    return float(error @ covariance @ error)
+
+
+def test_removal_costs_what_least_squares_cannot_make_up() -> None:
+    covariance, table = related(11), units(11, "pair")
+    weights = np.random.default_rng(5).normal(size=11)
+    weights[[0, 2]] = 0
+    costs = removal_costs(weights, np.linalg.inv(covariance).astype(np.float64), table)
+    order = np.argsort(costs, kind="stable")
+    assert order[0] == 0
+    assert costs[0] == 0
+    gone: list[int] = []
+    for unit in order:
+        inside = [int(o) for o in table[unit] if o >= 0]
+        gone += inside
+        assert costs[unit] == pytest.approx(residual(weights, covariance, gone))
+    # The first with weights is the cheapest of all.
+    firsts = [residual(weights, covariance, [0, 2, *u[u >= 0]]) for u in table[1:]]
+    assert costs[order[1]] == pytest.approx(min(firsts))
+
+
+def test_refit_beats_leaving_out() -> None:
+    covariance = related(9)
+    weights = np.random.default_rng(6).normal(size=9)
+    kept = np.arange(9) % 3 > 0
+    plain = np.where(kept, 0, weights)
+    assert residual(weights, covariance, [0, 3, 6]) < plain @ covariance @ plain
+
+
+@pytest.mark.parametrize("compensation", ["bias", "weights"])
+def test_means_stay(compensation: str) -> None:
+    samples, _, text = layer(LAYERS[1][0], 1)
+    module = outlined(text)
+    conv = only(module)
+    accumulation = Accumulation(conv, 0)
+    accumulation.add(samples)
+    skipped = np.zeros((4, flat_weights(conv).shape[-1]), bool)
+    skipped[:3, 5:15] = True
+    weights, bias = without(conv, accumulation.finish(), skipped, compensation)  # type: ignore[arg-type]
+    x = windows(conv, samples)[0].astype(np.int64)
+    before = x @ flat_weights(conv)[0].T.astype(np.int64) + conv.bias
+    after = x @ weights.reshape(4, -1).T.astype(np.int64) + bias
+    assert np.abs(before.mean(0) - after.mean(0)).max() <= 0.5
+    assert (weights.reshape(4, -1)[skipped] == 0).all()
+    assert (weights[:, 3] == conv.weights[:, 3]).all(), "a channel that keeps all is as it was"
+    assert (before != after)[:, :3].any()
+
+
+def test_skipped_macs_are_those_of_whole_units() -> None:
+    weights = np.array([[0, 1, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0]], np.int8).reshape(1, 2, 1, 6, 1)
+    # Pairs (0, 2), (1, 3), (4), (5): four operands of the first channel, four of the second.
+    assert skipped_macs(weights, units(6, "pair"), macs=12 * 7) == (4 + 4) * 7
+    assert skipped_macs(weights, units(6, "single"), macs=12 * 7) == (5 + 5) * 7
+
+
+def test_every_kernel_computes_what_is_left(tmp_path: Path) -> None:
+    network = Network(3)
+    x = network.input(1, 8, 8, 8)
+    y = network.conv(x, 12, Window((3, 3), pad=(1, 1, 1, 1)), pad_value=3)
+    y = network.conv(y, 12, Window((3, 3)), groups=12)
+    output = network.conv(y, 6, Window())
+    np.save(tmp_path / "samples.npy", x.array[:, 0])
+    module = ir.Module.parse(network.text(output))
+    run_pipeline(
+        module,
+        f"builtin.module(tiny-outline-layers,tiny-calibrate{{data={tmp_path}/samples.npy}},"
+        "tiny-significance{granularity=pair},tiny-skip-macs{fraction=0.5})",
+    )
+    text = str(module)
+    assert text.count("tiny.skipped_macs") == 3
+    models = [lower_for_host(text, core) for core in CORES]
+    models.append(lower_for_host(text, CORES[-1], "tiny-unpack-kernels"))
+    results = [HostModel(model)(x.array)[0] for model in models]
+    assert all((result == results[0]).all() for result in results)
+    assert (results[0] != output.array).any()
