@@ -17,6 +17,8 @@ from tinymlir.kernels.emitter import ConstantPool, Emitter, Index
 from tinymlir.kernels.rows import Rows
 from tinymlir.linalg_info import constant_array, indexing_maps, is_linalg, iteration_space
 
+#: Elements of a reduction, a pooling window above all, that get by without a loop.
+_MOST_UNROLLED = 9
 VIEW_OPS = ("tensor.expand_shape", "tensor.collapse_shape")
 
 
@@ -238,8 +240,11 @@ class Evaluator:
                 dims[remaining[0]] = iv
                 return [nest(remaining[1:], value)]
 
-            return self.emitter.loop(0, extents[remaining[0]], 1, iterate, [carried])[0]
+            extent = extents[remaining[0]]
+            return self.emitter.loop(0, extent, 1, iterate, [carried], unroll=unroll)[0]
 
+        whole = prod(extents[d] for d in reductions)
+        unroll = whole if whole <= _MOST_UNROLLED else 1
         return nest(reductions, initial)
 
     def _affine(self, op: ir.Operation, expr: ir.AffineExpr, dims: list[Index | None]) -> Index:

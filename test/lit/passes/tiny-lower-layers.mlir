@@ -68,36 +68,36 @@ func.func private @layer0(%x: tensor<1x5x5x2xi8>) -> tensor<1x5x5x3xi8> attribut
 // A reduction that each element of the result needs gets a buffer, so that it is
 // computed once.
 // CHECK-LABEL: func.func @main
-// CHECK: %[[OUT:.*]] = memref.alloc() : memref<2x8xi8>
+// CHECK: %[[OUT:.*]] = memref.alloc() : memref<2x12xi8>
 // CHECK: %[[SUMS:.*]] = memref.alloc() : memref<2xi32>
 // CHECK: call @layer0({{.*}}, %[[OUT]], %[[SUMS]])
-// CHECK: func.func private @layer0({{.*}}, %[[ROWS:.*]]: memref<2x8xi8>, %[[SCRATCH:.*]]: memref<2xi32>)
+// CHECK: func.func private @layer0({{.*}}, %[[ROWS:.*]]: memref<2x12xi8>, %[[SCRATCH:.*]]: memref<2xi32>)
 // CHECK: iter_args
 // CHECK: memref.store {{.*}}, %[[SCRATCH]]
 // CHECK: memref.load %[[SCRATCH]]
 // CHECK: memref.store {{.*}}, %[[ROWS]]
-func.func @main(%x: tensor<2x8xi8>) -> tensor<2x8xi8> {
-  %y = call @layer0(%x) : (tensor<2x8xi8>) -> tensor<2x8xi8>
-  return %y : tensor<2x8xi8>
+func.func @main(%x: tensor<2x12xi8>) -> tensor<2x12xi8> {
+  %y = call @layer0(%x) : (tensor<2x12xi8>) -> tensor<2x12xi8>
+  return %y : tensor<2x12xi8>
 }
-func.func private @layer0(%x: tensor<2x8xi8>) -> tensor<2x8xi8> attributes {tiny.layer = "softmax", tiny.macs = 0 : i64, tiny.op = "softmax"} {
+func.func private @layer0(%x: tensor<2x12xi8>) -> tensor<2x12xi8> attributes {tiny.layer = "softmax", tiny.macs = 0 : i64, tiny.op = "softmax"} {
   %c0 = arith.constant 0 : i32
   %e = tensor.empty() : tensor<2xi32>
   %init = linalg.fill ins(%c0 : i32) outs(%e : tensor<2xi32>) -> tensor<2xi32>
-  %sum = linalg.generic {indexing_maps = [#rows, #row], iterator_types = ["parallel", "reduction"]} ins(%x : tensor<2x8xi8>) outs(%init : tensor<2xi32>) {
+  %sum = linalg.generic {indexing_maps = [#rows, #row], iterator_types = ["parallel", "reduction"]} ins(%x : tensor<2x12xi8>) outs(%init : tensor<2xi32>) {
   ^bb0(%a: i8, %acc: i32):
     %wide = arith.extsi %a : i8 to i32
     %next = arith.addi %acc, %wide : i32
     linalg.yield %next : i32
   } -> tensor<2xi32>
-  %e8 = tensor.empty() : tensor<2x8xi8>
-  %y = linalg.generic {indexing_maps = [#rows, #row, #rows], iterator_types = ["parallel", "parallel"]} ins(%x, %sum : tensor<2x8xi8>, tensor<2xi32>) outs(%e8 : tensor<2x8xi8>) {
+  %e8 = tensor.empty() : tensor<2x12xi8>
+  %y = linalg.generic {indexing_maps = [#rows, #row, #rows], iterator_types = ["parallel", "parallel"]} ins(%x, %sum : tensor<2x12xi8>, tensor<2xi32>) outs(%e8 : tensor<2x12xi8>) {
   ^bb0(%a: i8, %total: i32, %o: i8):
     %narrow = arith.trunci %total : i32 to i8
     %r = arith.subi %a, %narrow : i8
     linalg.yield %r : i8
-  } -> tensor<2x8xi8>
-  return %y : tensor<2x8xi8>
+  } -> tensor<2x12xi8>
+  return %y : tensor<2x12xi8>
 }
 
 // -----
@@ -255,4 +255,22 @@ func.func private @pinned(%x: tensor<1x4x4x4xi8>) -> tensor<1x4x4x4xi8> attribut
     linalg.yield %q : i8
   } -> tensor<1x4x4x4xi8>
   return %y : tensor<1x4x4x4xi8>
+}
+
+// -----
+
+// A window of at most nine elements has no loop.
+// CHECK-LABEL: func.func private @peaks(
+// CHECK-COUNT-3: scf.for
+// CHECK-NOT: scf.for
+// CHECK-COUNT-4: memref.load
+// CHECK-NOT: memref.load
+// CHECK: return
+func.func private @peaks(%x: tensor<1x4x4x2xi8>) -> tensor<1x2x2x2xi8> attributes {tiny.layer = "peaks", tiny.macs = 0 : i64, tiny.op = "max_pool2d"} {
+  %low = arith.constant -128 : i8
+  %e = tensor.empty() : tensor<1x2x2x2xi8>
+  %init = linalg.fill ins(%low : i8) outs(%e : tensor<1x2x2x2xi8>) -> tensor<1x2x2x2xi8>
+  %k = tensor.empty() : tensor<2x2xi8>
+  %y = linalg.pooling_nhwc_max {strides = dense<2> : tensor<2xi64>} ins(%x, %k : tensor<1x4x4x2xi8>, tensor<2x2xi8>) outs(%init : tensor<1x2x2x2xi8>) -> tensor<1x2x2x2xi8>
+  return %y : tensor<1x2x2x2xi8>
 }
