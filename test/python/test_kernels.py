@@ -68,6 +68,13 @@ def test_convolution(
     assert layer.executed_macs == tapped(x, window) * depth * channels
 
 
+def test_windows_wholly_beside_the_image() -> None:
+    network = Network(1)
+    x = network.negate(network.input(1, 5, 9, 9))
+    window = Window((1, 1), (3, 3), pad=(1, 3, 0, 2))
+    alone(network, x, network.conv(x, 8, window, 1, 7))
+
+
 @quick
 @given(st.data(), small, small, st.integers(2, 9), st.integers(1, 2), st.integers(-128, 127), seeds)
 def test_depthwise_convolution(
@@ -494,12 +501,12 @@ class TestSharedMemory:
         check(network, network.negate(network.requantize("average_pool2d", acc, array)))
 
     @settings(max_examples=200, deadline=None, derandomize=True)
-    @given(st.data(), small, small, st.integers(1, 5), st.integers(1, 5), st.integers(1, 3))
+    @given(st.data(), small, small, st.integers(1, 5), st.integers(1, 5), st.integers(0, 3))
     def test_the_distance_is_enough(
         self, data: st.DataObject, height: int, width: int, depth: int, channels: int, pixels: int
     ) -> None:
         """While a block of pixels is computed, its last byte may be written before anything
-        that its windows or later ones cover is read."""
+        that its windows or later ones cover is read; none of it, where they are read first."""
         window = data.draw(windows(height, width))
         rows, columns = window.output(height, width)
         distance = _window_distance(

@@ -8,12 +8,13 @@ from tinymlir.kernels.depthwise import Depthwise
 from tinymlir.kernels.direct import Direct
 from tinymlir.kernels.im2col import Im2col
 from tinymlir.kernels.kernel import Kernel
+from tinymlir.kernels.swar import Swar
 from tinymlir.kernels.unpacked import Unpacked
 from tinymlir.targets import Target
 
 #: In the order in which they are preferred. `Direct` takes any convolution, so those behind it
 #: compute what a layer's ``tiny.kernel`` gives them.
-KERNELS: tuple[type[Kernel], ...] = (Im2col, Depthwise, Direct, Unpacked, Compact)
+KERNELS: tuple[type[Kernel], ...] = (Im2col, Swar, Depthwise, Direct, Unpacked, Compact)
 
 
 def candidates(conv: Convolution, core: Target) -> list[Kernel]:

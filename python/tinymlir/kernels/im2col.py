@@ -94,6 +94,7 @@ class Im2col(Kernel):
 
     name = "im2col"
     pixels = PIXELS
+    gathers = True
 
     @classmethod
     def takes(cls, conv: Convolution, core: Target) -> bool:
@@ -376,10 +377,11 @@ class _Window:
 
 def _column_taps(conv: Convolution, emitter: Emitter, start: Index) -> tuple[Index, Index]:
     """First and past-the-last kernel column that falls on the input."""
-    first = emitter.maximum(emitter.sub(0, start), 0)
-    last = emitter.minimum(emitter.sub(conv.in_hw[1], start), conv.kernel[1])
     # A window wholly beside the image has none.
-    return emitter.minimum(first, conv.kernel[1]), emitter.maximum(last, first)
+    before = emitter.maximum(emitter.sub(0, start), 0)
+    first = emitter.minimum(before, conv.kernel[1])
+    last = emitter.minimum(emitter.sub(conv.in_hw[1], start), conv.kernel[1])
+    return first, emitter.maximum(last, first)
 
 
 def _quarter(emitter: Emitter, position: Index) -> Index:

@@ -52,6 +52,8 @@ class Kernel(ABC):
     pixels: int = 1
     #: whether `row` is there; a kernel without goes through all rows in an order of its own
     by_rows: ClassVar[bool] = True
+    #: whether all that is read for pixels computed together is read before any of them is written
+    gathers: ClassVar[bool] = False
 
     def __init__(self, conv: Convolution, core: Target) -> None:
         self.conv, self.core = conv, core

@@ -36,7 +36,7 @@ def distance(argument: ir.Value, root: ir.Value, kernel: Kernel | None) -> int:
             (*convolution.out_hw, convolution.groups * convolution.out_per_group),
             convolution.stride,
             convolution.pad,
-            kernel.pixels,
+            0 if kernel.gathers else kernel.pixels,
         )
     if _elementwise(argument, root):
         return 0
@@ -71,7 +71,8 @@ def _window_distance(
     Shapes are rows, columns, channels; one byte an element. While it computes a
     block the layer may read anything from the block's window on, and afterwards
     anything from the windows of later blocks on; it has then written the output up
-    to the block's end. D is the greatest lead of the writes, wherever blocks begin.
+    to the block's end, or up to its start where it reads all before it writes
+    (0 pixels). D is the greatest lead of the writes, wherever blocks begin.
     """
     (_, in_columns, in_channels), (out_rows, out_columns, out_channels) = in_shape, out_shape
     rows, columns = np.arange(out_rows), np.arange(out_columns)

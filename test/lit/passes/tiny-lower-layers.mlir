@@ -152,8 +152,20 @@ func.func private @slice(%x: tensor<8xi8>) -> tensor<3xi8> attributes {tiny.laye
 // Two MACs at a time: windows of two pixels are widened into scratch memory, padding
 // included, so there is no function for the border; two channels share each pair. Nine words
 // of a window are one turn: 9 words, 2 pairs in each, 2 pixels, 2 channels.
-// CHECK-LABEL: func.func private @wide
-// CHECK-NOT: tiny.dual_mac
+//
+// Without SMLAD, two pixels share a word: 36 operands, 2 words of each, 16 of 18 chunks a turn.
+// CHECK-LABEL: func.func private @wide(
+// CHECK-SAME: memref<288xi8>)
+// CHECK-SAME: tiny.executed_macs = 2304 : i64
+// CHECK-SAME: tiny.kernel = "swar"
+// CHECK-SAME: tiny.overlap = array<i64: 20>
+// CHECK: call @wide_gather4
+// CHECK: memref.load {{.*}} : memref<36xi64>
+// CHECK: arith.shrsi
+// CHECK: "tiny.requantize"
+// CHECK: func.func private @wide_gather4
+// CHECK: arith.select
+// CHECK-NOT: _border
 // DUAL-LABEL: func.func private @wide(
 // DUAL-SAME: memref<144xi8>)
 // DUAL-COUNT-2: call @wide_im2col
@@ -273,4 +285,26 @@ func.func private @peaks(%x: tensor<1x4x4x2xi8>) -> tensor<1x2x2x2xi8> attribute
   %k = tensor.empty() : tensor<2x2xi8>
   %y = linalg.pooling_nhwc_max {strides = dense<2> : tensor<2xi64>} ins(%x, %k : tensor<1x4x4x2xi8>, tensor<2x2xi8>) outs(%init : tensor<1x2x2x2xi8>) -> tensor<1x2x2x2xi8>
   return %y : tensor<1x2x2x2xi8>
+}
+
+// -----
+
+#all = affine_map<(d0, d1, d2, d3) -> (d0, d1, d2, d3)>
+
+// Two weights of -128 may carry from one pixel of a word to the other.
+// CHECK-LABEL: func.func private @extreme(
+// CHECK-SAME: tiny.kernel = "direct"
+func.func private @extreme(%x: tensor<1x4x4x4xi8>) -> tensor<1x4x4x4xi8> attributes {tiny.layer = "extreme", tiny.macs = 256 : i64, tiny.op = "conv2d"} {
+  %c0 = arith.constant 0 : i32
+  %w = arith.constant dense<-128> : tensor<4x1x1x4xi8>
+  %e = tensor.empty() : tensor<1x4x4x4xi32>
+  %init = linalg.fill ins(%c0 : i32) outs(%e : tensor<1x4x4x4xi32>) -> tensor<1x4x4x4xi32>
+  %acc = linalg.conv_2d_nhwc_fhwc ins(%x, %w : tensor<1x4x4x4xi8>, tensor<4x1x1x4xi8>) outs(%init : tensor<1x4x4x4xi32>) -> tensor<1x4x4x4xi32>
+  %e8 = tensor.empty() : tensor<1x4x4x4xi8>
+  %y = linalg.generic {indexing_maps = [#all, #all], iterator_types = ["parallel", "parallel", "parallel", "parallel"]} ins(%acc : tensor<1x4x4x4xi32>) outs(%e8 : tensor<1x4x4x4xi8>) {
+  ^bb0(%a: i32, %o: i8):
+    %q = arith.trunci %a : i32 to i8
+    linalg.yield %q : i8
+  } -> tensor<1x4x4x4xi8>
+  return %y : tensor<1x4x4x4xi8>
 }
