@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 #: Every buffer starts at a multiple of this many bytes.
 ALIGNMENT = 4
-#: Orders tried when no simple heuristic reaches the lower bound.
-_SEARCH_STEPS = 2000
-#: Fewer of them where there are many buffers: each is placed anew in every order.
-_SEARCH_PLACEMENTS = 120_000
+#: Arrangements that are kept of each step when no simple heuristic reaches the lower bound.
+_ARRANGEMENTS = 64
+#: Outputs after one another, each over a part of its input, for which room is left below.
+_FORESEEN = 6
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,8 @@ def _aligned(size: int) -> int:
 def plan(buffers: Sequence[Buffer], overlaps: Overlaps | None = None) -> Plan:
     """Place ``buffers`` so that those alive together do not overlap, except as allowed.
 
-    Tries the usual orders (by size, by time, by lifetime, by area), then moves within the
-    best order; stops at the lower bound. Deterministic.
+    Tries the usual orders (by size, by time, by lifetime, by area), then arrangements step by
+    step in ever less memory; stops at the lower bound. Deterministic.
     """
     pairs = {k: d if d == IN_PLACE else _aligned(d) for k, d in (overlaps or {}).items()}
     bound = max(_least(buffers, pairs), default=0)
@@ -70,26 +69,114 @@ def plan(buffers: Sequence[Buffer], overlaps: Overlaps | None = None) -> Plan:
         lambda i: (-(buffers[i].last - buffers[i].first), -buffers[i].size),
         lambda i: (-buffers[i].size * (buffers[i].last - buffers[i].first + 1), buffers[i].first),
     )
-    best_order: list[int] = []
     best: tuple[tuple[int, ...], int] | None = None
     for key in keys:
         order = sorted(indices, key=key)
         placed = _place(buffers, pairs, order)
         if best is None or placed[1] < best[1]:
-            best, best_order = placed, order
+            best = placed
     assert best is not None
-    chooser = random.Random(0)
-    steps = min(_SEARCH_STEPS, _SEARCH_PLACEMENTS // max(1, len(buffers)))
-    for _ in range(steps if len(buffers) > 2 else 0):
-        if best[1] == bound:
-            break
-        order = list(best_order)
-        a, b = chooser.sample(indices, 2)
-        order.insert(a, order.pop(b))
-        placed = _place(buffers, pairs, order)
-        if placed[1] <= best[1]:
-            best, best_order = placed, order
+    # Bytes are halved between a size that cannot be, as far as is known, and the best one.
+    least, tried = bound - ALIGNMENT, bound
+    while least < tried < best[1]:
+        offsets = _fit(buffers, pairs, tried)
+        if offsets is None:
+            least = tried
+        else:
+            best = offsets, tried
+        tried = (least + best[1]) // 2 // ALIGNMENT * ALIGNMENT
     return Plan(best[0], best[1], bound, tuple(_in_use(buffers, best[0])))
+
+
+#: Places of the buffers that are alive.
+_Arrangement = tuple[tuple[int, int], ...]
+
+
+def _fit(buffers: Sequence[Buffer], pairs: Overlaps, capacity: int) -> tuple[int, ...] | None:
+    """Offsets within ``capacity``; None where none are found.
+
+    Goes through the buffers in the order of time, and from all arrangements of those alive to
+    all that one more buffer makes of them: at an end, beside another, over the input that it may
+    share bytes with, or so far from the bottom that its successors may lie each a little lower.
+    """
+    # What is alive at one step only goes last, since nothing depends on where.
+    order = sorted(
+        range(len(buffers)),
+        key=lambda i: (buffers[i].first, buffers[i].first == buffers[i].last, -buffers[i].size),
+    )
+    drifts = _drifts(len(buffers), pairs)
+    states: dict[_Arrangement, tuple[_Arrangement, int]] = {(): ((), 0)}
+    history = []
+    for number, index in enumerate(order):
+        following = buffers[order[min(number + 1, len(order) - 1)]].first
+        found: dict[_Arrangement, tuple[_Arrangement, int]] = {}
+        for state in states:
+            alive = [
+                (other, at) for other, at in state if buffers[other].last >= buffers[index].first
+            ]
+            for place in _candidates(buffers, pairs, drifts, index, alive, capacity):
+                after = tuple(
+                    p for p in (*alive, (index, place)) if buffers[p[0]].last >= following
+                )
+                found.setdefault(after, (state, place))
+        if not found:
+            return None
+        states = dict(
+            sorted(found.items(), key=lambda s: -_gap(buffers, s[0], capacity))[:_ARRANGEMENTS]
+        )
+        history.append(states)
+    offsets = [0] * len(buffers)
+    state = next(iter(states))
+    for index, states in zip(reversed(order), reversed(history), strict=True):
+        state, offsets[index] = states[state]
+    return tuple(offsets)
+
+
+def _drifts(count: int, pairs: Overlaps) -> list[list[int]]:
+    """How far below each buffer its successors may begin, each over a part of the one before."""
+    writers: dict[int, list[tuple[int, int]]] = {}
+    for (written, read), distance in pairs.items():
+        writers.setdefault(read, []).append((written, max(distance, 0)))
+
+    def below(index: int, depth: int) -> set[int]:
+        following = writers.get(index, []) if depth else []
+        return {0, *(d + more for w, d in following for more in below(w, depth - 1))}
+
+    return [sorted(below(index, _FORESEEN)) for index in range(count)]
+
+
+def _candidates(
+    buffers: Sequence[Buffer],
+    pairs: Overlaps,
+    drifts: Sequence[Sequence[int]],
+    index: int,
+    alive: Sequence[tuple[int, int]],
+    capacity: int,
+) -> list[int]:
+    """Places for one more buffer beside those alive."""
+    size = _aligned(buffers[index].size)
+    places = {capacity - size, *drifts[index]}
+    for other, at in alive:
+        places.add(at - size)
+        places.update(at + _aligned(buffers[other].size) + drift for drift in drifts[index])
+        if (index, other) in pairs:
+            places.add(at - max(pairs[index, other], 0))
+        if (other, index) in pairs:
+            places.add(at + max(pairs[other, index], 0))
+    return [
+        place
+        for place in sorted(places)
+        if 0 <= place <= capacity - size
+        and all(_agree(buffers, pairs, index, place, other, at) for other, at in alive)
+    ]
+
+
+def _gap(buffers: Sequence[Buffer], state: _Arrangement, capacity: int) -> int:
+    """The most free bytes in one piece."""
+    largest = reached = 0
+    for start, size in sorted((at, _aligned(buffers[index].size)) for index, at in state):
+        largest, reached = max(largest, start - reached), max(reached, start + size)
+    return max(largest, capacity - reached)
 
 
 def _steps(buffers: Sequence[Buffer]) -> range:

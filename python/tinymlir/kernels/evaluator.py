@@ -354,15 +354,25 @@ _CHEAP_OPS = 16
 def materialize_reused(
     evaluator: Evaluator, root: ir.Value, allocate: Callable[[ir.Type], ir.Value]
 ) -> None:
-    """Store what ``root`` would otherwise compute again and again.
+    """Store what ``root`` would otherwise compute again and again (`reused_results`).
+
+    ``allocate(type)`` gives the buffer for one.
+    """
+    for result in reused_results(root):
+        buffer = allocate(ir.MemRefType.get(result.type.shape, result.type.element_type))
+        emit_by_element(evaluator, result, buffer)
+        evaluator.buffers[result] = buffer
+
+
+def reused_results(root: ir.Value) -> list[ir.Value]:
+    """What ``root`` would otherwise compute again and again, in the order of computation.
 
     That is the result of a reduction, or of a long body, whose consumers visit it more
     often than it has elements (softmax: a row's maximum, sum and reciprocal).
-    ``allocate(type)`` gives the buffer for one.
     """
     visits: dict[ir.Operation, int] = {}
     reused: list[ir.Operation] = []
-    ops = _operations_below(evaluator, root)
+    ops = _operations_below(root)
     for op in reversed(ops):
         size = prod(op.results[0].type.shape)
         count = visits.get(op, size)
@@ -377,19 +387,15 @@ def materialize_reused(
             if not isinstance(operand, ir.BlockArgument):
                 producer = operand.owner.operation
                 visits[producer] = visits.get(producer, 0) + count * per_element
-    for op in reversed(reused):
-        result = op.results[0]
-        buffer = allocate(ir.MemRefType.get(result.type.shape, result.type.element_type))
-        emit_by_element(evaluator, result, buffer)
-        evaluator.buffers[result] = buffer
+    return [op.results[0] for op in reversed(reused)]
 
 
-def _operations_below(evaluator: Evaluator, root: ir.Value) -> list[ir.Operation]:
-    """What computes ``root``, each op after those that it reads; constants and buffers aside."""
+def _operations_below(root: ir.Value) -> list[ir.Operation]:
+    """What computes ``root``, each op after those that it reads; constants aside."""
     found: list[ir.Operation] = []
 
     def visit(value: ir.Value) -> None:
-        if isinstance(value, ir.BlockArgument) or value in evaluator.buffers:
+        if isinstance(value, ir.BlockArgument):
             return
         op = value.owner.operation
         if op.name == "arith.constant" or op in found:

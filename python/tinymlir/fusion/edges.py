@@ -1,0 +1,121 @@
+"""The fusion graph: every way to run a part of the network, and its costs.
+
+Nodes are the places between layers, edges a layer by itself or a stage of several, each in the
+numbers of strips that it divides into.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from tinymlir.arena import APART
+from tinymlir.fusion.costs import Stage, aligned
+from tinymlir.fusion.graph import Graph, Ints
+from tinymlir.fusion.setting import InputMode
+
+
+@dataclass(frozen=True)
+class Edges:
+    """Ways to run the layers from ``first`` to ``last``: bytes in the arena, MACs, strips.
+
+    No strips (0) means layer by layer.
+    """
+
+    first: int
+    last: int
+    bytes: Ints
+    macs: Ints
+    strips: Ints
+
+    def kept(self, options: Ints) -> Edges:
+        """Only some of the numbers of strips."""
+        costs = (each[options] for each in (self.bytes, self.macs, self.strips))
+        return Edges(self.first, self.last, *costs)
+
+
+class Memory:
+    """What of the network is in the arena besides the buffers of a stage."""
+
+    def __init__(self, graph: Graph, mode: InputMode) -> None:
+        self._graph = graph
+        absent = {*graph.outputs, *(graph.inputs if mode != "in-arena" else ())}
+        #: bytes of each tensor in the arena; none where the caller holds it
+        self.sizes = [
+            0 if index in absent else aligned(tensor.bytes)
+            for index, tensor in enumerate(graph.tensors)
+        ]
+
+    def live(self, first: int, last: int) -> int:
+        """Bytes of whole tensors while the layers from ``first`` to ``last`` run."""
+        graph = self._graph
+        crossing = sum(
+            size
+            for size, born, used in zip(self.sizes, graph.birth, graph.last_use, strict=True)
+            if born < first <= used
+        )
+        return crossing + self.sizes[graph.layers[last].output]
+
+    def saved(self, last: int, distances: Iterable[tuple[int, int]]) -> int:
+        """Bytes that the output shares with an input that ends at ``last``, at those distances."""
+        output = self.sizes[self._graph.layers[last].output]
+        return max(
+            (
+                min(self.sizes[tensor], output - aligned(max(distance, 0)))
+                for tensor, distance in distances
+                if distance != APART and self._graph.last_use[tensor] <= last
+            ),
+            default=0,
+        )
+
+
+def edges(graph: Graph, mode: InputMode) -> Iterator[list[Edges]]:
+    """All edges that end at each layer in turn, without strips that others beat."""
+    memory = Memory(graph, mode)
+    for last in range(len(graph.layers)):
+        found = []
+        if mode != "streamed" or not set(graph.inputs) & {
+            r.tensor for r in graph.layers[last].reads
+        }:
+            found.append(alone(graph, memory, last))
+        if graph.layers[last].fusable:
+            found += _stages(graph, memory, last, mode == "streamed")
+        yield found
+
+
+def alone(graph: Graph, memory: Memory, position: int) -> Edges:
+    """The costs of a layer that runs by itself."""
+    layer = graph.layers[position]
+    saved = memory.saved(position, ((r.tensor, r.overlap) for r in layer.reads))
+    size = memory.live(position, position) - saved + aligned(layer.scratch_bytes)
+    return Edges(position, position, np.array([size]), np.array([layer.macs]), np.array([0]))
+
+
+def _stages(graph: Graph, memory: Memory, last: int, streamed: bool) -> Iterator[Edges]:
+    stage = Stage(graph, last)
+    growing = True
+    while growing:
+        if streamed and stage.first == 0:
+            if stage.stream():
+                yield stage_edge(memory, stage).kept(np.zeros(1, np.int64))
+        elif stage.first < last:
+            edge = stage_edge(memory, stage)
+            yield edge.kept(best(edge.bytes, edge.macs))
+        growing = stage.grow()
+
+
+def stage_edge(memory: Memory, stage: Stage) -> Edges:
+    """The costs of a stage in the network."""
+    size = stage.bytes + memory.live(stage.first, stage.last)
+    distances = ((tensor, stage.overlap(tensor)) for tensor in stage.inputs)
+    size[stage.strips == 1] -= memory.saved(stage.last, distances)
+    return Edges(stage.first, stage.last, size, stage.macs, stage.strips)
+
+
+def best(size: Ints, macs: Ints, slack: Ints | None = None) -> Ints:
+    """Places of the pairs that no other beats, by size; of equal ones the least in ``slack``."""
+    order = np.lexsort((macs, size) if slack is None else (slack, macs, size))
+    before = np.append(np.iinfo(np.int64).max, np.minimum.accumulate(macs[order]))
+    return order[macs[order] < before[:-1]]

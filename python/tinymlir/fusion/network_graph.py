@@ -1,0 +1,130 @@
+"""The planner's graph of a module whose layers are functions (after ``tiny-outline-layers``)."""
+
+from __future__ import annotations
+
+from math import prod
+
+from tinymlir.bindings import func, ir
+from tinymlir.fusion.access import windows
+from tinymlir.fusion.graph import ELEMENT, Graph, Layer, Read, Tensor
+from tinymlir.kernels import overlap
+from tinymlir.kernels.catalogue import candidates
+from tinymlir.kernels.convolution import find_convolution
+from tinymlir.kernels.evaluator import reused_results
+from tinymlir.kernels.kernel import Kernel
+from tinymlir.passes.tiny_outline_layers import VIEW_OPS, find_main
+from tinymlir.targets import Target
+
+
+def network_graph(module: ir.Operation, core: Target) -> Graph:
+    """The graph of ``@main`` and the layers that it calls.
+
+    Layers run by themselves take the kernels, the work space and the memory that
+    ``tiny-lower-layers`` gives them on ``core``.
+    """
+    main = find_main(module)
+    functions = {
+        f.name.value: f
+        for f in module.regions[0].blocks[0].operations
+        if isinstance(f, func.FuncOp)
+    }
+    block = main.body.blocks[0]
+    numbers = {argument: index for index, argument in enumerate(block.arguments)}
+    tensors = [_geometry(argument) for argument in block.arguments]
+    layers = []
+    for child in block.operations:
+        op = child.operation
+        if op.name != "func.call":
+            continue
+        result = op.results[0]
+        sources = [_source(operand) for operand in op.operands]
+        plain = all(
+            _geometry(operand) == _geometry(source)
+            for operand, source in zip(op.operands, sources, strict=True)
+        )
+        numbers[result] = len(tensors)
+        tensors.append(_geometry(result))
+        layers.append(
+            _layer(
+                functions[op.attributes["callee"].value],
+                [numbers[source] for source in sources],
+                numbers[result],
+                tensors,
+                plain,
+                core,
+            )
+        )
+    terminator = block.operations[len(block.operations) - 1].operation
+    return Graph(
+        tuple(tensors),
+        tuple(layers),
+        tuple(range(len(block.arguments))),
+        tuple(numbers[_source(value)] for value in terminator.operands),
+    )
+
+
+def _source(value: ir.Value) -> ir.Value:
+    """The tensor that a chain of reshapes looks at."""
+    while not isinstance(value, ir.BlockArgument) and value.owner.operation.name in VIEW_OPS:
+        value = value.owner.operation.operands[0]
+    return value
+
+
+def _geometry(value: ir.Value) -> Tensor:
+    """Rows, columns and channels of an image; anything else is one pixel."""
+    shape = list(value.type.shape)
+    width = 4 if isinstance(value.type.element_type, ir.F32Type) else 1
+    if len(shape) == 4 and shape[0] == 1:
+        return Tensor(shape[1], shape[2], shape[3] * width)
+    return Tensor(1, 1, prod(shape) * width)
+
+
+def _layer(
+    function: func.FuncOp,
+    sources: list[int],
+    output: int,
+    tensors: list[Tensor],
+    plain: bool,
+    core: Target,
+) -> Layer:
+    root = list(function.body.blocks[0].operations)[-1].operation.operands[0]
+    convolution = find_convolution(root)
+    kernels = [] if convolution is None else candidates(convolution, core)
+    if "tiny.kernel" in function.operation.attributes:
+        wanted = function.operation.attributes["tiny.kernel"].value
+        kernels.sort(key=lambda kernel: kernel.name != wanted)
+    by_rows = next((kernel for kernel in kernels if kernel.by_rows), None)
+    image = tensors[output]
+    reads, fusable = [], plain and bool(by_rows) == bool(convolution)
+    for argument, source in zip(function.arguments, sources, strict=True):
+        found = windows(argument, root)
+        if found is None and (_pixels(tensors[source]), _pixels(image)) != (1, 1):
+            fusable = False
+        distance = overlap.distance(argument, root, kernels[0] if kernels else None)
+        reads.append(Read(source, *(found or (ELEMENT, ELEMENT)), distance))
+    facts = function.operation.attributes
+    macs = facts["tiny.macs"].value
+    reduces = len(reads) == 1 and image.rows == 1 < tensors[sources[0]].rows
+    pools = [o for o in function.body.blocks[0].operations if "linalg.pooling" in o.operation.name]
+    return Layer(
+        name=facts["tiny.layer"].value,
+        op=facts["tiny.op"].value,
+        reads=tuple(reads),
+        output=output,
+        macs=macs,
+        scratch_bytes=_scratch_bytes(root, kernels[0] if kernels else None),
+        row_scratch_bytes=_scratch_bytes(root, by_rows),
+        fusable=fusable and macs % _pixels(image) == 0,
+        accumulates=fusable and reduces and len(pools) == 1,
+    )
+
+
+def _pixels(tensor: Tensor) -> int:
+    return tensor.rows * tensor.columns
+
+
+def _scratch_bytes(root: ir.Value, kernel: Kernel | None) -> int:
+    """Work space of a layer that ``kernel`` computes, or that runs element by element."""
+    if kernel is not None:
+        return kernel.scratch_bytes()
+    return sum(prod(v.type.shape) * (v.type.element_type.width // 8) for v in reused_results(root))

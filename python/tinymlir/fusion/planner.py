@@ -1,0 +1,124 @@
+"""Fusion settings of a network: the best there are, one that is given, and which to take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tinymlir.errors import TinymlirError
+from tinymlir.fusion.edges import edges
+from tinymlir.fusion.graph import Graph
+from tinymlir.fusion.placement import place
+from tinymlir.fusion.search import front
+from tinymlir.fusion.setting import Block, InputMode, Setting
+from tinymlir.fusion.stages import make_stage, require_whole_inputs
+from tinymlir.progress import progress
+
+
+@dataclass(frozen=True)
+class Planner:
+    """Plans for one network with its input in one place."""
+
+    graph: Graph
+    mode: InputMode
+
+    def __post_init__(self) -> None:
+        if self.mode == "streamed" and len(self.graph.inputs) != 1:
+            raise TinymlirError(
+                f"a network with {len(self.graph.inputs)} inputs cannot be streamed",
+                node="--input-mode",
+                hint="choose external or in-arena",
+            )
+
+    @property
+    def io_bytes(self) -> int:
+        """Inputs and outputs that the caller holds."""
+        inputs = self.graph.input_bytes if self.mode == "external" else 0
+        return inputs + self.graph.output_bytes
+
+    def ram_bytes(self, setting: Setting) -> int:
+        """All memory: the arena, and what the caller holds."""
+        return setting.bytes + self.io_bytes
+
+    def overhead(self, setting: Setting) -> float:
+        """F: multiply-accumulates over those of the network layer by layer."""
+        return setting.macs / self.graph.macs if self.graph.macs else 1.0
+
+    def front(self) -> list[Setting]:
+        """The settings that no other beats, the least memory first, placed in the arena.
+
+        None has fewer bytes alive at once for its MACs (`front`). What placing adds to that, where
+        one layer after another lies over a part of its input, is in ``bytes``.
+        """
+        every = progress(edges(self.graph, self.mode), len(self.graph.layers), "planning")
+        alive = front(every)
+        found = [self.price(s.blocks) for s in progress(alive, len(alive), "placing")]
+        found = [
+            s for i, s in enumerate(found) if all(s.bytes < later.bytes for later in found[i + 1 :])
+        ]
+        if not found:
+            raise TinymlirError(
+                "no stage of this network can take its input row by row",
+                node="--input-mode",
+                hint="choose external or in-arena",
+            )
+        return found
+
+    def vanilla(self) -> Setting:
+        """Layer by layer; an input that is to be streamed is in the arena then."""
+        mode: InputMode = "in-arena" if self.mode == "streamed" else self.mode
+        blocks = [Block(position, position, 0) for position in range(len(self.graph.layers))]
+        return Planner(self.graph, mode).price(blocks, "")
+
+    def price(self, blocks: Sequence[Block], file: str = "") -> Setting:
+        """The setting of blocks that the plan ``file`` asks for, placed in the arena.
+
+        Raises:
+            TinymlirError: a block cannot be; says why.
+        """
+        macs = 0
+        for block in blocks:
+            if block.strips:
+                stage = make_stage(self.graph, self.mode, block, file)
+                macs += int(stage.macs[0])
+            else:
+                require_whole_inputs(self.graph, self.mode, block.first, file)
+                macs += self.graph.layers[block.first].macs
+        placed = place(self.graph, self.mode, blocks)
+        return Setting(placed.plan.size, macs, tuple(blocks))
+
+    def choose(
+        self, found: Sequence[Setting], max_ram: int | None, max_overhead: float | None
+    ) -> Setting:
+        """The setting to take of a front.
+
+        With ``max_ram`` the least computation within it; else the least memory with an overhead
+        of ``max_overhead`` at most, or 1.
+
+        Raises:
+            TinymlirError: no setting is within both; says the least, and what gives it.
+        """
+        cheap = [s for s in found if max_overhead is None or self.overhead(s) <= max_overhead]
+        if max_ram is None:
+            cheap = (
+                cheap
+                if max_overhead is not None
+                else [s for s in found if s.macs <= self.graph.macs]
+            )
+            if not cheap:
+                raise TinymlirError(
+                    f"the least overhead is {self.overhead(found[-1]):.4f}, more than"
+                    f" --max-overhead allows ({max_overhead})"
+                )
+            return cheap[0]
+        fitting = [s for s in cheap if self.ram_bytes(s) <= max_ram]
+        if fitting:
+            return fitting[-1]
+        least = (cheap or found)[0]
+        limit = "" if max_overhead is None else f" with an overhead of {max_overhead} at most"
+        raise TinymlirError(
+            f"the network needs {self.ram_bytes(least)} bytes of RAM at the least{limit}, more than"
+            f" --max-ram allows ({max_ram})",
+            hint=f"--max-ram {self.ram_bytes(least)} gives an overhead of"
+            f" {self.overhead(least):.4f} by stages {least.stages() or 'of one layer'}",
+        )

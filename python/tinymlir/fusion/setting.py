@@ -1,0 +1,140 @@
+"""Fusion settings: which layers run as stages; how they are written and read."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from tinymlir.errors import TinymlirError
+from tinymlir.fusion.graph import Graph
+
+#: Where the network's input is: in a buffer of the caller's that is only read; in the arena, where
+#: what has been read makes room; or nowhere as a whole, since its rows arrive one by one.
+InputMode = Literal["external", "in-arena", "streamed"]
+_VERSION = 1
+_PLAN_KEYS = ("version", "input", "stages", "predicted")
+_STAGE_KEYS = ("first", "last", "strips")
+
+
+@dataclass(frozen=True)
+class Block:
+    """Layers from ``first`` to ``last`` run as one stage in ``strips``, or layer by layer (0)."""
+
+    first: int
+    last: int
+    strips: int
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A way through the network: bytes in the arena, MACs, and the blocks in order."""
+
+    bytes: int
+    macs: int
+    blocks: tuple[Block, ...]
+
+    def stages(self) -> str:
+        """Numbers of the layers of each stage, with its strips: ``0-5×3 6-9``."""
+        return " ".join(
+            f"{b.first}-{b.last}" + (f"×{b.strips}" if b.strips > 1 else "")
+            for b in self.blocks
+            if b.strips
+        )
+
+
+def to_json(graph: Graph, mode: InputMode, setting: Setting) -> dict[str, Any]:
+    """A setting as a plan file holds it: stages by the names of their layers.
+
+    ``predicted`` is for readers; `from_json` does not look at it.
+    """
+    return {
+        "version": _VERSION,
+        "input": mode,
+        "stages": [
+            {
+                "first": graph.layers[block.first].name,
+                "last": graph.layers[block.last].name,
+                "strips": block.strips,
+            }
+            for block in setting.blocks
+            if block.strips
+        ],
+        "predicted": {"arena_bytes": setting.bytes, "macs": setting.macs},
+    }
+
+
+def from_json(graph: Graph, text: str, file: str) -> tuple[InputMode, tuple[Block, ...]]:
+    """The blocks of a plan file; layers that it does not name run by themselves.
+
+    Raises:
+        TinymlirError: it is no plan, or one of another network; names the stage.
+    """
+    try:
+        plan = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise TinymlirError(
+            f"is not JSON (line {error.lineno}: {error.msg})",
+            file=file,
+            hint="write one with 'tinymlir plan MODEL -o plan.json'",
+        ) from error
+    _require_keys(plan, _PLAN_KEYS, "the plan", file)
+    if plan.get("version") != _VERSION:
+        raise TinymlirError(f"has another version than {_VERSION}", file=file, node="version")
+    mode = plan.get("input")
+    if mode not in get_args(InputMode):
+        raise TinymlirError(
+            f"{mode!r} is none of {', '.join(get_args(InputMode))}", file=file, node="input"
+        )
+    stages = plan.get("stages")
+    if not isinstance(stages, list):
+        raise TinymlirError("expects a list", file=file, node="stages")
+    places = {layer.name: position for position, layer in enumerate(graph.layers)}
+    blocks: list[Block] = []
+    for number, stage in enumerate(stages):
+        where = f"stages[{number}]"
+        _require_keys(stage, _STAGE_KEYS, where, file)
+        first, last = (_place(places, stage.get(key), f"{where}.{key}", file) for key in _ENDS)
+        strips = stage.get("strips", 1)
+        if type(strips) is not int or strips < 1:
+            raise TinymlirError("expects a number from 1 on", file=file, node=f"{where}.strips")
+        if last < first:
+            raise TinymlirError("ends before it begins", file=file, node=where)
+        if blocks and first <= blocks[-1].last:
+            raise TinymlirError(
+                "begins before the stage above it ends",
+                file=file,
+                node=where,
+                hint="list stages in the order in which they run",
+            )
+        begin = blocks[-1].last + 1 if blocks else 0
+        blocks += [Block(position, position, 0) for position in range(begin, first)]
+        blocks.append(Block(first, last, strips))
+    begin = blocks[-1].last + 1 if blocks else 0
+    blocks += [Block(position, position, 0) for position in range(begin, len(graph.layers))]
+    return mode, tuple(blocks)
+
+
+_ENDS = ("first", "last")
+
+
+def _require_keys(value: Any, known: tuple[str, ...], node: str, file: str) -> None:
+    if not isinstance(value, dict):
+        raise TinymlirError("expects an object", file=file, node=node)
+    for key in value:
+        if key not in known:
+            raise TinymlirError(
+                f"has an unknown key '{key}'",
+                file=file,
+                node=node,
+                hint=f"known: {', '.join(known)}",
+            )
+
+
+def _place(places: dict[str, int], name: Any, node: str, file: str) -> int:
+    if name in places:
+        return places[name]
+    near = difflib.get_close_matches(str(name), places, 1)
+    hint = f"did you mean '{near[0]}'?" if near else "'tinymlir plan MODEL' lists its layers"
+    raise TinymlirError(f"the network has no layer {name!r}", file=file, node=node, hint=hint)

@@ -1,0 +1,162 @@
+"""``tinymlir plan``, plans as files, and what it says of bad ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tinymlir.errors import TinymlirError
+from tinymlir.fusion.graph import Graph, Layer, Read, Tensor, Window, chain
+from tinymlir.fusion.planner import Planner
+from tinymlir.fusion.setting import Block, from_json, to_json
+from tinymlir.tools.main import main
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "surface_inspection" / "surface_qdq.onnx"
+
+
+def conv(name: str, rows: int, columns: int, **facts: Any) -> tuple[Layer, Tensor]:
+    window = Window(1, 1, 3)
+    return Layer(name, "conv2d", (Read(0, window, window),), 0, **facts), Tensor(rows, columns, 4)
+
+
+NETWORK = chain(
+    Tensor(8, 8, 1),
+    [
+        conv("first", 8, 8, macs=64),
+        conv("second", 8, 8, macs=64),
+        conv("third", 8, 8, macs=64, fusable=False),
+        conv("fourth", 8, 8, macs=64),
+    ],
+)
+
+
+def test_front_and_choice_as_json(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "plan.json"
+    assert main(["plan", str(EXAMPLE), "--json", "-o", str(file)]) == 0
+    report = json.loads(capsys.readouterr().out)
+    sizes = [entry["ram_bytes"] for entry in report["front"]]
+    factors = [entry["overhead"] for entry in report["front"]]
+    assert sizes == sorted(sizes) and factors == sorted(factors, reverse=True)
+    assert factors[-1] <= 1 and sizes[-1] < report["vanilla"]["ram_bytes"]
+    assert report["chosen"]["plan"] == json.loads(file.read_text())
+    least = sizes[0]
+    assert main(["plan", str(EXAMPLE), "--json", "--max-ram", str(least)]) == 0
+    assert json.loads(capsys.readouterr().out)["chosen"]["ram_bytes"] == least
+    assert main(["plan", str(EXAMPLE), "--json", "--plan", str(file)]) == 0
+    assert json.loads(capsys.readouterr().out)["chosen"] == report["chosen"]
+
+
+def test_table_marks_the_choice(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", str(EXAMPLE), "--input-mode", "streamed", "--max-overhead", "1.5"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("chosen") == 1 and out.count("layer by layer") == 1
+
+
+def test_a_budget_below_the_least(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", str(EXAMPLE), "--max-ram", "1K"]) == 1
+    error = capsys.readouterr().err
+    assert "bytes of RAM at the least, more than --max-ram allows (1024)" in error
+    assert "by stages 0-" in error
+
+
+@given(st.lists(st.sampled_from([0, 1, 2, 4]), min_size=4, max_size=4))
+@settings(deadline=None)
+def test_plans_are_written_and_read(strips: list[int]) -> None:
+    blocks = tuple(Block(i, i, s if NETWORK.layers[i].fusable else 0) for i, s in enumerate(strips))
+    planner = Planner(NETWORK, "in-arena")
+    text = json.dumps(to_json(NETWORK, "in-arena", planner.price(blocks)))
+    assert from_json(NETWORK, text, "p.json") == ("in-arena", blocks)
+
+
+def plan(*stages: dict[str, Any], **facts: Any) -> str:
+    return json.dumps({"version": 1, "input": "external", "stages": list(stages), **facts})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "p.json: is not JSON (line 1: "),
+        ("[]", "p.json: node 'the plan': expects an object"),
+        (plan(version=2), "p.json: node 'version': has another version than 1"),
+        (plan(input="inside"), "p.json: node 'input': 'inside' is none of external, in-arena"),
+        (plan(steps=[]), "p.json: node 'the plan': has an unknown key 'steps'; known: version"),
+        (plan(stages=1), "p.json: node 'stages': expects a list"),
+        (
+            plan({"first": "frist", "last": "second"}),
+            "p.json: node 'stages[0].first': the network has no layer 'frist'; did you mean",
+        ),
+        (plan({"first": "second", "last": "first"}), "node 'stages[0]': ends before it begins"),
+        (
+            plan({"first": "first", "last": "second"}, {"first": "second", "last": "fourth"}),
+            "node 'stages[1]': begins before the stage above it ends; list stages in the order",
+        ),
+        (
+            plan({"first": "first", "last": "second", "strips": 0}),
+            "node 'stages[0].strips': expects a number from 1 on",
+        ),
+        (
+            plan({"first": "first", "last": "second", "strips": 9}),
+            "node 'stage first to second': 9 strips of an output with 8 columns",
+        ),
+        (
+            plan({"first": "first", "last": "second", "strips": 7}),
+            "8 columns in strips of 2 make 4 strips, not 7",
+        ),
+        (
+            plan({"first": "first", "last": "fourth"}),
+            "layer 'third' (conv2d) cannot run row by row; let it run by itself",
+        ),
+        (
+            plan({"first": "first", "last": "second", "strips": 2}, input="streamed"),
+            "a streamed input passes once: one strip",
+        ),
+        (plan(input="streamed"), "layer 'first' reads a streamed input, and is in no stage"),
+    ],
+)
+def test_plans_that_do_not_fit(text: str, message: str) -> None:
+    with pytest.raises(TinymlirError) as caught:
+        mode, blocks = from_json(NETWORK, text, "p.json")
+        Planner(NETWORK, mode).price(blocks, "p.json")
+    assert message in str(caught.value)
+
+
+def test_a_stage_has_one_output() -> None:
+    second = Layer("sum", "add", (Read(0), Read(1)), 2)
+    first, tensor = conv("first", 8, 8)
+    graph = Graph(
+        (tensor, tensor, tensor),
+        (Layer(first.name, "conv2d", first.reads, 1), second),
+        (0,),
+        (1, 2),
+    )
+    with pytest.raises(TinymlirError, match="'first' is read after the stage as well"):
+        Planner(graph, "external").price([Block(0, 1, 1)])
+
+
+def test_choices() -> None:
+    planner = Planner(NETWORK, "external")
+    front = planner.front()
+    assert planner.choose(front, None, None).macs <= NETWORK.macs
+    with pytest.raises(TinymlirError, match=r"the least overhead is .* allows \(0.5\)"):
+        planner.choose(front, None, 0.5)
+    with pytest.raises(TinymlirError, match=r"with an overhead of 1\.0 at most"):
+        planner.choose(front, 1, 1.0)
+
+
+def test_streaming_needs_one_input() -> None:
+    graph = Graph(
+        (Tensor(2, 2, 1),) * 3, (Layer("sum", "add", (Read(0), Read(1)), 2),), (0, 1), (2,)
+    )
+    with pytest.raises(TinymlirError, match="a network with 2 inputs cannot be streamed"):
+        Planner(graph, "streamed")
+
+
+def test_a_first_layer_that_cannot_stream() -> None:
+    graph = chain(Tensor(8, 8, 1), [conv("first", 8, 8, fusable=False)])
+    with pytest.raises(TinymlirError, match="no stage of this network can take its input row by"):
+        Planner(graph, "streamed").front()

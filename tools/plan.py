@@ -1,0 +1,155 @@
+"""``tinymlir plan``: every trade of memory against computation that fusion gives."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any, get_args
+
+from tinymlir.bindings import ir
+from tinymlir.dialects import register
+from tinymlir.errors import TinymlirError
+from tinymlir.files import write_all
+from tinymlir.frontends import import_model
+from tinymlir.fusion.network_graph import network_graph
+from tinymlir.fusion.planner import Planner
+from tinymlir.fusion.setting import InputMode, Setting, from_json, to_json
+from tinymlir.pipeline import run_pipeline
+from tinymlir.targets import get_target
+from tinymlir.tools.compile import size
+from tinymlir.tools.table import render_table
+
+EXAMPLES = """\
+examples:
+  tinymlir plan model.onnx                                 the front, and the least RAM at no cost
+  tinymlir plan model.onnx --max-ram 32K -o plan.json      the least computation within 32 KiB
+  tinymlir plan model.onnx --max-overhead 1.2 --json
+  tinymlir plan model.onnx --input-mode streamed           rows of the input arrive one by one
+  tinymlir plan model.onnx --plan plan.json                the costs of a plan, edited perhaps
+"""
+
+
+def overhead(text: str) -> float:
+    """A number from 1 on."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 1 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 1 on")
+    return value
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        "plan",
+        help="show what RAM a network can run in, and at what computation",
+        description="Find every fusion setting of a network that no other beats in both RAM and "
+        "multiply-accumulates (docs/fusion.md).",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "model", metavar="MODEL", help="a quantised network: an ONNX, TFLite or MLIR file"
+    )
+    parser.add_argument("--target", default="cortex-m4", help="see 'tinymlir targets'")
+    parser.add_argument(
+        "--max-ram", type=size, metavar="BYTES", help="choose the least computation within it"
+    )
+    parser.add_argument(
+        "--max-overhead",
+        type=overhead,
+        metavar="F",
+        help="choose the least RAM with at most F times the multiply-accumulates (default: 1)",
+    )
+    parser.add_argument(
+        "--input-mode",
+        choices=get_args(InputMode),
+        help="the input is a buffer of the caller's, in the arena, or arrives row by row"
+        " (default: external)",
+    )
+    parser.add_argument("--plan", metavar="FILE", help="choose what this plan says")
+    parser.add_argument("-o", "--output", metavar="FILE", help="write the chosen plan")
+    parser.add_argument("--json", action="store_true", help="print front and plans as JSON")
+    parser.set_defaults(main=main)
+
+
+def main(args: argparse.Namespace) -> int:
+    if args.plan and (args.max_ram or args.max_overhead or args.input_mode):
+        raise TinymlirError("a plan is given already", node="--plan", hint="leave the limits out")
+    target = get_target(args.target)
+    context = ir.Context()
+    register(context)
+    with context, ir.Location.unknown():
+        module = import_model(Path(args.model), context)
+        run_pipeline(module, "builtin.module(tiny-outline-layers)")
+        graph = network_graph(module.operation, target)
+    mode: InputMode = args.input_mode or "external"
+    pinned = None
+    if args.plan:
+        mode, blocks = from_json(graph, _read(args.plan), args.plan)
+        pinned = Planner(graph, mode).price(blocks, args.plan)
+    planner = Planner(graph, mode)
+    front = planner.front()
+    chosen = pinned or planner.choose(front, args.max_ram, args.max_overhead)
+    if args.output:
+        text = json.dumps(to_json(graph, mode, chosen), indent=2) + "\n"
+        write_all(Path(args.output).parent, {Path(args.output).name: text.encode()})
+    if args.json:
+        json.dump(_report(args, planner, front, chosen), sys.stdout, indent=2)
+        print()
+    else:
+        _print(planner, front, chosen)
+    return 0
+
+
+def _read(file: str) -> str:
+    try:
+        return Path(file).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise TinymlirError(f"cannot be read: {error}", file=file) from error
+
+
+def _costs(planner: Planner, setting: Setting) -> dict[str, Any]:
+    return {
+        "ram_bytes": planner.ram_bytes(setting),
+        "arena_bytes": setting.bytes,
+        "macs": setting.macs,
+        "overhead": planner.overhead(setting),
+    }
+
+
+def _report(
+    args: argparse.Namespace, planner: Planner, front: list[Setting], chosen: Setting
+) -> dict[str, Any]:
+    def entry(setting: Setting) -> dict[str, Any]:
+        plan = to_json(planner.graph, planner.mode, setting)
+        return {**_costs(planner, setting), "plan": plan}
+
+    return {
+        "model": args.model,
+        "target": args.target,
+        "input_mode": planner.mode,
+        "io_bytes": planner.io_bytes,
+        "macs": planner.graph.macs,
+        "vanilla": _costs(planner, planner.vanilla()),
+        "front": [entry(setting) for setting in front],
+        "chosen": entry(chosen),
+    }
+
+
+def _print(planner: Planner, front: list[Setting], chosen: Setting) -> None:
+    vanilla = planner.vanilla()
+    listed = [("", setting) for setting in front if setting != chosen]
+    listed = sorted([*listed, ("chosen", chosen)], key=lambda row: row[1].bytes)
+    rows = [
+        [planner.ram_bytes(s), s.bytes, f"{planner.overhead(s):.4f}", s.stages(), mark]
+        for mark, s in [*listed, ("layer by layer", vanilla)]
+    ]
+    print(render_table(["RAM", "arena", "overhead", "stages", ""], rows))
+    print(
+        f"\nRAM is the arena and {planner.io_bytes} bytes of input and output; input"
+        f" {planner.mode}; stages are numbers of layers, with their strips"
+    )
