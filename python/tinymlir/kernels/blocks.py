@@ -43,7 +43,7 @@ class Blocks(Kernel):
     def prepare(self, layer: Layer, scratch: ir.Value | None) -> None:
         super().prepare(layer, scratch)
         assert scratch is not None
-        self.copy = windows.emit_copy(self.conv, layer, scratch, self.pixels)
+        self.copy = windows.emit_copy(self.conv, layer, scratch, windows.Places.beside(self.pixels))
 
     def whole(self) -> None:
         """All pixels as one row: a block may go on in the next row."""

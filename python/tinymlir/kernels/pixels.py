@@ -77,21 +77,26 @@ def finish(
     channel: Index,
     accumulator: ir.Value,
     tables: dict[ir.Value, ir.Value] | None = None,
+    lane: int = 0,
 ) -> None:
     """Run the rest of the layer on one accumulator and store its element.
 
-    ``tables`` holds the channel's elements of constants that the kernel has loaded.
+    It is that of the channel ``lane`` after ``channel``. ``tables`` holds that channel's elements
+    of constants that the kernel has loaded.
     """
     layer = site.layer
     evaluator, emitter, root = layer.evaluator, layer.emitter, layer.root
     column = emitter.add(site.column, pixel)
     accumulators = {value: accumulator for value in _views_of(conv.result)}
     evaluator.registers = {**accumulators, **(tables or {})}
-    indices = _root_indices(emitter, root.type.shape, conv, site.row, column, channel)
+    number = emitter.add(channel, lane)
+    indices = _root_indices(emitter, root.type.shape, conv, site.row, column, number)
     result = evaluator.at(root, indices)
     evaluator.registers = {}
-    where = layer.target.position(emitter, [0, site.row, column, channel])
-    emitter.store(result, layer.target.buffer, [where])
+    # One address for all that is computed together, and constant distances from it.
+    start = layer.target.position(emitter, [0, site.row, site.column, channel])
+    distance = pixel * layer.target.channels + lane
+    emitter.store(result, layer.target.buffer, [emitter.add(start, distance)])
 
 
 def _views_of(value: ir.Value) -> list[ir.Value]:

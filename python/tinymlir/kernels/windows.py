@@ -1,12 +1,12 @@
 """The windows of a block of pixels, widened to pairs of halfwords in scratch memory.
 
-Pair by pair, the pixels side by side: ``[pair][pixel]`` words, padding included, so that what
-reads them needs no bounds check and finds the same pair of neighbouring pixels in one place.
+Padding is included, so that what reads them needs no bounds check. A window's pairs may lie one
+after the other, or beside the same pairs of neighbouring pixels (`Places`).
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from tinymlir.bindings import arith, func, ir, scf
 from tinymlir.kernels.convolution import Convolution
@@ -21,6 +21,19 @@ from tinymlir.kernels.words import extend, load_word, repeated, view
 _UNROLL = 4
 #: Windows of pixels that are no whole words are gathered without a loop up to here.
 _MOST_UNROLLED_STEPS = 16
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where pairs lie: words from one to the next of a window, and to that of the next pixel."""
+
+    pair: int
+    pixel: int
+
+    @staticmethod
+    def beside(pixels: int) -> Places:
+        """The same pair of ``pixels`` pixels side by side."""
+        return Places(pixels, 1)
 
 
 def takes(conv: Convolution) -> bool:
@@ -38,11 +51,10 @@ def scratch_bytes(conv: Convolution, pixels: int) -> int:
     return steps(conv) * 2 * STEP * pixels
 
 
-def emit_copy(conv: Convolution, layer: Layer, scratch: ir.Value, pixels: int) -> str:
+def emit_copy(conv: Convolution, layer: Layer, scratch: ir.Value, places: Places) -> str:
     """``@layer<i>_window(input, scratch, row, column, place, first)``: one window, widened.
 
-    ``place`` is the pixel's number in the block of ``pixels``, ``first`` the first column that
-    is in memory.
+    ``place`` is the pixel's number in the block, ``first`` the first column that is in memory.
     """
     emitter, symbol = layer.emitter, f"{layer.function.name.value}_window"
     types = [layer.source.buffer.type, scratch.type, *[ir.IndexType.get()] * 4]
@@ -53,7 +65,7 @@ def emit_copy(conv: Convolution, layer: Layer, scratch: ir.Value, pixels: int) -
         if isinstance(layer.source.first_column, int):
             first = layer.source.first_column
         source = replace(layer.source, buffer=buffer, first_column=first)
-        window = _Window(conv, emitter, source, scratch, row, column, place, pixels)
+        window = _Window(conv, emitter, source, scratch, row, column, place, places)
         whole = window.is_inside()
         if whole is None:
             window.put_inside()
@@ -89,10 +101,10 @@ class _Window:
         row: Index,
         column: Index,
         place: ir.Value,
-        pixels: int,
+        places: Places,
     ) -> None:
         self.conv, self.emitter, self.source, self.scratch = conv, emitter, source, scratch
-        self.place, self.pixels = place, pixels
+        self.start, self.pair = emitter.mul(place, places.pixel), places.pair
         self.depth = conv.in_per_group
         #: operands of a kernel row, which are neighbours in memory
         self.run = conv.kernel[1] * self.depth
@@ -221,7 +233,7 @@ class _Window:
         emitter.store(value, view(self.scratch, 16), [at])
 
     def _place(self, pair: Index) -> Index:
-        return self.emitter.add(self.emitter.mul(pair, self.pixels), self.place)
+        return self.emitter.add(self.start, self.emitter.mul(pair, self.pair))
 
 
 def _quarter(emitter: Emitter, position: Index) -> Index:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tinymlir.bindings import arith, ir, memref
+from tinymlir.bindings import arith, builtin, ir, llvm, memref
 from tinymlir.dialects import tiny
 from tinymlir.kernels.emitter import Emitter, Index
 
@@ -19,6 +19,33 @@ def view(scratch: ir.Value, width: int) -> ir.Value:
 def moved(emitter: Emitter, buffer: ir.Value, by: Index) -> ir.Value:
     """The bytes of ``buffer`` that begin ``by`` further on."""
     return memref.view(buffer.type, buffer, emitter.index(by), [])
+
+
+def stream(buffer: ir.Value) -> ir.Value:
+    """A pointer to the first byte of a one-dimensional buffer, for `fetch` and `advance`.
+
+    A loop that carries it gives LLVM one pointer with constant offsets.
+    """
+    pointer = ir.Type.parse("!llvm.ptr")
+    # What a memref is once it is lowered, with the 32-bit index of all our conversions.
+    descriptor = ir.Type.parse("!llvm.struct<(ptr, ptr, i32, array<1 x i32>, array<1 x i32>)>")
+    lowered = builtin.unrealized_conversion_cast([descriptor], [buffer])
+    return llvm.extractvalue(pointer, lowered, [1])
+
+
+def advance(pointer: ir.Value, words: int) -> ir.Value:
+    """The address so many words further on."""
+    i32 = ir.TypeAttr.get(ir.IntegerType.get_signless(32))
+    return llvm.getelementptr(pointer.type, pointer, [], [words], i32, 0) if words else pointer
+
+
+def fetch(pointer: ir.Value, word: int) -> ir.Value:
+    """The i32 that lies ``word`` words from an address, loaded where this is emitted.
+
+    The load is volatile, since LLVM would hoist it until accumulators spill.
+    """
+    i32 = ir.IntegerType.get_signless(32)
+    return llvm.load(i32, advance(pointer, word), volatile_=True, alignment=4)
 
 
 def load_word(emitter: Emitter, source: ir.Value, positions: Sequence[Index]) -> ir.Value:

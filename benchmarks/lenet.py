@@ -1,0 +1,61 @@
+"""A small convolutional network in the style of LeNet-5, quantised, random weights.
+
+    python benchmarks/lenet.py -o lenet.onnx
+    python benchmarks/networks.py lenet.onnx --targets cortex-m4
+
+32 x 32 x 3; 3 x 3 convolutions without padding to 32, 64 and 64 channels, the first two followed by
+2 x 2 max-pooling; dense layers of 64 and 10: 4,548,608 MACs. The shape of the CIFAR-10 networks
+that others publish figures of.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import onnx
+from random_network import Builder, quantised
+
+from tinymlir.errors import TinymlirError
+from tinymlir.files import write_all
+
+RESOLUTION = 32
+CONVOLUTIONS = (32, 64, 64)
+DENSE = (64, 10)
+
+
+def lenet() -> onnx.ModelProto:
+    """The float network: input ``1 x 3 x 32 x 32``, output ``1 x 10``."""
+    builder, size = Builder(RESOLUTION), RESOLUTION
+    for index, channels in enumerate(CONVOLUTIONS):
+        builder.conv(f"conv{index}", channels, 3, 1, 0, depthwise=False)
+        builder.node("Relu", f"conv{index}_relu", [builder.last])
+        size -= 2
+        if index < len(CONVOLUTIONS) - 1:
+            pool = {"kernel_shape": [2, 2], "strides": [2, 2]}
+            builder.node("MaxPool", f"pool{index}", [builder.last], **pool)
+            size //= 2
+    builder.node("Flatten", "features", [builder.last])
+    builder.dense("dense0", size * size * builder.channels, DENSE[0])
+    builder.node("Relu", "dense0_relu", [builder.last])
+    builder.dense("dense1", *DENSE)
+    return builder.model("lenet")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+    args = parser.parse_args()
+    try:
+        write_all(args.output.parent, {args.output.name: quantised(lenet())})
+    except TinymlirError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,196 @@
+"""How the windows of neighbouring pixels come to scratch memory, as pairs of halfwords (im2col).
+
+Padding is included, so that the border needs no code of its own. A step is four operands in two
+words: operands 0 and 2, then 1 and 3, as `tiny.extend_bytes` makes them of a word.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from tinymlir.bindings import arith, func, ir
+from tinymlir.kernels import windows
+from tinymlir.kernels.convolution import Convolution
+from tinymlir.kernels.emitter import Index
+from tinymlir.kernels.kernel import Layer
+from tinymlir.kernels.pairs import STEP
+from tinymlir.kernels.pixels import input_column, input_row
+from tinymlir.kernels.rows import Rows
+from tinymlir.kernels.words import extend, load_word, repeated, view
+
+#: Words copied between two branches.
+_UNROLL = 8
+
+
+class Gather(ABC):
+    """Puts the windows of some neighbours of a row into scratch memory."""
+
+    #: words from a pixel's window to the next pixel's
+    pitch: int
+
+    def __init__(self, conv: Convolution) -> None:
+        self.conv = conv
+
+    @abstractmethod
+    def scratch_bytes(self, pixels: int) -> int:
+        """Scratch memory for the windows of ``pixels`` neighbours."""
+
+    @abstractmethod
+    def operands(self) -> np.ndarray:
+        """Weights ``[channel, operand]`` in the order of a window's operands, in whole steps."""
+
+    @abstractmethod
+    def prepare(self, layer: Layer, scratch: ir.Value) -> None:
+        """Emit the function that `copy` calls."""
+
+    @abstractmethod
+    def copy(self, row: Index, column: Index, pixels: int) -> None:
+        """Emit the copying of the windows of ``pixels`` neighbours."""
+
+
+def gather_of(conv: Convolution) -> Gather:
+    """The better way for ``conv``."""
+    return SharedColumns(conv) if SharedColumns.takes(conv) else SingleWindows(conv)
+
+
+def _in_steps(weights: np.ndarray) -> np.ndarray:
+    """``[channel, ...]`` as ``[channel, operand]``, filled up to whole steps with zeros."""
+    rows = weights.reshape(len(weights), -1)
+    return np.pad(rows, ((0, 0), (0, -rows.shape[1] % STEP)))
+
+
+class SharedColumns(Gather):
+    """Columns of input, each once, for all windows that reach it.
+
+    A column is its ``KH × C`` operands, so a window is a run of columns, and the next pixel's
+    begins a stride further on.
+    """
+
+    def __init__(self, conv: Convolution) -> None:
+        super().__init__(conv)
+        #: input columns from one to the next in scratch memory, and of these to the next pixel
+        self.spacing = conv.stride[1] if conv.kernel[1] == 1 else 1
+        self.advance = 1 if conv.kernel[1] == 1 else conv.stride[1]
+        self.column_words = conv.kernel[0] * conv.in_per_group // 2
+        self.pitch = self.advance * self.column_words
+
+    @staticmethod
+    def takes(conv: Convolution) -> bool:
+        """Whether pixels are whole words, and no column is copied in vain."""
+        near = conv.stride[1] <= conv.kernel[1]
+        apart = conv.kernel[1] == 1 and len(conv.interior(1)) == conv.out_hw[1]
+        return conv.in_per_group % STEP == 0 and (near or apart)
+
+    def _columns(self, pixels: int) -> int:
+        return (pixels - 1) * self.advance + self.conv.kernel[1]
+
+    def scratch_bytes(self, pixels: int) -> int:
+        return self._columns(pixels) * self.column_words * 4
+
+    def operands(self) -> np.ndarray:
+        return _in_steps(self.conv.weights[0].swapaxes(1, 2))
+
+    def prepare(self, layer: Layer, scratch: ir.Value) -> None:
+        self.layer, self.scratch = layer, scratch
+        self.symbol = f"{layer.function.name.value}_im2col"
+        types = [layer.source.buffer.type, scratch.type, *[ir.IndexType.get()] * 4]
+        with ir.InsertionPoint.after(layer.function.operation):
+            helper = func.FuncOp(self.symbol, (types, []), visibility="private")
+        with ir.InsertionPoint(helper.add_entry_block()):
+            buffer, scratch, row, column, columns, first = helper.arguments
+            if isinstance(layer.source.first_column, int):
+                first = layer.source.first_column
+            source = replace(layer.source, buffer=buffer, first_column=first)
+            top = input_row(layer.emitter, self.conv, row, 0)
+            left = input_column(layer.emitter, self.conv, column)
+            layer.emitter.loop(
+                0,
+                self.conv.kernel[0],
+                1,
+                lambda kh: self._kernel_row(source, view(scratch, 32), kh, top, left, columns),
+            )
+            func.ReturnOp([])
+
+    def copy(self, row: Index, column: Index, pixels: int) -> None:
+        emitter, source = self.layer.emitter, self.layer.source
+        place = (row, column, self._columns(pixels), source.first_column)
+        where = [emitter.index(v) for v in place]
+        func.call([], self.symbol, [source.buffer, self.scratch, *where])
+
+    def _kernel_row(
+        self, source: Rows, words: ir.Value, kh: Index, top: Index, left: Index, columns: ir.Value
+    ) -> None:
+        """The operands of all columns under one row of the kernel."""
+        conv, emitter = self.conv, self.layer.emitter
+        depth = conv.in_per_group
+        row = emitter.add(top, emitter.mul(kh, conv.dilation[0]))
+        origin = emitter.add(source.origin(emitter, row), emitter.mul(left, depth))
+        filler = emitter.integer(repeated(conv.pad_value, 16))
+
+        def put(column: Index, pairs: Callable[[Index], list[ir.Value]]) -> None:
+            start = emitter.mul(column, self.column_words)
+            start = emitter.add(start, emitter.mul(kh, depth // 2))
+
+            def step(q: Index) -> None:
+                at = emitter.add(start, emitter.mul(q, 2))
+                for half, pair in enumerate(pairs(q)):
+                    emitter.store(pair, words, [emitter.add(at, half)])
+
+            emitter.loop(0, depth // STEP, 1, step, unroll=_UNROLL)
+
+        def copy(column: Index) -> None:
+            begin = emitter.add(origin, emitter.mul(column, self.spacing * depth))
+
+            def widened(q: Index) -> list[ir.Value]:
+                at = emitter.add(begin, emitter.mul(q, STEP))
+                lanes = [emitter.add(at, lane) for lane in range(STEP)]
+                word = load_word(emitter, source.buffer, lanes)
+                return [extend(word, 0), extend(word, 1)]
+
+            put(column, widened)
+
+        def fill(column: Index) -> None:
+            put(column, lambda q: [filler, filler])
+
+        if all(len(conv.interior(axis)) == conv.out_hw[axis] for axis in (0, 1)):
+            emitter.loop(0, columns, 1, copy)
+            return
+        height, width = conv.in_hw
+        inside = arith.cmpi(arith.CmpIPredicate.ult, emitter.index(row), emitter.index(height))
+        low = emitter.minimum(emitter.maximum(emitter.sub(0, left), 0), columns)
+        high = emitter.maximum(emitter.minimum(emitter.sub(width, left), columns), low)
+        if self.spacing > 1:
+            low, high = 0, columns
+        begin = arith.select(inside, emitter.index(low), columns)
+        end = arith.select(inside, emitter.index(high), columns)
+        emitter.loop(0, begin, 1, fill)
+        emitter.loop(begin, end, 1, copy)
+        emitter.loop(end, columns, 1, fill)
+
+
+class SingleWindows(Gather):
+    """Window by window, in the order of rows, columns and channels."""
+
+    def __init__(self, conv: Convolution) -> None:
+        super().__init__(conv)
+        self.pitch = windows.steps(conv) * 2
+
+    def scratch_bytes(self, pixels: int) -> int:
+        return windows.scratch_bytes(self.conv, pixels)
+
+    def operands(self) -> np.ndarray:
+        return _in_steps(self.conv.weights[0])
+
+    def prepare(self, layer: Layer, scratch: ir.Value) -> None:
+        self.layer, self.scratch = layer, scratch
+        places = windows.Places(pair=1, pixel=self.pitch)
+        self.symbol = windows.emit_copy(self.conv, layer, scratch, places)
+
+    def copy(self, row: Index, column: Index, pixels: int) -> None:
+        for p in range(pixels):
+            where = (row, self.layer.emitter.add(column, p), p)
+            windows.call_copy(self.layer, self.symbol, self.scratch, where)

@@ -1,0 +1,61 @@
+"""The kernel of two MACs at a time, against NumPy."""
+
+from __future__ import annotations
+
+import pytest
+from networks import Network, Value, Window, lower_for_host
+
+from tinymlir.host import HostModel
+from tinymlir.targets import get_target
+
+CORE = get_target("cortex-m4")
+
+
+def check(network: Network, y: Value) -> None:
+    """That the last layer computes ``y``, padding and all."""
+    compilation = lower_for_host(network.text(y), CORE)
+    (result,) = HostModel(compilation)(*(v.array for v in network.inputs))
+    assert (result == y.array).all()
+    layer = compilation.layers[-1]
+    assert layer.executed_macs == layer.macs > 0
+
+
+@pytest.mark.parametrize(
+    ("shape", "channels", "window"),
+    [
+        # Rows of every length after blocks of four, or as one block: 1 to 9 pixels.
+        *[((2, width, 4), 4, Window((3, 3), pad=(1, 1, 1, 1))) for width in range(1, 10)],
+        # A row that ends in a pixel by itself, after many blocks.
+        ((1, 21, 4), 6, Window((1, 1))),
+        # Channels in blocks of two and a last one.
+        ((3, 6, 8), 7, Window((2, 3), pad=(0, 2, 1, 0))),
+        # Columns that windows share at a stride, and columns apart.
+        ((7, 11, 4), 8, Window((5, 3), (2, 2), pad=(2, 1, 2, 1))),
+        ((7, 11, 12), 8, Window((1, 1), (2, 2))),
+        ((7, 11, 4), 8, Window((3, 1), (2, 3), pad=(1, 0, 1, 0))),
+        # Windows one by one: a stride beyond the kernel, padding beside single columns.
+        ((7, 11, 4), 8, Window((1, 2), (1, 3))),
+        ((7, 11, 8), 8, Window((1, 1), (2, 2), pad=(1, 1, 1, 1))),
+        # Pixels that are no whole words: gathered at once, and in a loop.
+        ((6, 9, 3), 5, Window((3, 3), (2, 2), pad=(1, 1, 0, 0))),
+        ((6, 9, 7), 4, Window((4, 3), pad=(1, 1, 1, 1))),
+        # Rows apart.
+        ((9, 6, 4), 4, Window((3, 3), dilation=(2, 1), pad=(2, 1, 2, 1))),
+        # Dot products of several turns, and something over; of so many columns that fewer pixels
+        # are within reach.
+        ((3, 6, 76), 4, Window((1, 3), pad=(0, 1, 0, 1))),
+        ((5, 9, 128), 4, Window((5, 1))),
+    ],
+)
+def test_convolution(shape: tuple[int, int, int], channels: int, window: Window) -> None:
+    network = Network(1)
+    x = network.negate(network.input(1, *shape))
+    y = network.conv(x, channels, window, 1, pad_value=-7)
+    check(network, y)
+
+
+@pytest.mark.parametrize(("rows", "depth", "channels"), [(1, 40, 11), (1, 260, 4), (5, 9, 6)])
+def test_dense(rows: int, depth: int, channels: int) -> None:
+    network = Network(2)
+    y = network.dense(network.negate(network.input(rows, depth)), channels)
+    check(network, y)
