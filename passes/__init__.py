@@ -16,6 +16,7 @@ from .tiny_lower_layers import LowerLayers
 from .tiny_lower_requantize import LowerRequantize
 from .tiny_outline_layers import OutlineLayers
 from .tiny_plan_arena import PlanArena
+from .tiny_plan_fusion import PlanFusion
 from .tiny_quantize_io import QuantizeIo
 from .tiny_significance import Significance
 from .tiny_sink_transposes import SinkTransposes
@@ -42,6 +43,7 @@ __all__ = [
     "Pass",
     "PassFailure",
     "PlanArena",
+    "PlanFusion",
     "QuantizeIo",
     "Significance",
     "SinkTransposes",

@@ -15,7 +15,8 @@ from tinymlir.files import write_all
 from tinymlir.frontends import import_model
 from tinymlir.fusion.network_graph import network_graph
 from tinymlir.fusion.planner import Planner
-from tinymlir.fusion.setting import InputMode, Setting, from_json, to_json
+from tinymlir.fusion.setting import InputMode, Setting, from_json, read_plan, to_json
+from tinymlir.passes.tiny_outline_layers import find_main
 from tinymlir.pipeline import run_pipeline
 from tinymlir.targets import get_target
 from tinymlir.tools.compile import size
@@ -85,11 +86,11 @@ def main(args: argparse.Namespace) -> int:
     with context, ir.Location.unknown():
         module = import_model(Path(args.model), context)
         run_pipeline(module, "builtin.module(tiny-outline-layers)")
-        graph = network_graph(module.operation, target)
+        graph = network_graph(find_main(module.operation), target)
     mode: InputMode = args.input_mode or "external"
     pinned = None
     if args.plan:
-        mode, blocks = from_json(graph, _read(args.plan), args.plan)
+        mode, blocks = from_json(graph, read_plan(args.plan), args.plan)
         pinned = Planner(graph, mode).price(blocks, args.plan)
     planner = Planner(graph, mode)
     front = planner.front()
@@ -103,13 +104,6 @@ def main(args: argparse.Namespace) -> int:
     else:
         _print(planner, front, chosen)
     return 0
-
-
-def _read(file: str) -> str:
-    try:
-        return Path(file).read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise TinymlirError(f"cannot be read: {error}", file=file) from error
 
 
 def _costs(planner: Planner, setting: Setting) -> dict[str, Any]:

@@ -5,24 +5,24 @@ from __future__ import annotations
 from math import prod
 
 from tinymlir.bindings import func, ir
+from tinymlir.errors import PassFailure
 from tinymlir.fusion.access import windows
 from tinymlir.fusion.graph import ELEMENT, Graph, Layer, Read, Tensor
 from tinymlir.kernels import overlap
 from tinymlir.kernels.catalogue import candidates
 from tinymlir.kernels.convolution import find_convolution
-from tinymlir.kernels.evaluator import reused_results
+from tinymlir.kernels.evaluator import VIEW_OPS, reused_results
 from tinymlir.kernels.kernel import Kernel
-from tinymlir.passes.tiny_outline_layers import VIEW_OPS, find_main
 from tinymlir.targets import Target
 
 
-def network_graph(module: ir.Operation, core: Target) -> Graph:
-    """The graph of ``@main`` and the layers that it calls.
+def network_graph(main: func.FuncOp, core: Target) -> Graph:
+    """The graph of the network function and the layers that it calls.
 
     Layers run by themselves take the kernels, the work space and the memory that
     ``tiny-lower-layers`` gives them on ``core``.
     """
-    main = find_main(module)
+    module = main.operation.parent
     functions = {
         f.name.value: f
         for f in module.regions[0].blocks[0].operations
@@ -34,8 +34,11 @@ def network_graph(module: ir.Operation, core: Target) -> Graph:
     layers = []
     for child in block.operations:
         op = child.operation
-        if op.name != "func.call":
+        if op.name in (*VIEW_OPS, "func.return"):
             continue
+        function = functions.get(op.attributes["callee"].value) if op.name == "func.call" else None
+        if function is None or "tiny.layer" not in function.operation.attributes:
+            raise PassFailure(op.location, "expects @main to call layers, and nothing else")
         result = op.results[0]
         sources = [_source(operand) for operand in op.operands]
         plain = all(
@@ -46,7 +49,7 @@ def network_graph(module: ir.Operation, core: Target) -> Graph:
         tensors.append(_geometry(result))
         layers.append(
             _layer(
-                functions[op.attributes["callee"].value],
+                function,
                 [numbers[source] for source in sources],
                 numbers[result],
                 tensors,

@@ -26,8 +26,7 @@ class Planner:
         if self.mode == "streamed" and len(self.graph.inputs) != 1:
             raise TinymlirError(
                 f"a network with {len(self.graph.inputs)} inputs cannot be streamed",
-                node="--input-mode",
-                hint="choose external or in-arena",
+                hint="leave its inputs external, or in the arena",
             )
 
     @property
@@ -59,8 +58,7 @@ class Planner:
         if not found:
             raise TinymlirError(
                 "no stage of this network can take its input row by row",
-                node="--input-mode",
-                hint="choose external or in-arena",
+                hint="leave its input external, or in the arena",
             )
         return found
 
@@ -98,27 +96,22 @@ class Planner:
         Raises:
             TinymlirError: no setting is within both; says the least, and what gives it.
         """
-        cheap = [s for s in found if max_overhead is None or self.overhead(s) <= max_overhead]
-        if max_ram is None:
-            cheap = (
-                cheap
-                if max_overhead is not None
-                else [s for s in found if s.macs <= self.graph.macs]
+        limit = 1.0 if max_ram is None and max_overhead is None else max_overhead
+        cheap = [s for s in found if limit is None or self.overhead(s) <= limit]
+        if not cheap:
+            raise TinymlirError(
+                f"the least overhead is {self.overhead(found[-1]):.4f}, more than {limit}"
             )
-            if not cheap:
-                raise TinymlirError(
-                    f"the least overhead is {self.overhead(found[-1]):.4f}, more than"
-                    f" --max-overhead allows ({max_overhead})"
-                )
+        if max_ram is None:
             return cheap[0]
         fitting = [s for s in cheap if self.ram_bytes(s) <= max_ram]
         if fitting:
             return fitting[-1]
-        least = (cheap or found)[0]
-        limit = "" if max_overhead is None else f" with an overhead of {max_overhead} at most"
+        least = cheap[0]
+        within = "" if limit is None else f" with an overhead of {limit} at most"
         raise TinymlirError(
-            f"the network needs {self.ram_bytes(least)} bytes of RAM at the least{limit}, more than"
-            f" --max-ram allows ({max_ram})",
-            hint=f"--max-ram {self.ram_bytes(least)} gives an overhead of"
-            f" {self.overhead(least):.4f} by stages {least.stages() or 'of one layer'}",
+            f"the network needs {self.ram_bytes(least)} bytes of RAM at the least{within},"
+            f" more than the {max_ram} allowed",
+            hint=f"{self.ram_bytes(least)} bytes give an overhead of {self.overhead(least):.4f} by"
+            f" stages {least.stages() or 'of one layer'}",
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from tinymlir.errors import TinymlirError
@@ -63,6 +64,18 @@ def to_json(graph: Graph, mode: InputMode, setting: Setting) -> dict[str, Any]:
         ],
         "predicted": {"arena_bytes": setting.bytes, "macs": setting.macs},
     }
+
+
+def read_plan(file: str) -> str:
+    """The text of a plan file.
+
+    Raises:
+        TinymlirError: it cannot be read.
+    """
+    try:
+        return Path(file).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise TinymlirError("cannot be read as a plan", file=file) from error
 
 
 def from_json(graph: Graph, text: str, file: str) -> tuple[InputMode, tuple[Block, ...]]:

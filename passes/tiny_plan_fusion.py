@@ -1,0 +1,91 @@
+"""``tiny-plan-fusion``: which layers run together, row by row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from tinymlir.bindings import ir
+from tinymlir.errors import TinymlirError
+from tinymlir.fusion.graph import Graph
+from tinymlir.fusion.network_graph import network_graph
+from tinymlir.fusion.planner import Planner
+from tinymlir.fusion.setting import InputMode, Setting, from_json, read_plan
+from tinymlir.targets import get_target
+
+from ._pass import Pass, PassFailure, find_ops, register_pass
+from .tiny_outline_layers import find_main
+
+
+@register_pass
+@dataclass(frozen=True)
+class PlanFusion(Pass):
+    """Mark the layers of @main that run together as a stage, row by row
+
+    Of all fusion settings that no other beats in both RAM and multiply-accumulates, takes the
+    one with the least computation within ``max-ram``; or with the least RAM within
+    ``max-overhead``, which is none without either. Calls of a stage's layers get its number as
+    ``tiny.stage`` and its number of strips as ``tiny.strips``; ``@main`` gets ``tiny.input``.
+
+    Before::
+
+        func.func @main(%x: tensor<1x8x1x4xi8>) -> tensor<1x8x1x4xi8> {
+          %a = call @layer0(%x) : (tensor<1x8x1x4xi8>) -> tensor<1x8x1x4xi8>
+          %y = call @layer0(%a) : (tensor<1x8x1x4xi8>) -> tensor<1x8x1x4xi8>
+          return %y : tensor<1x8x1x4xi8>
+        }
+        func.func private @layer0(%x: tensor<1x8x1x4xi8>) -> tensor<1x8x1x4xi8>
+            attributes {tiny.layer = "peak", tiny.macs = 0 : i64, tiny.op = "max"} {
+          %e = tensor.empty() : tensor<1x8x1x4xi8>
+          %y = linalg.max ins(%x, %x : tensor<1x8x1x4xi8>, tensor<1x8x1x4xi8>)
+                          outs(%e : tensor<1x8x1x4xi8>) -> tensor<1x8x1x4xi8>
+          return %y : tensor<1x8x1x4xi8>
+        }
+
+    After::
+
+        func.func @main(%x: tensor<1x8x1x4xi8>) -> tensor<1x8x1x4xi8>
+            attributes {tiny.input = "external"} {
+          %a = call @layer0(%x) {tiny.stage = 0 : i64, tiny.strips = 1 : i64}
+               : (tensor<1x8x1x4xi8>) -> tensor<1x8x1x4xi8>
+          %y = call @layer0(%a) {tiny.stage = 0 : i64, tiny.strips = 1 : i64}
+               : (tensor<1x8x1x4xi8>) -> tensor<1x8x1x4xi8>
+          return %y : tensor<1x8x1x4xi8>
+        }
+        ...
+    """
+
+    name: ClassVar[str] = "tiny-plan-fusion"
+    #: the core whose kernels are planned for
+    target: str = "cortex-m4"
+    #: where the network's input is
+    input: InputMode = "external"
+    #: bytes that arena, inputs and outputs may take
+    max_ram: int | None = None
+    #: how many times the multiply-accumulates of the unfused network
+    max_overhead: float | None = None
+    #: a plan file that says all of that
+    plan: str | None = None
+
+    def run(self, op: ir.Operation) -> None:
+        core, main = get_target(self.target), find_main(op)
+        graph = network_graph(main, core)
+        try:
+            mode, setting = self._choose(graph)
+        except TinymlirError as error:
+            raise PassFailure(main.location, str(error)) from error
+        calls = find_ops(main.operation, "func.call")
+        i64 = ir.IntegerType.get_signless(64)
+        stages = [block for block in setting.blocks if block.strips]
+        for number, block in enumerate(stages):
+            for call in calls[block.first : block.last + 1]:
+                call.attributes["tiny.stage"] = ir.IntegerAttr.get(i64, number)
+                call.attributes["tiny.strips"] = ir.IntegerAttr.get(i64, block.strips)
+        main.operation.attributes["tiny.input"] = ir.StringAttr.get(mode)
+
+    def _choose(self, graph: Graph) -> tuple[InputMode, Setting]:
+        if self.plan is not None:
+            mode, blocks = from_json(graph, read_plan(self.plan), self.plan)
+            return mode, Planner(graph, mode).price(blocks, self.plan)
+        planner = Planner(graph, self.input)
+        return self.input, planner.choose(planner.front(), self.max_ram, self.max_overhead)
