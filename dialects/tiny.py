@@ -217,6 +217,14 @@ class ExtendBytesOp(Tiny.Operation, name="extend_bytes", traits=[ext.Pure]):
         return not fault
 
 
+class MaxBytesOp(Tiny.Operation, name="max_bytes", traits=[ext.Pure]):
+    """The greater of each of four pairs of signed bytes, as Arm's SSUB8 and SEL find it."""
+
+    lhs: ext.Operand[I32]
+    rhs: ext.Operand[I32]
+    res: ext.Result[I32] = ext.infer_result()
+
+
 def register(context: ir.Context) -> None:
     """Load the dialect into ``context``; does nothing where it is loaded already.
 

@@ -13,10 +13,10 @@ from ._pass import Pass, find_ops, register_pass
 @register_pass
 @dataclass(frozen=True)
 class LowerDualMac(Pass):
-    """Turn tiny.dual_mac and tiny.extend_bytes into DSP intrinsics or arith
+    """Turn tiny.dual_mac, tiny.extend_bytes and tiny.max_bytes into DSP intrinsics or arith
 
-    Cores with the DSP extension get SMLAD and SXTB16; others, the host among them,
-    the same arithmetic spelled out. With ``dsp=true``:
+    Cores with the DSP extension get SMLAD, SXTB16, SSUB8 and SEL; others, the host among
+    them, the same arithmetic spelled out. With ``dsp=true``:
 
     Before::
 
@@ -45,6 +45,7 @@ class LowerDualMac(Pass):
         lowerings = {
             "tiny.dual_mac": _smlad if self.dsp else _dual_mac,
             "tiny.extend_bytes": _sxtb16 if self.dsp else _extend_bytes,
+            "tiny.max_bytes": _sel if self.dsp else _max_bytes,
         }
         found = find_ops(op, *lowerings)
         for packed in found:
@@ -80,6 +81,13 @@ def _sxtb16(op: ir.Operation) -> ir.Value:
     return _intrinsic("llvm.arm.sxtb16", [word])
 
 
+def _sel(op: ir.Operation) -> ir.Value:
+    """SSUB8 leaves in the flags which bytes are no less, by which SEL picks."""
+    lhs, rhs = op.operands
+    _intrinsic("llvm.arm.ssub8", [lhs, rhs])
+    return _intrinsic("llvm.arm.sel", [lhs, rhs])
+
+
 def _dual_mac(op: ir.Operation) -> ir.Value:
     accumulator, lhs, rhs = op.operands
     sixteen = _c(16)
@@ -99,3 +107,9 @@ def _extend_bytes(op: ir.Operation) -> ir.Value:
     low = arith.shrsi(arith.shli(word, _c(24 - 8 * first)), _c(24))
     high = arith.shrsi(arith.shli(word, _c(8 - 8 * first)), _c(24))
     return arith.ori(arith.andi(low, _c(0xFFFF)), arith.shli(high, _c(16)))
+
+
+def _max_bytes(op: ir.Operation) -> ir.Value:
+    lanes = ir.VectorType.get([4], ir.IntegerType.get_signless(8))
+    lhs, rhs = (llvm.bitcast(lanes, operand) for operand in op.operands)
+    return llvm.bitcast(_i32(), llvm.intr_smax(lhs, rhs))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from tinymlir.bindings import bufferization, func, ir, memref
-from tinymlir.kernels import overlap
+from tinymlir.kernels import max_pooling, overlap
 from tinymlir.kernels.catalogue import candidates
 from tinymlir.kernels.convolution import Convolution, find_convolution
 from tinymlir.kernels.emitter import ConstantPool, Emitter
@@ -141,8 +141,13 @@ def _lower_layer(
             with ir.InsertionPoint(lowered.body.blocks[0]):
                 buffers = dict(zip(arguments, lowered.arguments, strict=False))
                 evaluator = Evaluator(emitter, pool, buffers)
-                materialize_reused(evaluator, root, allocate)
-                emit_by_element(evaluator, root, lowered.arguments[len(inputs)])
+                target = lowered.arguments[len(inputs)]
+                if max_pooling.takes(root, core):
+                    source = buffers[root.owner.operation.operands[0]]
+                    max_pooling.emit(evaluator, root, emitter.flat(source), emitter.flat(target))
+                else:
+                    materialize_reused(evaluator, root, allocate)
+                    emit_by_element(evaluator, root, target)
             executed = attributes["tiny.macs"].value
         with ir.InsertionPoint(lowered.body.blocks[0]):
             func.ReturnOp([])

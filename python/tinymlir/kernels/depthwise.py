@@ -16,7 +16,7 @@ from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Emitter, Index
 from tinymlir.kernels.kernel import Kernel, Layer
 from tinymlir.kernels.pixels import Site, finish
-from tinymlir.kernels.words import extend, halves, load_word, repeated, view
+from tinymlir.kernels.words import extend, halves, load_word, repeated, store_word, view
 from tinymlir.targets import Target
 
 #: Channels computed together: a word of activations.
@@ -284,8 +284,6 @@ class _ByteRing:
 
     def store(self, scratch: ir.Value, at: Index, word: ir.Value) -> None:
         """A column, given as the bytes of a word."""
-        emitter, i8 = self.emitter, ir.IntegerType.get_signless(8)
-        for b in range(CHANNEL_BLOCK):
-            byte = arith.trunci(i8, arith.shrui(word, emitter.integer(8 * b)) if b else word)
-            where = emitter.add(emitter.mul(at, CHANNEL_BLOCK), b)
-            emitter.store(byte, scratch, [where])
+        start = self.emitter.mul(at, CHANNEL_BLOCK)
+        places = [self.emitter.add(start, b) for b in range(CHANNEL_BLOCK)]
+        store_word(self.emitter, word, scratch, places)

@@ -63,6 +63,19 @@ def load_word(emitter: Emitter, source: ir.Value, positions: Sequence[Index]) ->
     return word
 
 
+def store_word(
+    emitter: Emitter, word: ir.Value, target: ir.Value, positions: Sequence[Index]
+) -> None:
+    """Put the four bytes of an i32, the lowest first, wherever they go.
+
+    LLVM makes one store of neighbours on cores that store words at any address.
+    """
+    i8 = ir.IntegerType.get_signless(8)
+    for lane, where in enumerate(positions):
+        part = arith.shrui(word, emitter.integer(8 * lane)) if lane else word
+        emitter.store(arith.trunci(i8, part), target, [where])
+
+
 def halves(emitter: Emitter, pair: ir.Value) -> list[ir.Value]:
     """The low and the high word of an i64."""
     i32, high = ir.IntegerType.get_signless(32), emitter.integer(32, 64)

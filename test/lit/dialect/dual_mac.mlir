@@ -8,3 +8,10 @@ func.func @f(%acc: i32, %x: i32, %word: i32) -> i32 {
   %s = "tiny.dual_mac"(%acc, %x, %w) : (i32, i32, i32) -> i32
   return %s : i32
 }
+
+// CHECK-LABEL: func.func @most(
+// CHECK: "tiny.max_bytes"(%{{.*}}, %{{.*}}) : (i32, i32) -> i32
+func.func @most(%x: i32, %y: i32) -> i32 {
+  %m = "tiny.max_bytes"(%x, %y) : (i32, i32) -> i32
+  return %m : i32
+}

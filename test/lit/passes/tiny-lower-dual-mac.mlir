@@ -38,3 +38,15 @@ func.func @plain(%acc: i32, %a: i32, %b: i32) -> i32 {
   %s = arith.addi %acc, %p : i32
   return %s : i32
 }
+
+// The difference of bytes is for the flags that it sets.
+// CHECK-LABEL: func.func @most
+// CHECK: llvm.intr.smax({{.*}}) : (vector<4xi8>, vector<4xi8>) -> vector<4xi8>
+// DSP-LABEL: func.func @most(
+// DSP-SAME: %[[X:[a-z0-9]+]]: i32, %[[Y:[a-z0-9]+]]: i32
+// DSP: llvm.call_intrinsic "llvm.arm.ssub8"(%[[X]], %[[Y]])
+// DSP-NEXT: llvm.call_intrinsic "llvm.arm.sel"(%[[X]], %[[Y]])
+func.func @most(%x: i32, %y: i32) -> i32 {
+  %m = "tiny.max_bytes"(%x, %y) : (i32, i32) -> i32
+  return %m : i32
+}

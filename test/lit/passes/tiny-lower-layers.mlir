@@ -309,3 +309,24 @@ func.func private @extreme(%x: tensor<1x4x4x4xi8>) -> tensor<1x4x4x4xi8> attribu
   } -> tensor<1x4x4x4xi8>
   return %y : tensor<1x4x4x4xi8>
 }
+
+// -----
+
+// Whole words of channels, four bytes at a time where the core compares them: of two words and a
+// window of four, six comparisons, and no byte by itself.
+// CHECK-LABEL: func.func private @words(
+// CHECK-NOT: tiny.max_bytes
+// DUAL-LABEL: func.func private @words(
+// DUAL-COUNT-2: scf.for
+// DUAL-NOT: scf.for
+// DUAL-COUNT-6: tiny.max_bytes
+// DUAL-NOT: tiny.max_bytes
+// DUAL: return
+func.func private @words(%x: tensor<1x4x4x8xi8>) -> tensor<1x2x2x8xi8> attributes {tiny.layer = "words", tiny.macs = 0 : i64, tiny.op = "max_pool2d"} {
+  %least = arith.constant -128 : i8
+  %e = tensor.empty() : tensor<1x2x2x8xi8>
+  %init = linalg.fill ins(%least : i8) outs(%e : tensor<1x2x2x8xi8>) -> tensor<1x2x2x8xi8>
+  %k = tensor.empty() : tensor<2x2xi8>
+  %y = linalg.pooling_nhwc_max {strides = dense<2> : tensor<2xi64>} ins(%x, %k : tensor<1x4x4x8xi8>, tensor<2x2xi8>) outs(%init : tensor<1x2x2x8xi8>) -> tensor<1x2x2x8xi8>
+  return %y : tensor<1x2x2x8xi8>
+}
