@@ -13,12 +13,14 @@ from tinymlir.dialects import register
 from tinymlir.errors import TinymlirError
 from tinymlir.files import write_all
 from tinymlir.frontends import import_model
+from tinymlir.fusion.drawing import draw
+from tinymlir.fusion.graph import Graph
 from tinymlir.fusion.network_graph import network_graph
 from tinymlir.fusion.planner import Planner
 from tinymlir.fusion.setting import InputMode, Setting, from_json, read_plan, to_json
 from tinymlir.passes.tiny_outline_layers import find_main
 from tinymlir.pipeline import run_pipeline
-from tinymlir.targets import get_target
+from tinymlir.targets import Target, get_target
 from tinymlir.tools.compile import size
 from tinymlir.tools.table import render_table
 
@@ -27,6 +29,7 @@ examples:
   tinymlir plan model.onnx                                 the front, and the least RAM at no cost
   tinymlir plan model.onnx --max-ram 32K -o plan.json      the least computation within 32 KiB
   tinymlir plan model.onnx --max-overhead 1.2 --json
+  tinymlir plan model.onnx --plot front.svg                the front, and memory over time
   tinymlir plan model.onnx --input-mode streamed           rows of the input arrive one by one
   tinymlir plan model.onnx --plan plan.json                the costs of a plan, edited perhaps
 """
@@ -73,6 +76,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--plan", metavar="FILE", help="choose what this plan says")
     parser.add_argument("-o", "--output", metavar="FILE", help="write the chosen plan")
+    parser.add_argument(
+        "--plot", metavar="FILE", help="draw the front, and memory over time, as an SVG file"
+    )
     parser.add_argument("--json", action="store_true", help="print front and plans as JSON")
     parser.set_defaults(main=main)
 
@@ -80,13 +86,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def main(args: argparse.Namespace) -> int:
     if args.plan and (args.max_ram or args.max_overhead or args.input_mode):
         raise TinymlirError("a plan is given already", node="--plan", hint="leave the limits out")
-    target = get_target(args.target)
-    context = ir.Context()
-    register(context)
-    with context, ir.Location.unknown():
-        module = import_model(Path(args.model), context)
-        run_pipeline(module, "builtin.module(tiny-outline-layers)")
-        graph = network_graph(find_main(module.operation), target)
+    graph = load_graph(Path(args.model), get_target(args.target))
     mode: InputMode = args.input_mode or "external"
     pinned = None
     if args.plan:
@@ -96,14 +96,33 @@ def main(args: argparse.Namespace) -> int:
     front = planner.front()
     chosen = pinned or planner.choose(front, args.max_ram, args.max_overhead)
     if args.output:
-        text = json.dumps(to_json(graph, mode, chosen), indent=2) + "\n"
-        write_all(Path(args.output).parent, {Path(args.output).name: text.encode()})
+        _write(args.output, json.dumps(to_json(graph, mode, chosen), indent=2) + "\n")
+    if args.plot:
+        _write(args.plot, draw(Path(args.model).name, planner, front, chosen))
     if args.json:
         json.dump(_report(args, planner, front, chosen), sys.stdout, indent=2)
         print()
     else:
         _print(planner, front, chosen)
     return 0
+
+
+def load_graph(model: Path, target: Target) -> Graph:
+    """What the planner must know of a model file.
+
+    Raises:
+        TinymlirError: the model cannot be read.
+    """
+    context = ir.Context()
+    register(context)
+    with context, ir.Location.unknown():
+        module = import_model(model, context)
+        run_pipeline(module, "builtin.module(tiny-outline-layers)")
+        return network_graph(find_main(module.operation), target)
+
+
+def _write(file: str, text: str) -> None:
+    write_all(Path(file).parent, {Path(file).name: text.encode()})
 
 
 def _costs(planner: Planner, setting: Setting) -> dict[str, Any]:

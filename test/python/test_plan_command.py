@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given, settings
@@ -14,6 +16,7 @@ from tinymlir.errors import TinymlirError
 from tinymlir.fusion.graph import Graph, Layer, Read, Tensor, Window, chain
 from tinymlir.fusion.planner import Planner
 from tinymlir.fusion.setting import Block, from_json, to_json
+from tinymlir.svg import Chart, Series, drawing
 from tinymlir.tools.main import main
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "surface_inspection" / "surface_qdq.onnx"
@@ -49,6 +52,28 @@ def test_front_and_choice_as_json(capsys: pytest.CaptureFixture[str], tmp_path: 
     assert json.loads(capsys.readouterr().out)["chosen"]["ram_bytes"] == least
     assert main(["plan", str(EXAMPLE), "--json", "--plan", str(file)]) == 0
     assert json.loads(capsys.readouterr().out)["chosen"] == report["chosen"]
+
+
+def test_plot_is_the_same_picture_every_time(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    files = [tmp_path / f"{name}.svg" for name in ("a", "b")]
+    for file in files:
+        assert main(["plan", str(EXAMPLE), "--input-mode", "streamed", "--plot", str(file)]) == 0
+    capsys.readouterr()
+    assert files[0].read_bytes() == files[1].read_bytes()
+    picture = ElementTree.parse(files[0])
+    texts = {element.text for element in picture.iter("{http://www.w3.org/2000/svg}text")}
+    assert {"fusion settings", "layer by layer", "chosen", "msf-CNN, as it counts"} <= texts
+
+
+def test_steps_hold_their_height_and_ticks_are_round() -> None:
+    chart = Chart("t", "x", "y", [Series("s", [(0, 7), (3, 2)], "red", "steps")], y_from=0)
+    text = drawing([chart])
+    (line,) = re.findall(r'points="([^"]*)" fill="none" stroke="red"', text)
+    (x0, y0), (x1, y1), (x2, y2) = (map(float, p.split(",")) for p in line.split())
+    assert y0 == y1 < y2 and x0 < x1 == x2
+    assert re.findall(r'text-anchor="end">([^<]*)<', text) == ["0", "2", "4", "6", "8"]
 
 
 def test_table_marks_the_choice(capsys: pytest.CaptureFixture[str]) -> None:

@@ -57,7 +57,8 @@ def _join(nodes: list[_Node], found: list[Edges]) -> _Node:
         start = nodes[edge.first]
         size = np.maximum(start.bytes[:, None], edge.bytes[None, :]).ravel()
         macs = (start.macs[:, None] + edge.macs[None, :]).ravel()
-        total = (start.total[:, None] + edge.bytes[None, :]).ravel()
+        weighted = edge.bytes * (edge.last + 1 - edge.first)
+        total = (start.total[:, None] + weighted[None, :]).ravel()
         keep = best(size, macs, total)
         before, option = np.divmod(keep, len(edge.bytes))
         parts.append(
