@@ -5,6 +5,7 @@ from __future__ import annotations
 from tinymlir.kernels.compact import Compact
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.depthwise import Depthwise
+from tinymlir.kernels.depthwise_pairs import DepthwisePairs
 from tinymlir.kernels.direct import Direct
 from tinymlir.kernels.im2col import Im2col
 from tinymlir.kernels.kernel import Kernel
@@ -14,7 +15,15 @@ from tinymlir.targets import Target
 
 #: In the order in which they are preferred. `Direct` takes any convolution, so those behind it
 #: compute what a layer's ``tiny.kernel`` gives them.
-KERNELS: tuple[type[Kernel], ...] = (Im2col, Swar, Depthwise, Direct, Unpacked, Compact)
+KERNELS: tuple[type[Kernel], ...] = (
+    Im2col,
+    Swar,
+    DepthwisePairs,
+    Depthwise,
+    Direct,
+    Unpacked,
+    Compact,
+)
 
 
 def candidates(conv: Convolution, core: Target) -> list[Kernel]:

@@ -2,8 +2,7 @@
 
 The rows under a window are copied to scratch memory, padding included, each of them once;
 so the border needs no code of its own, and since nothing of these channels is read again,
-the output may replace the input in place. Cores with the DSP extension get them as halfwords,
-which one instruction multiplies and adds.
+the output may replace the input in place.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Emitter, Index
 from tinymlir.kernels.kernel import Kernel, Layer
 from tinymlir.kernels.pixels import Site, finish
-from tinymlir.kernels.words import extend, halves, load_word, repeated, store_word, view
+from tinymlir.kernels.words import halves, load_word, repeated, store_word
 from tinymlir.targets import Target
 
 #: Channels computed together: a word of activations.
@@ -47,8 +46,7 @@ class Depthwise(Kernel):
 
     def scratch_bytes(self) -> int:
         """The rows under a window."""
-        size = self.conv.kernel[0] * _columns(self.conv) * CHANNEL_BLOCK
-        return size * (2 if self.core.has("dsp") else 1)
+        return self.conv.kernel[0] * ring_columns(self.conv) * CHANNEL_BLOCK
 
     def executed_macs(self) -> int:
         """MACs of the kernel: padding under a window included."""
@@ -66,7 +64,7 @@ class Depthwise(Kernel):
         super().prepare(layer, scratch)
         assert scratch is not None
         conv = self.conv
-        self.ring = (_HalfwordRing if self.core.has("dsp") else _ByteRing)(layer.emitter, scratch)
+        self.ring = _ByteRing(layer.emitter, scratch)
         self.blocks = -(-conv.groups // CHANNEL_BLOCK)
         self.last = conv.groups - (self.blocks - 1) * CHANNEL_BLOCK
         widths = sorted({CHANNEL_BLOCK if self.blocks > 1 else self.last, self.last})
@@ -76,9 +74,12 @@ class Depthwise(Kernel):
         self.tables = channel_tables(conv, layer.root)
 
     def whole(self) -> None:
-        emitter, blocks = self.layer.emitter, self.blocks
-        emitter.loop(0, blocks - 1, 1, lambda block: self._channel_block(block, CHANNEL_BLOCK))
-        self._channel_block(blocks - 1, self.last)
+        whole = self.conv.groups // CHANNEL_BLOCK
+        self.layer.emitter.loop(
+            0, whole, 1, lambda block: self._channel_block(block, CHANNEL_BLOCK)
+        )
+        if whole < self.blocks:
+            self._channel_block(whole, self.last)
 
     def row(self, row: Index, columns: tuple[Index, Index]) -> None:
         raise NotImplementedError("goes through all rows of some channels first")
@@ -89,7 +90,7 @@ class Depthwise(Kernel):
         constants = [conv.bias, *self.tables.values()]
         weights = layer.pool.get(self.ring.pack(_by_block(conv)), "weights")
         parameters = layer.pool.get(_pack_parameters(constants), "parameters")
-        places = [kh * _columns(conv) for kh in range(conv.kernel[0])]
+        places = [kh * ring_columns(conv) for kh in range(conv.kernel[0])]
         advance = conv.stride[0]
 
         def copy(row: Index, slot: Index) -> None:
@@ -124,7 +125,7 @@ class Depthwise(Kernel):
         emitter.loop(0, conv.out_hw[0], 1, output_row, [emitter.index(p) for p in places])
 
 
-def _columns(conv: Convolution) -> int:
+def ring_columns(conv: Convolution) -> int:
     """Columns of a row of the ring: all that windows reach."""
     return (conv.out_hw[1] - 1) * conv.stride[1] + conv.kernel[1]
 
@@ -168,7 +169,7 @@ def _emit_copy(
     conv: Convolution,
     layer: Layer,
     scratch_type: ir.Type,
-    ring: _HalfwordRing | _ByteRing,
+    ring: _ByteRing,
     width: int,
 ) -> str:
     """``@layer<i>_row<width>(input, scratch, row, slot, channel)``: a row of the ring.
@@ -184,8 +185,8 @@ def _emit_copy(
         helper = func.FuncOp(
             symbol, ([source_type, scratch_type, index, index, index], []), visibility="private"
         )
-    left = min(conv.pad[1], _columns(conv))
-    right = min(left + in_columns, _columns(conv))
+    left = min(conv.pad[1], ring_columns(conv))
+    right = min(left + in_columns, ring_columns(conv))
     with ir.InsertionPoint(helper.add_entry_block()):
         source, scratch, row, slot, channel = helper.arguments
         filler = emitter.integer(repeated(conv.pad_value, 8))
@@ -210,50 +211,13 @@ def _emit_copy(
         with ir.InsertionPoint(choice.then_block):
             fill(0, left)
             emitter.loop(0, right - left, 1, column, unroll=_UNROLL)
-            fill(right, _columns(conv))
+            fill(right, ring_columns(conv))
             scf.yield_([])
         with ir.InsertionPoint(choice.else_block):
-            fill(0, _columns(conv))
+            fill(0, ring_columns(conv))
             scf.yield_([])
         func.ReturnOp([])
     return symbol
-
-
-class _HalfwordRing:
-    """Activations and weights as halfwords: channels 0 and 2, then 1 and 3, of a column."""
-
-    def __init__(self, emitter: Emitter, scratch: ir.Value) -> None:
-        self.emitter, self.activations = emitter, view(scratch, 64)
-
-    def pack(self, weights: np.ndarray) -> np.ndarray:
-        """``blocks × taps × channels`` to an i64 for each tap."""
-        ordered = weights[:, :, [0, 2, 1, 3]].astype("<i2")
-        return np.ascontiguousarray(ordered).view("<i8").reshape(-1)
-
-    def accumulate(
-        self, sums: list[ir.Value], at: Index, weights: ir.Value, tap: Index
-    ) -> list[ir.Value]:
-        """``sums`` plus the products of a column and a tap."""
-        emitter = self.emitter
-        x = halves(emitter, emitter.load(self.activations, [at]))
-        w = halves(emitter, emitter.load(weights, [tap]))
-        products = [
-            arith.muli(self._half(x[b % 2], b // 2), self._half(w[b % 2], b // 2))
-            for b in range(len(sums))
-        ]
-        return [arith.addi(total, p) for total, p in zip(sums, products, strict=True)]
-
-    def _half(self, word: ir.Value, high: int) -> ir.Value:
-        if high:
-            return arith.shrsi(word, self.emitter.integer(16))
-        return self.emitter.widen(arith.trunci(ir.IntegerType.get_signless(16), word))
-
-    def store(self, scratch: ir.Value, at: Index, word: ir.Value) -> None:
-        """A column, given as the bytes of a word."""
-        emitter = self.emitter
-        for half in (0, 1):
-            where = emitter.add(emitter.mul(at, 2), half)
-            emitter.store(extend(word, half), view(scratch, 32), [where])
 
 
 class _ByteRing:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinymlir.bindings import arith, ir
+from tinymlir.bindings import ir
 from tinymlir.dialects import tiny
 from tinymlir.kernels.channel_tables import channel_tables
 from tinymlir.kernels.convolution import Convolution
@@ -16,7 +16,7 @@ from tinymlir.kernels.emitter import Index
 from tinymlir.kernels.kernel import Layer
 from tinymlir.kernels.pairs import STEP, operand_pairs
 from tinymlir.kernels.pixels import Site, finish
-from tinymlir.kernels.words import advance, extend, fetch, stream
+from tinymlir.kernels.words import advance, extend, fetch, join, stream
 
 #: Steps between two branches, about 120 bytes of code each; without a branch; in small code.
 _MOST_STEPS_A_TURN = 12
@@ -87,7 +87,7 @@ class DotProducts:
             known = {}
             for value, table in self.tables.items():
                 words = [fetch(w, place + word) for word in range(table.itemsize // 4)]
-                known[value] = words[0] if len(words) == 1 else _join(*words)
+                known[value] = words[0] if len(words) == 1 else join(*words)
                 place += len(words)
             for p in range(pixels):
                 finish(self.conv, site, p, first, sums[p * channels + b], known, lane=b)
@@ -158,10 +158,3 @@ def pack_words(weights: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(weights).reshape(-1).view("<i4")
     pairs = weights.reshape(channels // 2, 2, operands)[..., operand_pairs(operands)]
     return np.ascontiguousarray(pairs.transpose(2, 0, 3, 1)).reshape(-1).view("<i4")
-
-
-def _join(low: ir.Value, high: ir.Value) -> ir.Value:
-    """Two words as an i64."""
-    i64 = ir.IntegerType.get_signless(64)
-    shifted = arith.shli(arith.extui(i64, high), arith.constant(i64, 32))
-    return arith.ori(arith.extui(i64, low), shifted)

@@ -68,6 +68,12 @@ class Emitter:
             return a
         return arith.divui(self.index(self.add(a, divisor - 1)), self.index(divisor))
 
+    def half(self, a: Index) -> Index:
+        """Half of a non-negative even ``a``."""
+        if isinstance(a, int):
+            return a // 2
+        return arith.shrui(self.index(a), self.index(1))
+
     def down(self, a: Index, multiple: int) -> Index:
         """The largest multiple of ``multiple`` that a non-negative ``a`` holds."""
         if isinstance(a, int):

@@ -33,10 +33,18 @@ def stream(buffer: ir.Value) -> ir.Value:
     return llvm.extractvalue(pointer, lowered, [1])
 
 
-def advance(pointer: ir.Value, words: int) -> ir.Value:
+#: What llvm.getelementptr has in the place of an index that is an operand.
+_DYNAMIC = -(1 << 31)
+
+
+def advance(pointer: ir.Value, words: Index) -> ir.Value:
     """The address so many words further on."""
-    i32 = ir.TypeAttr.get(ir.IntegerType.get_signless(32))
-    return llvm.getelementptr(pointer.type, pointer, [], [words], i32, 0) if words else pointer
+    i32 = ir.IntegerType.get_signless(32)
+    kind = ir.TypeAttr.get(i32)
+    if isinstance(words, int):
+        return llvm.getelementptr(pointer.type, pointer, [], [words], kind, 0) if words else pointer
+    operand = arith.index_cast(i32, words)
+    return llvm.getelementptr(pointer.type, pointer, [operand], [_DYNAMIC], kind, 0)
 
 
 def fetch(pointer: ir.Value, word: int) -> ir.Value:
@@ -80,6 +88,21 @@ def halves(emitter: Emitter, pair: ir.Value) -> list[ir.Value]:
     """The low and the high word of an i64."""
     i32, high = ir.IntegerType.get_signless(32), emitter.integer(32, 64)
     return [arith.trunci(i32, pair), arith.trunci(i32, arith.shrui(pair, high))]
+
+
+def join(low: ir.Value, high: ir.Value) -> ir.Value:
+    """Two words as an i64."""
+    i64 = ir.IntegerType.get_signless(64)
+    shifted = arith.shli(arith.extui(i64, high), arith.constant(i64, 32))
+    return arith.ori(arith.extui(i64, low), shifted)
+
+
+def half(word: ir.Value, high: int) -> ir.Value:
+    """The low or the high halfword of an i32, sign-extended."""
+    i16, i32 = (ir.IntegerType.get_signless(width) for width in (16, 32))
+    if high:
+        return arith.shrsi(word, arith.constant(i32, 16))
+    return arith.extsi(i32, arith.trunci(i16, word))
 
 
 def extend(word: ir.Value, first: int) -> ir.Value:

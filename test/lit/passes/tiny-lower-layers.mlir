@@ -200,8 +200,9 @@ func.func private @wide(%x: tensor<1x4x4x4xi8>) -> tensor<1x4x4x4xi8> attributes
 
 #all = affine_map<(d0, d1, d2, d3) -> (d0, d1, d2, d3)>
 
-// A depthwise convolution copies rows of four channels to a ring, three at a time here, of
-// bytes or of halfwords; the result may replace the input in place.
+// A depthwise convolution copies rows of four channels to a ring, three at a time here; the result
+// may replace the input in place. With SMLAD, four outputs of a channel are computed together: of
+// each kernel row, two taps at a time and one by itself.
 // CHECK-LABEL: func.func private @deep(
 // CHECK-SAME: memref<72xi8>)
 // CHECK-SAME: tiny.executed_macs = 576 : i64
@@ -215,7 +216,10 @@ func.func private @wide(%x: tensor<1x4x4x4xi8>) -> tensor<1x4x4x4xi8> attributes
 // CHECK: func.func private @deep_row4
 // DUAL-LABEL: func.func private @deep(
 // DUAL-SAME: memref<144xi8>)
-// DUAL-COUNT-9: memref.load {{.*}} : memref<18xi64>
+// DUAL-SAME: tiny.kernel = "depthwise-pairs"
+// DUAL-SAME: tiny.overlap = array<i64: -2>
+// DUAL-COUNT-12: tiny.dual_mac
+// DUAL-NOT: tiny.dual_mac
 // DUAL: func.func private @deep_row4
 // DUAL: tiny.extend_bytes
 func.func private @deep(%x: tensor<1x4x4x4xi8>) -> tensor<1x4x4x4xi8> attributes {tiny.layer = "deep", tiny.macs = 576 : i64, tiny.op = "depthwise_conv2d"} {
