@@ -26,12 +26,14 @@ from tinymlir.targets import Target
 
 #: Accumulators: with two activation pairs, two weight pairs and two pointers, all registers.
 _ACCUMULATORS = 8
+#: Pairs of weights in a function, if a block of channels alone has not more.
+_MOST_PRODUCTS = 256
 #: A 64-bit load reaches this many i64 beyond its pointer.
 _REACH = 127
 
 
 class Unpacked(Blocks):
-    """A function for each block of channels."""
+    """Functions for all channels, of one or more blocks of them each."""
 
     name = "unpacked"
 
@@ -43,43 +45,53 @@ class Unpacked(Blocks):
 
     def channel_sums(self, conv: Convolution, row: Index, first: Index, last: Index) -> None:
         if not self.symbols:
-            self._emit_blocks(conv)
+            self.symbols = [self._emit_function(conv, blocks) for blocks in self._functions()]
         site = [self.layer.emitter.index(v) for v in (row, first, last)]
         for symbol in self.symbols:
             func.call([], symbol, [*self.layer.function.arguments, self.scratch, *site])
 
-    def _emit_blocks(self, conv: Convolution) -> None:
-        channels = conv.out_per_group
+    def _functions(self) -> list[list[range]]:
+        """Blocks of channels, those together that make a function of a size to pay its call."""
+        channels, size = self.conv.out_per_group, 0
+        functions: list[list[range]] = [[]]
+        kept = np.count_nonzero(pair_words(self.conv), axis=1)
         for first in range(0, channels, self.channels):
             block = range(first, min(first + self.channels, channels))
-            self.symbols.append(self._emit_block(conv, block))
+            products = int(kept[block.start : block.stop].sum())
+            if functions[-1] and size + products > _MOST_PRODUCTS:
+                functions.append([])
+                size = 0
+            functions[-1].append(block)
+            size += products
+        return functions
 
-    def _emit_block(self, conv: Convolution, block: range) -> str:
+    def _emit_function(self, conv: Convolution, blocks: list[range]) -> str:
         """``@layer<i>_channels<n>(arguments…, scratch, row, column, last)``: a block of pixels.
 
         Those at ``column`` and beside it; what lies beyond ``last`` is that one again.
         """
         assert self.scratch is not None
         function, index = self.layer.function, ir.IndexType.get()
-        symbol = f"{function.name.value}_channels{block.start}"
+        symbol = f"{function.name.value}_channels{blocks[0].start}"
         types = [*(a.type for a in function.arguments), self.scratch.type, index, index, index]
         with ir.InsertionPoint.after(function.operation):
             helper = func.FuncOp(symbol, (types, []), visibility="private")
         with ir.InsertionPoint(helper.add_entry_block()):
             layer = self.layer.rebind(helper)
-            tables = channel_tables(conv, layer.root)
-            stream = plan(pair_words(conv), conv.bias, list(tables.values()), block, self.pixels)
+            tables, words = channel_tables(conv, layer.root), pair_words(conv)
             scratch, row, column, last = list(helper.arguments)[-4:]
-            line = _StraightLine(layer, stream, scratch)
-            sums = line.sums(len(block), self.pixels)
-            elements = line.elements(tables, len(block))
             emitter = layer.emitter
             places = [emitter.minimum(emitter.add(column, p), last) for p in range(self.pixels)]
-            for b, channel in enumerate(block):
-                for p, place in enumerate(places):
-                    site = Site(layer, row, place, (0, 0), (0, 0), border=False)
+            sites = [Site(layer, row, place, (0, 0), (0, 0), border=False) for place in places]
+            for block in blocks:
+                stream = plan(words, conv.bias, list(tables.values()), block, self.pixels)
+                line = _StraightLine(layer, stream, scratch)
+                sums = line.sums(len(block), self.pixels)
+                elements = line.elements(tables, len(block))
+                for b, channel in enumerate(block):
                     known = {table: found[b] for table, found in elements.items()}
-                    finish(conv, site, 0, channel, sums[b * self.pixels + p], known)
+                    for p, site in enumerate(sites):
+                        finish(conv, site, 0, channel, sums[b * self.pixels + p], known)
             func.ReturnOp([])
         return symbol
 
