@@ -6,12 +6,24 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from tinymlir import artifact
+from tinymlir.bindings import ir
 from tinymlir.codegen import generate
-from tinymlir.compiler import check_budget, compile_model, identifier, pipeline
+from tinymlir.compiler import (
+    Compilation,
+    check_budget,
+    compile_model,
+    identifier,
+    lower_module,
+    pipeline,
+)
 from tinymlir.errors import TinymlirError
-from tinymlir.targets import get_target
+from tinymlir.exploration.study import require_samples
+from tinymlir.targets import Target, get_target
+from tinymlir.tools import explore
+from tinymlir.tools.arguments import share, size
 from tinymlir.tools.table import render_table
 
 EXAMPLES = """\
@@ -21,20 +33,10 @@ examples:
   tinymlir compile model.onnx -o build --max-ram 64K --max-flash 256K
   tinymlir compile model.onnx -o build --emit obj,mlir,asm --json
   tinymlir compile model.tflite -o build --float-io        float inputs and outputs stay float
+  tinymlir compile model.onnx -o build --data labelled.npz --max-accuracy-drop 0.01
   tinymlir compile model.onnx --print-pipeline
 """
 EMIT = ("obj", "mlir", "llvm", "asm")
-
-
-def size(text: str) -> int:
-    """Bytes; ``K`` and ``M`` mean 1024 and 1024²."""
-    factors = {"K": 1024, "M": 1024 * 1024}
-    digits, factor = (
-        (text[:-1], factors[text[-1].upper()]) if text[-1:].upper() in factors else (text, 1)
-    )
-    if not digits.isascii() or not digits.isdigit():
-        raise argparse.ArgumentTypeError(f"'{text}' is not a size (as 49152, 48K, 1M)")
-    return int(digits) * factor
 
 
 def emit_list(text: str) -> tuple[str, ...]:
@@ -77,6 +79,19 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         metavar="KINDS",
         help=f"what to write besides header and report: {','.join(EMIT)} (default: obj)",
     )
+    skipping = parser.add_argument_group(
+        "skipping", "leave out multiplications that the accuracy can do without"
+    )
+    skipping.add_argument(
+        "--data", metavar="FILE", help="samples and labels to measure accuracy on, as for explore"
+    )
+    skipping.add_argument(
+        "--max-accuracy-drop",
+        type=share,
+        metavar="SHARE",
+        help="the fastest network that loses at most so much: 0.01 is one point",
+    )
+    explore.add_search_arguments(skipping)
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument(
         "--print-pipeline", action="store_true", help="print the pass pipeline and stop"
@@ -96,16 +111,17 @@ def main(args: argparse.Namespace) -> int:
         return 0
     if args.output is None:
         raise TinymlirError("no output directory given", hint="add -o DIR")
-    compilation = compile_model(args.model, target, name, float_io=args.float_io)
+    compilation, skipping = _compile(args, target, name)
     check_budget("RAM", "--max-ram", compilation.ram_bytes, args.max_ram)
     code = generate(compilation.module, target)
     options = {
         "max_ram": args.max_ram,
         "max_flash": args.max_flash,
         "float_io": args.float_io,
+        "max_accuracy_drop": args.max_accuracy_drop,
         "emit": list(args.emit),
     }
-    summary = artifact.report(compilation, code, options)
+    summary = artifact.report(compilation, code, options) | skipping
     check_budget("flash", "--max-flash", summary["flash_bytes"], args.max_flash)
     written = artifact.write(Path(args.output), compilation, code, summary, args.emit)
     if args.json:
@@ -128,5 +144,61 @@ def main(args: argparse.Namespace) -> int:
         f" (lower bound {summary['arena_lower_bound']}), RAM with input and output"
         f" {summary['ram_bytes']} bytes, flash {summary['flash_bytes']} bytes"
     )
+    if skipping:
+        print(_loss(summary["skipping"]))
     print("wrote " + " ".join(str(path) for path in written))
     return 0
+
+
+def _compile(
+    args: argparse.Namespace, target: Target, name: str
+) -> tuple[Compilation, dict[str, Any]]:
+    """The network down to the LLVM dialect, and what the report says of what it leaves out."""
+    if (args.max_accuracy_drop is None) != (args.data is None):
+        raise TinymlirError(
+            "a loss of accuracy takes samples to measure it on",
+            node="--max-accuracy-drop" if args.data is None else "--data",
+            hint="give both --data and --max-accuracy-drop, or neither",
+        )
+    if args.data is None:
+        return compile_model(args.model, target, name, float_io=args.float_io), {}
+    directory = Path(args.output) / "exploration"
+    study = explore.make_study(args, target, name, directory)
+    require_samples(study.data, args.max_accuracy_drop)
+    result = study.run()
+    point = result.within(args.max_accuracy_drop)
+    explore.write(directory, study, result, result.front.index(point), args)
+    with study.context, ir.Location.unknown():
+        compilation = lower_module(
+            study.build(point), target, name, study.model_sha256, float_io=args.float_io
+        )
+    facts = {**result.facts, **point.to_json()}
+    return compilation, {"skipping": {key: facts[key] for key in _SKIPPING}}
+
+
+#: What NAME.json repeats of an exploration.
+_SKIPPING = (
+    "measure",
+    "accuracy",
+    "accuracy_interval",
+    "drop",
+    "drop_interval",
+    "samples_chosen_on",
+    "samples_reported_on",
+    "data_sha256",
+    "macs_skipped",
+    "instructions",
+    "layers",
+    "pipeline",
+)
+
+
+def _loss(skipping: dict[str, Any]) -> str:
+    low, high = skipping["drop_interval"]
+    return (
+        f"{skipping['macs_skipped']} MACs are left out: {skipping['measure']} "
+        f"{skipping['accuracy']:.2%} on {skipping['samples_reported_on']} samples, "
+        f"{100 * skipping['drop']:.2f} points less than exact "
+        f"({100 * low:.2f} to {100 * high:.2f} with 95% confidence), "
+        f"{skipping['instructions']} instructions"
+    )

@@ -7,7 +7,7 @@ import sys
 
 from tinymlir import __version__
 from tinymlir.errors import TinymlirError
-from tinymlir.tools import compare, plan, profile, quantize, run, targets
+from tinymlir.tools import compare, explore, plan, profile, quantize, run, targets
 from tinymlir.tools import compile as compile_tool
 
 EXAMPLES = """\
@@ -15,6 +15,7 @@ examples:
   tinymlir quantize float.onnx --calibration samples.npz -o model.onnx
   tinymlir compile model.onnx -o build --target cortex-m4
   tinymlir plan model.onnx --max-ram 32K
+  tinymlir explore model.onnx --data labelled.npz -o explored
   tinymlir run build --target cortex-m4 --input samples.npz
   tinymlir compare model.onnx --input samples.npz
   tinymlir profile build --target cortex-m4
@@ -31,7 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"tinymlir {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for tool in (quantize, compile_tool, plan, run, compare, profile, targets):
+    for tool in (quantize, compile_tool, plan, explore, run, compare, profile, targets):
         tool.add_parser(subparsers)
     return parser
 

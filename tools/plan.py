@@ -21,7 +21,7 @@ from tinymlir.fusion.setting import InputMode, Setting, from_json, read_plan, to
 from tinymlir.passes.tiny_outline_layers import find_main
 from tinymlir.pipeline import run_pipeline
 from tinymlir.targets import Target, get_target
-from tinymlir.tools.compile import size
+from tinymlir.tools.arguments import size
 from tinymlir.tools.table import render_table
 
 EXAMPLES = """\

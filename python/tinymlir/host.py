@@ -57,12 +57,13 @@ class HostModel:
         ]
         results = [np.empty((samples, prod(info.shape)), info.type) for info in self.outputs]
         workers = min(os.cpu_count() or 1, max(1, samples))
+        # Addresses of the first samples, and bytes from one to the next.
+        places = [(array.ctypes.data, array.strides[0]) for array in (*given, *results)]
 
         def run(worker: int) -> None:
             arena = np.empty(max(1, self.compilation.arena_bytes), np.int8)
             for sample in range(worker, samples, workers):
-                buffers = [*(a[sample] for a in given), *(r[sample] for r in results), arena]
-                self._invoke(*(b.ctypes.data for b in buffers))
+                self._invoke(*(first + sample * step for first, step in places), arena.ctypes.data)
 
         with ThreadPoolExecutor(workers) as pool:
             list(pool.map(run, range(workers)))

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.numerics import I32_MAX, I32_MIN
@@ -54,6 +55,6 @@ def _refit(
             fitted = refitted(before[where], covariances[where[0]], kept)
             after[where] = np.clip(np.rint(fitted), -128, 127)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(channel, np.ndindex(before.shape[:2])))
     return after

@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from tinymlir.skipping.removal import damped, removal_costs
 from tinymlir.skipping.statistics import Statistics
@@ -57,7 +58,7 @@ def _rms_over_std(weights: Doubles, statistics: Statistics, table: Units) -> Dou
 def _residual(weights: Doubles, statistics: Statistics, table: Units) -> Doubles:
     inverses = [np.linalg.inv(damped(c)) for c in statistics.covariance]
     channels = list(np.ndindex(weights.shape[:2]))
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:
         costs = list(pool.map(lambda c: removal_costs(weights[c], inverses[c[0]], table), channels))
     square = np.stack(costs).reshape(*weights.shape[:2], -1)
     return _over_std(np.sqrt(np.maximum(square, 0)), weights, statistics)

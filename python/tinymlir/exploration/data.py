@@ -1,0 +1,100 @@
+"""Samples in two parts: one to choose on, one to report on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from tinymlir.errors import TinymlirError
+from tinymlir.network import TensorInfo
+from tinymlir.samples import load_samples
+
+#: Samples of each part, at least.
+LEAST_SAMPLES = 50
+#: Share of one file that is chosen on; the rest is reported on.
+_CHOOSING = 0.7
+
+
+@dataclass(frozen=True)
+class Part:
+    """Samples in the object's layout, one array per input, and labels where there are any."""
+
+    inputs: list[npt.NDArray[np.int8]]
+    labels: npt.NDArray[np.integer] | None
+
+    def __len__(self) -> int:
+        return len(self.inputs[0])
+
+    def first(self, count: int) -> Part:
+        labels = None if self.labels is None else self.labels[:count]
+        return Part([array[:count] for array in self.inputs], labels)
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is chosen on, what is reported on, and a hash of the files."""
+
+    choosing: Part
+    reporting: Part
+    sha256: str
+
+
+def load_data(
+    data: Path, test: Path | None, inputs: Sequence[TensorInfo], classes: int, seed: int
+) -> Data:
+    """Read and divide samples.
+
+    Args:
+        data: file of samples, and of labels ``y`` perhaps.
+        test: file to report on; without, a part of ``data`` drawn by ``seed``.
+        classes: elements of the network's output.
+
+    Raises:
+        TinymlirError: a file does not fit the network, labels are out of range or there are
+            too few samples.
+    """
+    whole = _read(data, inputs, classes)
+    digest = hashlib.sha256(data.read_bytes())
+    order = np.random.default_rng(seed).permutation(len(whole))
+    if test is None:
+        cut = round(_CHOOSING * len(whole))
+        choosing, reporting = _take(whole, order[:cut]), _take(whole, order[cut:])
+    else:
+        choosing, reporting = _take(whole, order), _read(test, inputs, classes)
+        digest.update(test.read_bytes())
+    for part, file in ((choosing, data), (reporting, test or data)):
+        if len(part) < LEAST_SAMPLES:
+            need = LEAST_SAMPLES if test else int(np.ceil(LEAST_SAMPLES / (1 - _CHOOSING)))
+            raise TinymlirError(
+                f"has {len(whole) if file == data else len(part)} samples",
+                file=str(file),
+                hint=f"give at least {need}",
+            )
+    if (choosing.labels is None) != (reporting.labels is None):
+        raise TinymlirError(
+            "has no labels 'y', the other file has",
+            file=str(data if choosing.labels is None else test),
+            hint="give labels for both, or for neither",
+        )
+    return Data(choosing, reporting, digest.hexdigest())
+
+
+def _read(path: Path, inputs: Sequence[TensorInfo], classes: int) -> Part:
+    arrays, labels = load_samples(path, inputs, None)
+    if labels is not None and (labels.min() < 0 or labels.max() >= classes):
+        wrong = int(labels.min() if labels.min() < 0 else labels.max())
+        raise TinymlirError(
+            f"has the label {wrong}; the network has {classes} classes, 0 to {classes - 1}",
+            file=str(path),
+        )
+    return Part(arrays, labels)
+
+
+def _take(part: Part, which: npt.NDArray[np.intp]) -> Part:
+    labels = None if part.labels is None else part.labels[which]
+    return Part([array[which] for array in part.inputs], labels)

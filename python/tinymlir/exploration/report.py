@@ -1,0 +1,266 @@
+"""The report of an exploration: one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from typing import Any
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 62em; margin: 2em auto; padding: 0 1em; }
+table { border-collapse: collapse; margin: 1em 0; font-variant-numeric: tabular-nums; }
+th, td { border: 1px solid #ccc; padding: .2em .6em; text-align: right; }
+th:first-child, td:first-child { text-align: left; }
+tr.chosen { background: #e8f2ff; }
+code, pre { background: #f4f4f4; padding: .1em .3em; }
+pre { padding: .6em; overflow-x: auto; white-space: pre-wrap; }
+svg { max-width: 100%; height: auto; }
+svg text { font: 12px system-ui, sans-serif; }
+"""
+_WIDTH, _HEIGHT, _MARGIN = 720, 360, 60
+_COLOURS = ("#0b62a4", "#c8452c", "#3a8f3a", "#8a4fa3", "#b8860b", "#2b8c8c", "#7a5230", "#666666")
+
+
+def render(result: dict[str, Any], chosen: int | None, command: str) -> str:
+    """The report.
+
+    Args:
+        result: `Exploration.to_json`.
+        chosen: number of the point of the front that is meant; the first one where None.
+        command: what to type to get this report again.
+    """
+    exact, front = result["exact"], result["front"]
+    number = 0 if chosen is None else chosen
+    point = front[number]
+    measure = result["measure"]
+    title = f"{result['name']} on {result['target']}: {measure} against instructions"
+    confidence = f"{_share(point['drop_interval'][0])} to {_share(point['drop_interval'][1])}"
+    summary = (
+        f"The {'chosen' if chosen is not None else 'fastest'} point takes "
+        f"<b>{point['instructions']:,}</b> instructions, "
+        f"{1 - point['instructions'] / exact['instructions']:.1%} fewer than the exact network's "
+        f"{exact['instructions']:,}, and leaves out "
+        f"{point['macs_skipped'] / result['macs']:.1%} of {result['macs']:,} MACs. "
+        f"Its {measure} is {_share(point['accuracy'])}, the exact network's "
+        f"{_share(exact['accuracy'])}: a loss of {_share(point['drop'])} "
+        f"(95&nbsp;% confidence: {confidence})."
+    )
+    parts = [
+        f"<h1>{html.escape(title)}</h1><p>{summary}</p>",
+        "<h2>The front</h2>",
+        _front_plot(result, number),
+        f"<p>Dark: the front on {result['samples_reported_on']:,} samples that nothing was chosen "
+        "on, with 95&nbsp;% confidence (Wilson). Light: candidates, on the "
+        f"{result['samples_chosen_on']:,} samples of the search. Dashed: the exact network.</p>",
+        _front_table(result, number),
+        "<h2>What each layer leaves out</h2>",
+        _layer_table(point),
+        "<h2>How much each layer bears alone</h2>",
+        _sensitivity_plot(result),
+        "<h2>Confusion</h2>",
+        f"<p>Rows: the {'labels' if measure == 'accuracy' else 'exact network'}; columns: what "
+        "the network says.</p><h3>Exact</h3>" + _confusion(exact["confusion"]),
+        "<h3>With what is left out</h3>" + _confusion(point["confusion"]),
+        "<h2>Where this comes from</h2>",
+        _provenance(result, point, command),
+    ]
+    body = "\n".join(parts)
+    return (
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head>"
+        f"<body>\n{body}\n</body></html>\n"
+    )
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.2f}&nbsp;%"
+
+
+class _Plot:
+    """Axes and marks, as SVG."""
+
+    def __init__(self, xs: Sequence[float], ys: Sequence[float], x_name: str, y_name: str) -> None:
+        self.low, self.high = (min(xs), min(ys)), (max(xs), max(ys))
+        self.marks: list[str] = []
+        self.names = x_name, y_name
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        spans = [(h - lo) or 1.0 for lo, h in zip(self.low, self.high, strict=True)]
+        return (
+            _MARGIN + (x - self.low[0]) / spans[0] * (_WIDTH - 2 * _MARGIN),
+            _HEIGHT - _MARGIN - (y - self.low[1]) / spans[1] * (_HEIGHT - 2 * _MARGIN),
+        )
+
+    def dot(self, x: float, y: float, radius: float, colour: str, title: str = "") -> None:
+        cx, cy = self.at(x, y)
+        tip = f"<title>{html.escape(title)}</title>" if title else ""
+        self.marks.append(
+            f'<circle cx="{cx:.1f}" cy="{cy:.1f}" r="{radius}" fill="{colour}">{tip}</circle>'
+        )
+
+    def line(
+        self, points: Sequence[tuple[float, float]], colour: str, dashed: bool = False
+    ) -> None:
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (self.at(*p) for p in points))
+        dashes = ' stroke-dasharray="5 4"' if dashed else ""
+        self.marks.append(
+            f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.5"{dashes}/>'
+        )
+
+    def text(self, x: float, y: float, words: str, colour: str = "#000") -> None:
+        cx, cy = self.at(x, y)
+        self.marks.append(
+            f'<text x="{cx + 6:.1f}" y="{cy + 4:.1f}" fill="{colour}">{html.escape(words)}</text>'
+        )
+
+    def svg(self, x_format: str, y_format: str) -> str:
+        ticks = []
+        for i in range(6):
+            x = self.low[0] + (self.high[0] - self.low[0]) * i / 5
+            y = self.low[1] + (self.high[1] - self.low[1]) * i / 5
+            left, bottom = self.at(x, self.low[1])[0], self.at(self.low[0], y)[1]
+            ticks.append(
+                f'<text x="{left:.1f}" y="{_HEIGHT - _MARGIN + 18}" text-anchor="middle">'
+                f"{x_format.format(x)}</text>"
+                f'<text x="{_MARGIN - 6}" y="{bottom + 4:.1f}" text-anchor="end">'
+                f"{y_format.format(y)}</text>"
+                f'<line x1="{_MARGIN}" x2="{_WIDTH - _MARGIN}" y1="{bottom:.1f}" y2="{bottom:.1f}" '
+                'stroke="#e5e5e5"/>'
+            )
+        names = (
+            f'<text x="{_WIDTH / 2}" y="{_HEIGHT - 14}" text-anchor="middle">{self.names[0]}</text>'
+            f'<text x="{_MARGIN}" y="{_MARGIN - 24}">{self.names[1]}</text>'
+        )
+        inside = "\n".join([*ticks, names, *self.marks])
+        return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}">\n{inside}\n</svg>'
+
+
+def _front_plot(result: dict[str, Any], chosen: int) -> str:
+    exact, front, tried = result["exact"], result["front"], result["tried"]
+    points = [*front, exact]
+    bounds = [edge for point in points for edge in point["accuracy_interval"]]
+    floor = min(bounds) - 0.05
+    shown = [one for one in tried if one["accuracy"] >= floor]
+    xs = [p["instructions"] / 1e6 for p in (*points, *shown)]
+    ys = [100 * y for y in (*bounds, *(one["accuracy"] for one in shown))]
+    plot = _Plot(xs, ys, "million instructions", f"{result['measure']}, %")
+    for one in shown:
+        plot.dot(one["instructions"] / 1e6, 100 * one["accuracy"], 2.5, "#b9cfe4")
+    level = 100 * exact["accuracy"]
+    plot.line([(plot.low[0], level), (plot.high[0], level)], "#666", dashed=True)
+    plot.line([(p["instructions"] / 1e6, 100 * p["accuracy"]) for p in front], _COLOURS[0])
+    for number, point in enumerate(front):
+        x, colour = point["instructions"] / 1e6, _COLOURS[number == chosen]
+        plot.line([(x, 100 * y) for y in point["accuracy_interval"]], colour)
+        words = f"{point['instructions']:,} instructions, {100 * point['accuracy']:.2f} %"
+        plot.dot(x, 100 * point["accuracy"], 4.5, colour, words)
+    return plot.svg("{:.2f}", "{:.1f}")
+
+
+def _front_table(result: dict[str, Any], chosen: int) -> str:
+    exact = result["exact"]
+    rows = []
+    for number, point in enumerate(result["front"]):
+        low, high = point["accuracy_interval"]
+        cells = [
+            f"{number}",
+            _share(point["accuracy"]),
+            f"{_share(low)} to {_share(high)}",
+            _share(point["drop"]),
+            _share(point["accuracy_when_choosing"]),
+            f"{point['instructions']:,}",
+            f"{1 - point['instructions'] / exact['instructions']:.1%}",
+            f"{point['cycles']:,}",
+            f"{point['macs_skipped'] / result['macs']:.1%}",
+            f"{point['flash_bytes']:,}",
+        ]
+        rows.append((cells, number == chosen))
+    head = [
+        "point",
+        result["measure"],
+        "95 %",
+        "loss",
+        "when choosing",
+        "instructions",
+        "fewer",
+        "cycles",
+        "MACs skipped",
+        "flash bytes",
+    ]
+    return _table(head, rows)
+
+
+def _layer_table(point: dict[str, Any]) -> str:
+    rows = [
+        (
+            [
+                html.escape(layer["name"]),
+                f"{layer['macs']:,}",
+                f"{layer['macs_skipped'] / layer['macs']:.1%}",
+                f"{layer['threshold']:.4f}",
+                html.escape(layer["kernel"] or "-"),
+                f"{layer['instructions_exact']:,}",
+                f"{layer['instructions']:,}",
+                f"{layer['flash_bytes']:,}",
+            ],
+            False,
+        )
+        for layer in point["layers"]
+    ]
+    head = [
+        "layer",
+        "MACs",
+        "skipped",
+        "significance of what goes, at most",
+        "kernel",
+        "instructions, exact",
+        "instructions",
+        "flash bytes",
+    ]
+    return _table(head, rows)
+
+
+def _sensitivity_plot(result: dict[str, Any]) -> str:
+    fractions = result["fractions"]
+    curves = result["sensitivity"]
+    names = {layer["symbol"]: layer["name"] for layer in result["exact"]["layers"]}
+    losses = [100 * loss for curve in curves.values() for loss in curve]
+    xs = [100 * f for f in fractions]
+    plot = _Plot([*xs, 115], losses, "% of a layer left out", "points of loss")
+    for number, (symbol, curve) in enumerate(curves.items()):
+        colour = _COLOURS[number % len(_COLOURS)]
+        plot.line([(x, 100 * loss) for x, loss in zip(xs, curve, strict=True)], colour)
+        plot.text(xs[-1], 100 * curve[-1], names[symbol], colour)
+    return plot.svg("{:.0f}", "{:.1f}")
+
+
+def _confusion(matrix: list[list[int]]) -> str:
+    rows = [([f"{i}", *(f"{n or ''}" for n in row)], False) for i, row in enumerate(matrix)]
+    return _table(["", *map(str, range(len(matrix)))], rows)
+
+
+def _provenance(result: dict[str, Any], point: dict[str, Any], command: str) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    settings = ", ".join(f"{name} {value}" for name, value in result["settings"].items())
+    rows = [
+        ["model, SHA-256", f"<code>{result['input_sha256']}</code>"],
+        ["data, SHA-256", f"<code>{result['data_sha256']}</code>"],
+        ["settings", html.escape(settings)],
+        ["versions", html.escape(versions)],
+    ]
+    return (
+        _table(["", ""], [(row, False) for row in rows])
+        + f"<p>This report again:</p><pre>{html.escape(command)}</pre>"
+        + f"<p>The network of the point, by passes:</p><pre>{html.escape(point['pipeline'])}</pre>"
+    )
+
+
+def _table(head: Sequence[str], rows: Sequence[tuple[Sequence[str], bool]]) -> str:
+    top = "".join(f"<th>{name}</th>" for name in head)
+    lines = [
+        f"<tr{' class=chosen' if marked else ''}>"
+        + "".join(f"<td>{cell}</td>" for cell in cells)
+        + "</tr>"
+        for cells, marked in rows
+    ]
+    return f"<table><tr>{top}</tr>\n" + "\n".join(lines) + "</table>"

@@ -1,0 +1,109 @@
+"""A search over levels of layers for the front of accuracy against instructions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from tinymlir.errors import TinymlirError
+
+#: A level for each layer.
+Candidate = tuple[int, ...]
+
+#: Candidates in a row that improve nothing, after which the search ends.
+_PATIENCE = 30
+#: Loss of accuracy that no sample shows: a step that seems free is not.
+_UNSEEN = 1e-4
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A candidate: share of samples that are right, and instructions as prices tell."""
+
+    levels: Candidate
+    accuracy: float
+    instructions: float
+
+
+def front(candidates: Sequence[Evaluated]) -> list[Evaluated]:
+    """Those that none beats in both, the fastest first."""
+    best: list[Evaluated] = []
+    for one in sorted(candidates, key=lambda c: (c.instructions, -c.accuracy, c.levels)):
+        if not best or one.accuracy > best[-1].accuracy:
+            best.append(one)
+    return best
+
+
+def descents(
+    sensitivity: Mapping[tuple[int, int], float], costs: Mapping[tuple[int, int], float], top: int
+) -> Iterator[Candidate]:
+    """Candidates from exact to the most skipped, one layer a step up at a time.
+
+    Args:
+        sensitivity: loss of accuracy, by (layer, level), with only that layer there.
+        costs: instructions of a layer at a level.
+        top: the highest level.
+
+    A step is the one that saves most instructions for its share of the losses, which are taken
+    to add up.
+    """
+    count = 1 + max(layer for layer, _ in costs)
+    levels = [0] * count
+    while True:
+        steps = []
+        for layer, at in enumerate(levels):
+            for level in range(at + 1, top + 1):
+                saved = costs[layer, at] - costs[layer, level]
+                lost = max(sensitivity[layer, level] - sensitivity[layer, at], 0)
+                if saved > 0:
+                    steps.append(((lost + _UNSEEN) / saved, layer, level))
+        if not steps:
+            return
+        best = min(steps)
+        levels[best[1]] = best[2]
+        yield tuple(levels)
+
+
+def search(
+    evaluate: Callable[[Candidate], Evaluated],
+    layers: int,
+    top: int,
+    seeds: Sequence[Candidate],
+    trials: int,
+    seed: int,
+) -> Iterator[Evaluated]:
+    """Evaluate ``seeds``, then what a tree-structured Parzen estimator proposes.
+
+    Args:
+        evaluate: gives a candidate's accuracy and instructions.
+        layers: levels of a candidate.
+        top: the highest level.
+        seeds: candidates to begin with.
+        trials: how many to evaluate at most, seeds included.
+        seed: of what is proposed; the same seed proposes the same.
+    """
+    try:
+        import optuna
+    except ImportError:
+        raise TinymlirError(
+            "the search needs Optuna", hint="pip install 'tinymlir[explore]'"
+        ) from None
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, n_startup_trials=0)
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+    names = [f"layer{i}" for i in range(layers)]
+    for levels in seeds[:trials]:
+        study.enqueue_trial(dict(zip(names, levels, strict=True)))
+    done: dict[Candidate, Evaluated] = {}
+    idle = 0
+    for number in range(trials):
+        trial = study.ask()
+        levels = tuple(trial.suggest_int(name, 0, top) for name in names)
+        best = front(list(done.values()))
+        if levels not in done:
+            done[levels] = evaluate(levels)
+            yield done[levels]
+        study.tell(trial, (done[levels].accuracy, done[levels].instructions))
+        idle = 0 if front(list(done.values())) != best else idle + 1
+        if number >= len(seeds) and idle >= _PATIENCE:
+            return

@@ -1,0 +1,395 @@
+"""The whole exploration: calibrate, score, price, search, and report on what was not chosen on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tinymlir.arrays import from_object
+from tinymlir.bindings import ir
+from tinymlir.compiler import versions
+from tinymlir.dialects import register
+from tinymlir.errors import TinymlirError
+from tinymlir.exploration.confidence import paired_drop, samples_for, wilson
+from tinymlir.exploration.data import Data, Part, load_data
+from tinymlir.exploration.evaluator import Evaluator
+from tinymlir.exploration.levels import FRACTIONS, SkippableLayer, skippable_layers
+from tinymlir.exploration.prices import Measured, Prices
+from tinymlir.exploration.search import Candidate, Evaluated, descents, front, search
+from tinymlir.files import write_all
+from tinymlir.frontends import import_model
+from tinymlir.network import read_interface
+from tinymlir.passes.tiny_outline_layers import find_main
+from tinymlir.pipeline import run_pipeline
+from tinymlir.progress import progress
+from tinymlir.skipping.calibration import calibrate
+from tinymlir.skipping.compensation import Compensation
+from tinymlir.skipping.significance import Score
+from tinymlir.skipping.units import Granularity
+from tinymlir.targets import Target
+
+#: Samples that statistics are taken of, that sensitivities are measured on, at most.
+_CALIBRATION, _SENSITIVITY = 1000, 1000
+#: Points of the front that are compiled and reported on, at most.
+_POINTS = 8
+#: What is measured already, so that a search goes on where it was stopped.
+PROGRESS_FILE = "evaluations.json"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a search depends on besides model, data and target."""
+
+    seed: int = 0
+    trials: int = 150
+    score: Score = "residual"
+    compensation: Compensation = "weights"
+    granularity: Granularity = "pair"
+    max_flash: int | None = None
+
+
+@dataclass(frozen=True)
+class Point:
+    """A network of the front, compiled, measured and reported on.
+
+    ``accuracy`` and ``chosen_accuracy`` are shares of the samples that were reported on and
+    chosen on; without labels, of agreement with the exact network.
+    """
+
+    levels: dict[str, int]
+    kernels: Mapping[str, str | None]
+    measured: Measured
+    chosen_accuracy: float
+    accuracy: float
+    interval: tuple[float, float]
+    drop: tuple[float, float, float]
+    confusion: list[list[int]]
+    layers: list[dict[str, Any]]
+    pipeline: str
+
+    @property
+    def macs_skipped(self) -> int:
+        return sum(layer["macs_skipped"] for layer in self.layers)
+
+    def to_json(self) -> dict[str, Any]:
+        report = self.measured.report
+        return {
+            "accuracy": self.accuracy,
+            "accuracy_interval": self.interval,
+            "accuracy_when_choosing": self.chosen_accuracy,
+            "drop": self.drop[0],
+            "drop_interval": self.drop[1:],
+            "instructions": report["instructions"],
+            "cycles": report["cycles"],
+            "macs_skipped": self.macs_skipped,
+            "flash_bytes": report["flash_bytes"],
+            "thresholds": {layer["symbol"]: layer["threshold"] for layer in self.layers},
+            "fractions": {layer["symbol"]: layer["fraction"] for layer in self.layers},
+            "layers": self.layers,
+            "confusion": self.confusion,
+            "pipeline": self.pipeline,
+        }
+
+
+@dataclass(frozen=True)
+class Exploration:
+    """What a search found. ``front`` is of points, the fastest first; ``exact`` is the last."""
+
+    facts: dict[str, Any]
+    exact: Point
+    front: list[Point]
+    tried: list[Evaluated]
+    sensitivity: dict[str, list[float]]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            **self.facts,
+            "exact": self.exact.to_json(),
+            "front": [point.to_json() for point in self.front],
+            "sensitivity": self.sensitivity,
+            "tried": [asdict(one) for one in self.tried],
+        }
+
+    def within(self, max_drop: float) -> Point:
+        """The fastest point that loses at most so much, on the samples that were chosen on.
+
+        Raises:
+            TinymlirError: no point does; names the nearest.
+        """
+        least = self.exact.chosen_accuracy - max_drop
+        for point in self.front:
+            if point.chosen_accuracy >= least:
+                return point
+        nearest = max(self.front, key=lambda point: point.chosen_accuracy)
+        raise TinymlirError(
+            f"no point of the front reaches an accuracy of {least:.2%}",
+            hint=f"the nearest has {nearest.chosen_accuracy:.2%}: --max-accuracy-drop "
+            f"{self.exact.chosen_accuracy - nearest.chosen_accuracy:.4f}",
+        )
+
+
+def require_samples(data: Data, max_drop: float) -> None:
+    """Raise a TinymlirError where there are too few samples to tell whether a loss is so small."""
+    if max_drop > 0 and len(data.reporting) < samples_for(max_drop):
+        raise TinymlirError(
+            f"a loss under {max_drop:g} shows on {samples_for(max_drop)} samples or more; "
+            f"{len(data.reporting)} are there to report on",
+            hint="give more samples, by --data or --test, or allow a greater loss",
+        )
+
+
+class Study:
+    """One network on one target, with its data."""
+
+    def __init__(
+        self,
+        model: Path,
+        name: str,
+        target: Target,
+        settings: Settings,
+        data: Path,
+        test: Path | None,
+        directory: Path | None,
+    ) -> None:
+        """
+        Args:
+            name: C prefix of what is compiled.
+            directory: where a search leaves what it has measured; None for nowhere.
+
+        Raises:
+            TinymlirError: the model does not compile, the data do not fit it, or the target is
+                not simulated.
+        """
+        if target.memory is None:
+            raise TinymlirError(f"target '{target.name}' is not simulated", node="--target")
+        self.settings, self.target, self.name, self.directory = settings, target, name, directory
+        self.model_sha256 = (
+            hashlib.sha256(model.read_bytes()).hexdigest() if model.is_file() else ""
+        )
+        self.data_file = data
+        self.context = ir.Context()
+        register(self.context)
+        with self.context, ir.Location.unknown():
+            self.module = import_model(model, self.context)
+            inputs, outputs = read_interface(find_main(self.module.operation))
+            classes = int(np.prod(outputs[0].shape))
+            self.data = load_data(data, test, inputs, classes, settings.seed)
+            run_pipeline(self.module, "builtin.module(tiny-outline-layers)")
+            self.text = str(self.module)
+
+    def run(self) -> Exploration:
+        """Search, and report on the front."""
+        with self.context, ir.Location.unknown():
+            return self._run()
+
+    def _run(self) -> Exploration:
+        settings, choosing = self.settings, self.data.choosing
+        statistics = calibrate(self.module, choosing.first(_CALIBRATION).inputs)
+        layers = skippable_layers(
+            self.module, statistics, settings.score, settings.granularity, settings.compensation
+        )
+        if not layers:
+            raise TinymlirError("has no layer in which multiplications could be skipped")
+        self.layers = layers
+        by_symbol = {layer.symbol: layer for layer in layers}
+        self.evaluator = Evaluator(self.module, lambda s, level: by_symbol[s].constants(level))
+        self.prices = Prices(self.text, self.name, self.target, layers)
+        self.known = self._load()
+        sensitivity = self._sensitivity()
+        costs = {
+            (i, level): self.prices.choose({layer.symbol: level}, settings.max_flash)[0]
+            for i, layer in enumerate(layers)
+            for level in range(len(FRACTIONS))
+        }
+        seeds = [(0,) * len(layers), *descents(sensitivity, costs, len(FRACTIONS) - 1)]
+        found = search(
+            self._evaluate, len(layers), len(FRACTIONS) - 1, seeds, settings.trials, settings.seed
+        )
+        tried = list(progress(found, settings.trials, "searching"))
+        return self._report(tried, sensitivity)
+
+    def _sensitivity(self) -> dict[tuple[int, int], float]:
+        part = self.data.choosing.first(_SENSITIVITY)
+        truth = self._truth(part)
+        exact = float((self._classes(part, {}) == truth).mean())
+        result = {(i, 0): 0.0 for i in range(len(self.layers))}
+        jobs = [(i, n) for i in range(len(self.layers)) for n in range(1, len(FRACTIONS))]
+        for i, level in progress(jobs, len(jobs), "measuring sensitivities"):
+            key = f"{self.layers[i].symbol}:{level}"
+            if key not in self.known:
+                right = self._classes(part, {self.layers[i].symbol: level}) == truth
+                self._remember(key, float(right.mean()))
+            result[i, level] = exact - self.known[key]
+        return result
+
+    def _evaluate(self, candidate: Candidate) -> Evaluated:
+        levels = self._levels(candidate)
+        key = ",".join(map(str, candidate))
+        if key not in self.known:
+            part = self.data.choosing
+            right = self._classes(part, levels) == self._truth(part)
+            self._remember(key, float(right.mean()))
+        instructions, _, _ = self.prices.choose(levels, self.settings.max_flash)
+        return Evaluated(candidate, self.known[key], instructions)
+
+    def _kernels(self, one: Evaluated) -> dict[str, str | None]:
+        return self.prices.choose(self._levels(one.levels), self.settings.max_flash)[2]
+
+    def _levels(self, candidate: Candidate) -> dict[str, int]:
+        return {la.symbol: n for la, n in zip(self.layers, candidate, strict=True) if n}
+
+    def _classes(self, part: Part, levels: Mapping[str, int]) -> npt.NDArray[np.intp]:
+        return self.evaluator(part.inputs, levels).argmax(1)
+
+    def _truth(self, part: Part) -> npt.NDArray[np.integer]:
+        """Labels, or what the exact network says."""
+        return self._classes(part, {}) if part.labels is None else part.labels
+
+    def _report(
+        self, tried: list[Evaluated], sensitivity: Mapping[tuple[int, int], float]
+    ) -> Exploration:
+        part = self.data.reporting
+        truth = self._truth(part)
+        exact_classes = self._classes(part, {})
+        best = front(tried)
+        # The ends of the front, and between them as even in instructions as may be.
+        picks = np.unique(np.linspace(0, len(best) - 1, min(_POINTS, len(best))).round())
+        points = [
+            self._point(best[int(i)], truth, exact_classes, self._kernels(best[int(i)]))
+            for i in progress(picks, len(picks), "measuring the front")
+        ]
+        none = next(one for one in tried if not any(one.levels))
+        exact = self._point(none, truth, exact_classes, {})
+        return Exploration(
+            self._facts(),
+            exact,
+            points,
+            tried,
+            {
+                layer.symbol: [sensitivity[i, level] for level in range(len(FRACTIONS))]
+                for i, layer in enumerate(self.layers)
+            },
+        )
+
+    def _point(
+        self,
+        one: Evaluated,
+        truth: npt.NDArray[np.integer],
+        exact_classes: npt.NDArray[np.intp],
+        kernels: Mapping[str, str | None],
+    ) -> Point:
+        levels = self._levels(one.levels)
+        plain = not levels and not any(kernels.values())
+        measured = self.prices.exact if plain else self.prices.measure(levels, kernels)
+        classes = self._classes(self.data.reporting, levels)
+        right = classes == truth
+        count = int(self.evaluator(self.data.reporting.first(1).inputs, {}).shape[1])
+        confusion = np.zeros((count, count), int)
+        np.add.at(confusion, (truth, classes), 1)
+        return Point(
+            levels,
+            kernels,
+            measured,
+            one.accuracy,
+            float(right.mean()),
+            wilson(int(right.sum()), len(right)),
+            paired_drop(exact_classes == truth, right),
+            confusion.tolist(),
+            [self._layer(layer, levels, measured, kernels) for layer in self.layers],
+            self.pipeline(levels),
+        )
+
+    def _layer(
+        self,
+        layer: SkippableLayer,
+        levels: Mapping[str, int],
+        measured: Measured,
+        kernels: Mapping[str, str | None],
+    ) -> dict[str, Any]:
+        level = levels.get(layer.symbol, 0)
+        before, after = (
+            next(la for la in m.report["layers"] if la["name"] == layer.name)
+            for m in (self.prices.exact, measured)
+        )
+        return {
+            "symbol": layer.symbol,
+            "name": layer.name,
+            "fraction": FRACTIONS[level],
+            "threshold": layer.threshold(level),
+            "macs": layer.macs,
+            "macs_skipped": layer.skipped_macs(level),
+            "kernel": kernels.get(layer.symbol),
+            "instructions": after["instructions"],
+            "instructions_exact": before["instructions"],
+            "flash_bytes": after["code_bytes"] + after["constant_bytes"],
+        }
+
+    def build(self, point: Point) -> ir.Module:
+        """The outlined module of a point, each layer with its kernel."""
+        return self.prices.build(point.levels, point.kernels)
+
+    def calibration(self) -> dict[str, npt.NDArray[np.generic]]:
+        """The samples that statistics are of, as arrays of a file for ``tiny-calibrate``."""
+        inputs, _ = read_interface(find_main(self.module.operation))
+        samples = self.data.choosing.first(_CALIBRATION).inputs
+        return {
+            info.name: from_object(array, info) for info, array in zip(inputs, samples, strict=True)
+        }
+
+    def pipeline(self, levels: Mapping[str, int]) -> str:
+        """The passes that make this network of the model, for ``tinymlir-opt``."""
+        settings = self.settings
+        skipped = ",".join(f"{symbol}:{FRACTIONS[level]:g}" for symbol, level in levels.items())
+        if not skipped:
+            return "builtin.module(tiny-outline-layers)"
+        return (
+            f"builtin.module(tiny-outline-layers,tiny-calibrate{{data=calibration.npz}},"
+            f"tiny-significance{{score={settings.score} granularity={settings.granularity}}},"
+            f"tiny-skip-macs{{per-layer={skipped} compensate={settings.compensation}}})"
+        )
+
+    def _facts(self) -> dict[str, Any]:
+        part = self.data
+        return {
+            "name": self.name,
+            "target": self.target.name,
+            "measure": "agreement" if part.choosing.labels is None else "accuracy",
+            "input_sha256": self.model_sha256,
+            "data_sha256": part.sha256,
+            "samples_chosen_on": len(part.choosing),
+            "samples_reported_on": len(part.reporting),
+            "settings": asdict(self.settings),
+            "versions": versions(),
+            "macs": self.prices.exact.report["macs"],
+            "fractions": FRACTIONS,
+        }
+
+    def _fingerprint(self) -> str:
+        """What known accuracies depend on."""
+        settings = asdict(self.settings)
+        asked = [settings[key] for key in ("seed", "score", "compensation", "granularity")]
+        parts = [self.model_sha256, self.data.sha256, asked, versions()]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def _load(self) -> dict[str, float]:
+        if self.directory is None:
+            return {}
+        try:
+            kept = json.loads((self.directory / PROGRESS_FILE).read_text())
+        except (OSError, ValueError):
+            return {}
+        fits = isinstance(kept, dict) and kept.get("fingerprint") == self._fingerprint()
+        return dict(kept["accuracies"]) if fits else {}
+
+    def _remember(self, key: str, accuracy: float) -> None:
+        self.known[key] = accuracy
+        if self.directory is not None:
+            kept = {"fingerprint": self._fingerprint(), "accuracies": self.known}
+            write_all(self.directory, {PROGRESS_FILE: json.dumps(kept).encode()})

@@ -1,0 +1,295 @@
+"""``tinymlir explore`` and ``compile --max-accuracy-drop``."""
+
+from __future__ import annotations
+
+import argparse
+import html.parser
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from networks import Network, Window
+
+from tinymlir.bindings import ir
+from tinymlir.dialects import register
+from tinymlir.exploration.confidence import paired_drop, samples_for, wilson
+from tinymlir.exploration.data import load_data
+from tinymlir.exploration.levels import at_levels
+from tinymlir.exploration.search import Evaluated, descents, front, search
+from tinymlir.exploration.study import Exploration, Settings, Study, require_samples
+from tinymlir.host import compile_for_host
+from tinymlir.network import TensorInfo
+from tinymlir.pipeline import run_pipeline
+from tinymlir.simulators import simulate
+from tinymlir.targets import get_target
+from tinymlir.tools import explore
+from tinymlir.tools import main as tinymlir_main
+from tinymlir.tools.arguments import share
+
+SAMPLES = 260
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network, and samples of which the first output channel is mostly the label."""
+    folder = tmp_path_factory.mktemp("explore")
+    network = Network(3)
+    x = network.input(1, 6, 6, 4)
+    y = network.conv(x, 8, Window((3, 3), pad=(1, 1, 1, 1)), pad_value=3)
+    y = network.conv(y, 8, Window((3, 3)))
+    scores = network.dense(network.reshape(y, [1, 128]), 4)
+    (folder / "net.mlir").write_text(network.text(scores))
+    random = np.random.default_rng(1)
+    samples = random.integers(-128, 128, (SAMPLES, 6, 6, 4)).astype(np.int8)
+    host = compile_for_host(folder / "net.mlir")
+    labels = host(samples[:, None])[0].reshape(SAMPLES, -1).argmax(1)
+    wrong = random.random(SAMPLES) < 0.1
+    np.savez(folder / "data.npz", x=samples, y=np.where(wrong, (labels + 1) % 4, labels))
+    return folder
+
+
+def explored(folder: Path, directory: Path | None, **settings: Any) -> tuple[Study, Exploration]:
+    study = Study(
+        folder / "net.mlir",
+        "net",
+        get_target("cortex-m4"),
+        Settings(trials=12, **settings),
+        folder / "data.npz",
+        None,
+        directory,
+    )
+    return study, study.run()
+
+
+@pytest.fixture(scope="module")
+def found(folder: Path) -> Iterator[tuple[Study, Exploration]]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tinymlir.exploration.prices._MEASURED", (2, 11))
+        yield explored(folder, folder / "explored")
+
+
+def test_front_is_measured_and_bit_exact(found: tuple[Study, Exploration]) -> None:
+    """A point is what its pipeline makes, on the simulated core as on this machine."""
+    study, result = found
+    fastest = result.front[0]
+    assert fastest.levels and fastest.macs_skipped > 0
+    assert fastest.measured.instructions < result.exact.measured.instructions
+    inputs = [array[:3] for array in study.data.reporting.inputs]
+    with study.context, ir.Location.unknown():
+        expected = study.evaluator(inputs, fastest.levels)
+        plain = at_levels(study.text, study.layers, fastest.levels)
+        host = compile_for_host(plain)(*inputs)[0]
+    done = simulate(fastest.measured.report, fastest.measured.object, inputs)
+    assert (host.reshape(3, -1) == expected).all()
+    assert (done.outputs[0].reshape(3, -1) == expected).all()
+    assert done.counts.total.instructions == fastest.measured.instructions
+
+
+def test_pipeline_makes_the_point_again(found: tuple[Study, Exploration], tmp_path: Path) -> None:
+    study, result = found
+    point = result.front[0]
+    np.savez(tmp_path / "calibration.npz", **study.calibration())  # type: ignore[arg-type]
+    text = point.pipeline.replace("calibration.npz", f"{tmp_path}/calibration.npz")
+    context = ir.Context()
+    register(context)
+    with context, ir.Location.unknown():
+        module = ir.Module.parse(study.text)
+        run_pipeline(module, text)
+        replayed = compile_for_host(module)
+    inputs = [array[:20] for array in study.data.reporting.inputs]
+    with study.context, ir.Location.unknown():
+        expected = study.evaluator(inputs, point.levels)
+    assert (replayed(*inputs)[0].reshape(20, -1) == expected).all()
+
+
+def test_stopped_search_goes_on(
+    found: tuple[Study, Exploration], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is measured already is not measured again, and gives the same front."""
+    _, first = found
+    monkeypatch.setattr(Study, "_remember", lambda *_: pytest.fail("measured again"))
+    _, again = explored(folder, folder / "explored")
+    assert again.to_json() == first.to_json()
+
+
+def test_nearest_accuracy_is_named(found: tuple[Study, Exploration]) -> None:
+    _, result = found
+    assert result.within(1.0) is result.front[0]
+    with pytest.raises(Exception, match=r"no point of the front reaches .*the nearest has"):
+        result.within(-1.0)
+
+
+def test_kernels_fit_the_flash(found: tuple[Study, Exploration]) -> None:
+    study, result = found
+    levels = result.front[0].levels
+    roomy, small = study.prices.choose(levels), study.prices.choose(levels, 1)
+    assert small[1] < roomy[1]
+    assert small[0] > roomy[0]
+
+
+@pytest.fixture
+def ready(found: tuple[Study, Exploration], monkeypatch: pytest.MonkeyPatch) -> Study:
+    """Commands find the study done."""
+    study, result = found
+    monkeypatch.setattr(explore, "make_study", lambda *_: study)
+    monkeypatch.setattr(study, "run", lambda: result)
+    return study
+
+
+def test_command_prints_the_front(
+    ready: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = ready.run()
+    command = ["explore", "net.mlir", "--data", "data.npz", "-o", str(tmp_path / "out")]
+    assert tinymlir_main.main(command) == 0
+    printed = capsys.readouterr().out
+    assert all(f"{p.measured.instructions:,}" in printed for p in result.front)
+    assert (tmp_path / "out/report.html").exists()
+    assert tinymlir_main.main([*command, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["front"] == json.loads(
+        json.dumps([p.to_json() for p in result.front])
+    )
+
+
+def test_targets_without_a_simulator(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["explore", folder / "net.mlir", "--data", folder / "data.npz", "--target", "host"]
+    assert tinymlir_main.main(list(map(str, command))) == 1
+    assert "target 'host' is not simulated" in capsys.readouterr().err
+
+
+class _Tags(html.parser.HTMLParser):
+    """That tags are balanced, and nothing is loaded from elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert not {name for name, _ in attrs} & {"src", "href"}
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_compile_picks_the_fastest_within(
+    ready: Study, folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    build = tmp_path / "build"
+    arguments = ["compile", folder / "net.mlir", "-o", build, "--data", folder / "data.npz"]
+    arguments += ["--max-accuracy-drop", "0.2", "--json"]
+    assert tinymlir_main.main(list(map(str, arguments))) == 0
+    summary = json.loads(capsys.readouterr().out)
+    page = (build / "exploration/report.html").read_text()
+    parser = _Tags()
+    parser.feed(page)
+    assert not parser.open
+    result = json.loads((build / "exploration/explore.json").read_text())
+    for known in (result["input_sha256"], result["data_sha256"], "--max-accuracy-drop 0.2"):
+        assert known in page
+    skipping = summary["skipping"]
+    least = result["exact"]["accuracy_when_choosing"] - 0.2
+    chosen = next(p for p in result["front"] if p["accuracy_when_choosing"] >= least)
+    assert skipping["instructions"] == chosen["instructions"]
+    assert tinymlir_main.main(["profile", str(build), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["instructions"] == skipping["instructions"]
+
+
+INFO = (TensorInfo("x", (1, 4), 1.0, 0, "int8", (1, 4), (0, 1)),)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "message"),
+    [
+        ((200, 5), 3, r"is of shape \(200, 5\); the model takes \(N, 4\)"),
+        ((200, 4), 7, "has the label 7; the network has 4 classes, 0 to 3"),
+        ((200, 4), -1, "has the label -1; the network has 4 classes, 0 to 3"),
+        ((90, 4), 3, "has 90 samples; give at least 167"),
+    ],
+)
+def test_data_that_do_not_fit(tmp_path: Path, x: tuple[int, ...], y: int, message: str) -> None:
+    file = tmp_path / "data.npz"
+    np.savez(file, x=np.zeros(x, np.int8), y=np.full(len(np.zeros(x)), y))
+    with pytest.raises(Exception, match=message):
+        load_data(file, None, INFO, 4, 0)
+
+
+def test_both_files_have_labels(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.zeros((60, 4), np.int8), y=np.zeros(60, int))
+    np.savez(tmp_path / "b.npz", x=np.zeros((60, 4), np.int8))
+    with pytest.raises(Exception, match=r"b.npz: has no labels 'y', the other file has"):
+        load_data(tmp_path / "a.npz", tmp_path / "b.npz", INFO, 4, 0)
+    data = load_data(tmp_path / "b.npz", tmp_path / "b.npz", INFO, 4, 0)
+    assert data.choosing.labels is None
+
+
+def test_too_few_samples_for_the_promise(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.zeros((400, 4), np.int8), y=np.zeros(400, int))
+    data = load_data(tmp_path / "a.npz", None, INFO, 4, 0)
+    require_samples(data, 0.05)
+    with pytest.raises(Exception, match=r"a loss under 0.01 shows on 300 samples or more; 120"):
+        require_samples(data, 0.01)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--data", "d.npz"], ["--max-accuracy-drop", "0.1"], ["--max-accuracy-drop", "2"]],
+)
+def test_half_a_promise(folder: Path, tmp_path: Path, arguments: list[str]) -> None:
+    command = ["compile", str(folder / "net.mlir"), "-o", str(tmp_path / "b"), *arguments]
+    if "2" in arguments:
+        with pytest.raises(SystemExit):
+            tinymlir_main.main(command)
+    else:
+        assert tinymlir_main.main(command) == 1
+    assert not (tmp_path / "b").exists()
+
+
+def test_share() -> None:
+    assert share("0.25") == 0.25
+    for text in ("1.5", "nan", "one"):
+        with pytest.raises(argparse.ArgumentTypeError):
+            share(text)
+
+
+def test_confidence() -> None:
+    # Brown, Cai and DasGupta (2001) have these for 0 of 10 and 5 of 10.
+    assert wilson(0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
+    assert wilson(5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
+    assert samples_for(0.01) == 300
+    before, after = np.ones(1000, bool), np.arange(1000) >= 30
+    drop, low, high = paired_drop(before, after)
+    assert drop == pytest.approx(0.03)
+    assert low < drop < high < 0.045
+    # Far narrower than the two intervals by themselves.
+    assert high - low < wilson(970, 1000)[1] - wilson(970, 1000)[0] + 0.002
+
+
+def test_search_finds_the_front_of_a_known_problem() -> None:
+    """Three layers, of which the second bears everything and the first nothing."""
+    costs = {(i, n): 100.0 * (10 - n) for i in range(3) for n in range(5)}
+    losses = {(i, n): [0.05, 0.0, 0.01][i] * n for i in range(3) for n in range(5)}
+    steps = list(descents(losses, costs, 4))
+    assert steps[0] == (0, 4, 0), "what costs nothing goes first"
+    assert steps[-1] == (4, 4, 4)
+
+    def evaluate(levels: tuple[int, ...]) -> Evaluated:
+        cells = list(enumerate(levels))
+        return Evaluated(levels, 1 - sum(losses[c] for c in cells), sum(costs[c] for c in cells))
+
+    tried = list(search(evaluate, 3, 4, [(0, 0, 0), *steps], 30, seed=1))
+    assert [one.levels for one in tried] == [
+        one.levels for one in search(evaluate, 3, 4, [(0, 0, 0), *steps], 30, seed=1)
+    ]
+    best = {one.levels for one in front(tried)}
+    assert (0, 0, 0) not in best
+    assert {(0, 4, 0), (0, 4, 4), (4, 4, 4)} <= best
+
+
+def test_front_drops_what_is_beaten() -> None:
+    a, b, c = Evaluated((1,), 0.9, 10), Evaluated((2,), 0.8, 5), Evaluated((3,), 0.7, 7)
+    assert front([a, b, c]) == [b, a]
