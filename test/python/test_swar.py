@@ -10,6 +10,9 @@ from networks import Array, Network, Value, Window, lower_for_host
 from test_kernels import small, windows
 
 from tinymlir.host import HostModel
+from tinymlir.kernels.chunks import best_chunks
+from tinymlir.kernels.kernel import Kernel
+from tinymlir.kernels.swar import Swar
 from tinymlir.targets import get_target
 
 
@@ -26,18 +29,31 @@ def check(network: Network, y: Value, core: str, kernel: str = "swar") -> None:
     st.data(),
     st.sampled_from(["cortex-m3", "rv32imc"]),
     small,
-    st.integers(2, 9),
+    st.integers(3, 9),
     small,
     st.integers(4, 9),
     st.integers(0, 1000),
+    st.booleans(),
 )
 def test_convolution(
-    data: st.DataObject, core: str, height: int, width: int, depth: int, channels: int, seed: int
+    data: st.DataObject,
+    core: str,
+    height: int,
+    width: int,
+    depth: int,
+    channels: int,
+    seed: int,
+    by_rows: bool,
 ) -> None:
+    """Blocks that go on in the next row, and rows by themselves with pixels left over."""
     network = Network(seed)
     x = network.negate(network.input(1, height, width, depth))
-    window = data.draw(windows(height, width).filter(lambda w: w.output(height, width)[1] > 1))
-    check(network, network.conv(x, channels, window, 1, seed % 256 - 128), core)
+    some = windows(height, width).filter(lambda w: np.prod(w.output(height, width)) > 2)
+    window = data.draw(some)
+    with pytest.MonkeyPatch.context() as patch:
+        if by_rows:
+            patch.setattr(Swar, "whole", Kernel.whole)
+        check(network, network.conv(x, channels, window, 1, seed % 256 - 128), core)
 
 
 class ExtremeNetwork(Network):
@@ -55,15 +71,30 @@ class ExtremeNetwork(Network):
         return weights.astype(np.int8)
 
 
+@pytest.mark.parametrize("least", [-127, -128])
 @pytest.mark.parametrize("core", ["cortex-m0", "cortex-m3", "rv32imc"])
-def test_sums_at_the_limits_do_not_carry(core: str) -> None:
+def test_sums_at_the_limits_do_not_carry(core: str, least: int) -> None:
     network = ExtremeNetwork(0)
-    y = network.conv(network.input(1, 3, 8, 16), 32, Window((2, 2)))
-    check(network, y, core)
+    network.least_weight = least
+    check(network, network.conv(network.input(1, 3, 7, 16), 31, Window((2, 2))), core)
 
 
-def test_weights_that_would_carry_go_elsewhere() -> None:
+def test_too_much_excess_goes_elsewhere() -> None:
     network = ExtremeNetwork(0)
     network.least_weight = -128
-    y = network.conv(network.input(1, 3, 8, 16), 32, Window((2, 2)))
+    y = network.conv(network.input(1, 2, 8, 512), 4, Window((2, 2)))
     check(network, y, "cortex-m3", "direct")
+
+
+@given(st.integers(1, 40), st.integers(1, 9), st.integers(0, 1000))
+def test_chunks_and_excess_are_the_weights(window: int, channels: int, seed: int) -> None:
+    weights = np.random.default_rng(seed).integers(-128, 128, (channels, window), np.int8)
+    weights[0] = -128
+    chunks = best_chunks(weights)
+    assert chunks is not None
+    total = chunks.weights.reshape(channels, -1).astype(int)
+    np.add.at(total, (np.arange(channels)[:, None], chunks.places), chunks.excess)
+    assert (total[:, :window] == weights).all() and not total[:, window:].any()
+    for part in (chunks.weights, chunks.excess):
+        magnitudes = np.abs(part.astype(int)).sum(-1)
+        assert (128 * magnitudes < 1 << 15).all()

@@ -2,9 +2,8 @@
 
 The low and the high half of a word hold the same operand of two output pixels, x₀ + 2¹⁶·x₁.
 One 32-bit product with a weight then has both products in its halves, and so has the sum of a
-few: as long as the low half stays within 16 bits, that is while the weights' magnitudes add up
-to at most 257, since activations span 255. Such a *chunk* of at least two operands is summed
-in one register t, which begins at 2¹⁵ so that its low half is never negative. Then
+few, as long as each stays within 16 bits (`chunks`). Such a *chunk* of operands is summed in
+one register t, which begins at 2¹⁵ so that its low half is never negative. Then
 
     total += t          (modulo 2³²)
     high  += t >> 16    (arithmetic)
@@ -19,77 +18,61 @@ all output channels share: windows are gathered in scratch memory (`window_pairs
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tinymlir.bindings import arith, func, ir
 from tinymlir.kernels.channel_tables import channel_tables
+from tinymlir.kernels.chunks import Chunks, best_chunks
 from tinymlir.kernels.convolution import Convolution
-from tinymlir.kernels.emitter import Index
+from tinymlir.kernels.emitter import Emitter, Index
 from tinymlir.kernels.kernel import Kernel, Layer
-from tinymlir.kernels.pixels import Site, finish
-from tinymlir.kernels.window_pairs import emit_gather
+from tinymlir.kernels.pixels import Site, finish, multiply_accumulate
+from tinymlir.kernels.window_pairs import PIXELS, Run, emit_gather
 from tinymlir.kernels.words import halves, view
 from tinymlir.targets import Target
 
-#: Output pixels computed together: two words.
-PIXELS = 4
-#: Operands of a chunk, whatever the weights, but for two of −128.
-_CHUNK = 2
 #: What a chunk begins with, and the most that its low half may have.
 _ROUNDING, _HALF_RANGE = 1 << 15, 1 << 16
-#: Chunks of a channel between two branches.
-_MOST_CHUNKS_A_TURN = 16
-#: The same for the last pixels of a row, which are seldom reached.
-_MOST_OF_THE_LAST = 4
-#: Output channels that make up for the gathering, at least.
-_LEAST_CHANNELS = 4
+#: Operands times channels without a loop, or else between two branches.
+_MOST_AT_ONCE, _MOST_A_TURN = 64, 32
+#: Output channels that make up for the gathering, and pixels worth a block, at least.
+_LEAST_CHANNELS, _LEAST_PIXELS = 4, 3
 #: Scratch memory beyond which a layer is better off without.
 _SCRATCH_LIMIT = 8192
 #: Header, weights and each table begin at a double word.
 _ALIGNMENT = 8
 
 
-def _window(conv: Convolution) -> int:
-    """Operands of one output."""
-    return int(conv.weights[0, 0].size)
-
-
-def _chunks(conv: Convolution) -> int:
-    return -(-_window(conv) // _CHUNK)
-
-
-def _reach(conv: Convolution) -> np.ndarray:
-    """The greatest magnitude of each chunk's sums over all activations, ``channels × chunks``."""
-    magnitudes = np.abs(_chunked(conv).astype(np.int64)).sum(axis=2)
-    return 128 * magnitudes
-
-
-def _chunked(conv: Convolution) -> np.ndarray:
-    """Weights as ``channels × chunks × operands of a chunk``, filled up with zeros."""
-    channels = conv.out_per_group
-    padded = np.zeros((channels, _chunks(conv) * _CHUNK), np.int8)
-    padded[:, : _window(conv)] = conv.weights[0].reshape(channels, -1)
-    return padded.reshape(channels, -1, _CHUNK)
-
-
 @dataclass(frozen=True)
 class _Layout:
-    """Where the constants of a block of channels lie, in bytes: the order in which it reads."""
+    """Where the constants of a block of channels lie, in bytes: the order in which it reads.
+
+    ``operands`` and ``excess`` are numbers of each channel, ``tables`` the bytes of an element.
+    """
 
     channels: int
-    chunks: int
+    operands: int
+    excess: int
     tables: tuple[int, ...]
-    """bytes of an element of each table"""
 
     @property
     def weights(self) -> int:
-        # what chunks begin with; what the totals and the high sums begin with
-        return _aligned(4 * (1 + 2 * self.channels))
+        # what chunks begin with, how many excesses; what totals and high sums begin with
+        return _aligned(4 * (2 + 2 * self.channels))
+
+    @property
+    def excess_weights(self) -> int:
+        return self.weights + self.operands * self.channels
+
+    @property
+    def places(self) -> int:
+        end = self.excess_weights + self.excess * self.channels
+        return end + end % 2
 
     def table(self, number: int) -> int:
-        start = self.weights + _aligned(self.chunks * _CHUNK * self.channels)
+        start = _aligned(self.places + 2 * self.excess * self.channels)
         return start + sum(_aligned(size * self.channels) for size in self.tables[:number])
 
     @property
@@ -101,7 +84,9 @@ def _aligned(size: int) -> int:
     return -(-size // _ALIGNMENT) * _ALIGNMENT
 
 
-def _pack(conv: Convolution, tables: list[np.ndarray], first: int, layout: _Layout) -> np.ndarray:
+def _pack(
+    conv: Convolution, chunks: Chunks, tables: list[np.ndarray], first: int, layout: _Layout
+) -> np.ndarray:
     """The constants of all blocks from channel ``first`` on that have ``layout``, as i8."""
     width = layout.channels
     blocks = (conv.out_per_group - first) // width
@@ -112,12 +97,18 @@ def _pack(conv: Convolution, tables: list[np.ndarray], first: int, layout: _Layo
         parts = np.ascontiguousarray(array).reshape(blocks, -1).view(np.int8)
         packed[:, at : at + parts.shape[1]] = parts
 
+    def by_operand(array: np.ndarray) -> np.ndarray:
+        return array[chosen].reshape(blocks, width, -1).swapaxes(1, 2)
+
     bias = conv.bias[chosen].astype(np.int64).reshape(blocks, width)
-    totals = bias * (1 + _HALF_RANGE) - layout.chunks * _ROUNDING
+    sums = chunks.count + bool(layout.excess)
+    totals = bias * (1 + _HALF_RANGE) - sums * _ROUNDING
     rounding = np.full((blocks, 1), _ROUNDING)
-    put(0, _wrapped(np.concatenate([rounding, totals, bias], axis=1)))
-    weights = _chunked(conv)[chosen].reshape(blocks, width, layout.chunks, _CHUNK)
-    put(layout.weights, weights.swapaxes(1, 2))
+    excesses = chunks.excesses[chosen].reshape(blocks, width).max(axis=1, keepdims=True)
+    put(0, _wrapped(np.concatenate([rounding, excesses, totals, bias], axis=1)))
+    put(layout.weights, by_operand(chunks.weights))
+    put(layout.excess_weights, by_operand(chunks.excess))
+    put(layout.places, by_operand(chunks.places.astype("<u2")))
     for number, table in enumerate(tables):
         put(layout.table(number), table[chosen])
     return packed.reshape(-1)
@@ -135,147 +126,166 @@ class Swar(Kernel):
     pixels = PIXELS
     gathers = True
 
+    def __init__(self, conv: Convolution, core: Target) -> None:
+        super().__init__(conv, core)
+        self.chunks = best_chunks(conv.weights[0].reshape(conv.out_per_group, -1))
+
     @classmethod
     def takes(cls, conv: Convolution, core: Target) -> bool:
-        """Whether there are pixels to pair, channels to share them, and chunks that fit."""
-        return (
-            core.lanes == 1
-            and not core.has("dsp")
-            and conv.groups == 1
-            and conv.out_hw[1] > 1
-            and conv.out_per_group >= _LEAST_CHANNELS
-            and cls(conv, core).scratch_bytes() <= _SCRATCH_LIMIT
-            and bool((_reach(conv) < _ROUNDING).all())
-        )
+        """Whether there are pixels to pair, and channels to share them."""
+        scalar = core.lanes == 1 and not core.has("dsp")
+        shared = conv.groups == 1 and conv.out_per_group >= _LEAST_CHANNELS
+        if not scalar or not shared or conv.out_hw[0] * conv.out_hw[1] < _LEAST_PIXELS:
+            return False
+        kernel = cls(conv, core)
+        return kernel.chunks is not None and kernel.scratch_bytes() <= _SCRATCH_LIMIT
 
     def scratch_bytes(self) -> int:
         """A word for each operand and two pixels."""
-        words = -(-min(PIXELS, self.conv.out_hw[1]) // 2)
-        return _chunks(self.conv) * _CHUNK * words * 4
+        assert self.chunks is not None
+        return self.chunks.count * self.chunks.size * PIXELS // 2 * 4
 
     def executed_macs(self) -> int:
         """MACs of the dot products: padding under a window included."""
         rows, columns = self.conv.out_hw
-        return rows * columns * self.conv.out_per_group * _window(self.conv)
+        return rows * columns * self.conv.out_per_group * int(self.conv.weights[0, 0].size)
 
     def prepare(self, layer: Layer, scratch: ir.Value | None) -> None:
         super().prepare(layer, scratch)
         self.tables = channel_tables(self.conv, layer.root)
-        self.gather_symbols: dict[int, str] = {}
+        self.gathers_of: dict[tuple[bool, bool], str] = {}
         # A channel keeps four sums; besides there are the words of a chunk, two chunks on their
         # way, a weight, a product, what chunks begin with, two pointers and a counter.
         self.block = 1 if self.core.registers < 20 else 2
 
+    def whole(self) -> None:
+        """All pixels as one row, where rows are no whole blocks."""
+        height, width = self.conv.out_hw
+        if width % PIXELS == 0:
+            super().whole()
+            return
+        flat = replace(self.conv, result_columns=self.conv.result_columns or width)
+        pixels = height * width
+        self._blocks(flat, 0, 0, Run(pixels - 1, pixels % PIXELS == 0, wraps=height > 1))
+
     def row(self, row: Index, columns: tuple[Index, Index]) -> None:
-        emitter = self.layer.emitter
         first, last = columns
-        whole = emitter.add(first, emitter.down(emitter.sub(last, first), PIXELS))
-        emitter.loop(first, whole, PIXELS, lambda column: self._pixels(row, column, PIXELS))
-        rest = emitter.sub(last, whole)
-        if not isinstance(rest, int):
-            emitter.loop(whole, last, 1, lambda column: self._pixels(row, column, 1))
-        elif rest:
-            self._pixels(row, whole, rest)
+        known = isinstance(first, int) and isinstance(last, int)
+        whole = known and (last - first) % PIXELS == 0
+        end = self.layer.emitter.sub(last, 1)
+        self._blocks(self.conv, row, first, Run(end, whole, wraps=False))
 
-    def _pixels(self, row: Index, column: Index, pixels: int) -> None:
-        """All channels of a few neighbours."""
+    def _blocks(self, conv: Convolution, row: Index, first: Index, run: Run) -> None:
+        """The pixels of a run from column ``first`` on: windows, then all channels."""
         layer, emitter, channels = self.layer, self.layer.emitter, self.conv.out_per_group
-        if pixels not in self.gather_symbols:
-            self.gather_symbols[pixels] = emit_gather(self.conv, layer, self.scratch, pixels)
-        where = [emitter.index(v) for v in (row, column, layer.source.first_column)]
-        symbol = self.gather_symbols[pixels]
-        func.call([], symbol, [layer.source.buffer, self.scratch, *where])
-        site = Site(layer, row, column, (0, 0), (0, 0), border=False)
-        whole = channels // self.block
-        emitter.loop(0, whole, 1, self._channels(site, pixels, 0, self.block))
-        if channels % self.block:
-            first = whole * self.block
-            self._channels(site, pixels, first, channels - first)(0)
+        if (run.whole, run.wraps) not in self.gathers_of:
+            self.gathers_of[run.whole, run.wraps] = emit_gather(self.conv, layer, self.scratch, run)
+        symbol = self.gathers_of[run.whole, run.wraps]
+        whole = channels // self.block * self.block
 
-    def _channels(self, site: Site, pixels: int, first: int, width: int) -> Callable[[Index], None]:
+        def block(column: Index) -> None:
+            where = (row, column, run.last, layer.source.first_column)
+            operands = [layer.source.buffer, self.scratch, *map(emitter.index, where)]
+            func.call([], symbol, operands)
+            places = [run.place(emitter, column, p) for p in range(PIXELS)]
+            sites = [Site(layer, row, c, (0, 0), (0, 0), border=False) for c in places]
+            emitter.loop(0, whole // self.block, 1, self._channels(conv, sites, 0, self.block))
+            if whole < channels:
+                self._channels(conv, sites, whole, channels - whole)(0)
+
+        emitter.loop(first, emitter.add(run.last, 1), PIXELS, block)
+
+    def _channels(
+        self, conv: Convolution, sites: list[Site], first: int, width: int
+    ) -> Callable[[Index], None]:
         """Emits the block of ``width`` channels with a given number, counted from ``first``."""
-        conv, emitter, words = self.conv, self.layer.emitter, -(-pixels // 2)
-        activations = view(self.scratch, 64)
+        chunks, emitter, words = self.chunks, self.layer.emitter, PIXELS // 2
+        assert chunks is not None
         tables = list(self.tables.values())
-        layout = _Layout(width, _chunks(conv), tuple(t.itemsize for t in tables))
-        constants = self.layer.pool.get(_pack(conv, tables, first, layout), "weights")
+        sizes = tuple(t.itemsize for t in tables)
+        operands, excess = chunks.count * chunks.size, chunks.excess.shape[1]
+        layout = _Layout(width, operands, excess, sizes)
+        packed = _pack(conv, chunks, tables, first, layout)
+        constants = self.layer.pool.get(packed, "weights")
+        turn = _turn(chunks, width)
 
         def load(number: Index, at: Index, size: int = 4) -> ir.Value:
             start = emitter.mul(number, layout.size // size)
             buffer = constants if size == 1 else view(constants, 8 * size)
             return emitter.load(buffer, [emitter.add(start, at)])
 
-        def pairs(k: Index) -> list[list[ir.Value]]:
-            """The words of a chunk, by operand."""
-            loads = _CHUNK * words // 2
-            start = emitter.mul(k, loads)
-            loaded = [
-                half
-                for i in range(loads)
-                for half in halves(emitter, emitter.load(activations, [emitter.add(start, i)]))
-            ]
-            return [loaded[i * words : (i + 1) * words] for i in range(_CHUNK)]
-
-        most = _MOST_CHUNKS_A_TURN // width if pixels == PIXELS else _MOST_OF_THE_LAST
-
         def block(number: Index) -> None:
-            header = [load(number, i) for i in range(1 + 2 * width)]
-            rounding, totals, highs = header[0], header[1 : 1 + width], header[1 + width :]
+            header = [load(number, i) for i in range(2 + 2 * width)]
+            rounding, totals, highs = header[0], header[2 : 2 + width], header[2 + width :]
             # per channel: a total and a high sum for each word
             sums = [s for pair in zip(totals, highs, strict=True) for s in pair * words]
 
-            def chunk(k: Index, *carried: ir.Value) -> list[ir.Value]:
-                at = emitter.add(layout.weights, emitter.mul(k, _CHUNK * width))
-                weights = [
-                    [
-                        emitter.widen(load(number, emitter.add(at, b * _CHUNK + i), 1))
-                        for i in range(_CHUNK)
-                    ]
-                    for b in range(width)
-                ]
-                return self._accumulate(pairs(k), weights, rounding, list(carried))
+            def weights(at: Index) -> list[ir.Value]:
+                return [emitter.widen(load(number, emitter.add(at, b), 1)) for b in range(width)]
 
-            turn = _turn(layout.chunks, most)
-            sums = emitter.loop(0, layout.chunks, 1, chunk, sums, unroll=turn)
+            def chunk(k: Index, *carried: ir.Value) -> list[ir.Value]:
+                started = [rounding] * (width * words)
+                for i in range(chunks.size):
+                    operand = emitter.add(emitter.mul(k, chunks.size), i)
+                    at = emitter.add(layout.weights, emitter.mul(operand, width))
+                    row = weights(at)
+                    pairs = self._activations(operand)
+                    started = multiply_accumulate(emitter, started, row, pairs)
+                return _split(emitter, list(carried), started)
+
+            sums = emitter.loop(0, chunks.count, 1, chunk, sums, unroll=turn)
+            if excess:
+
+                def one(i: Index, *started: ir.Value) -> list[ir.Value]:
+                    step = emitter.mul(i, width)
+                    result = list(started)
+                    for b, weight in enumerate(weights(emitter.add(layout.excess_weights, step))):
+                        own = slice(b * words, (b + 1) * words)
+                        at = emitter.add(layout.places // 2 + b, step)
+                        place = arith.index_castui(ir.IndexType.get(), load(number, at, 2))
+                        pairs = self._activations(place)
+                        result[own] = multiply_accumulate(emitter, result[own], [weight], pairs)
+                    return result
+
+                count = arith.index_castui(ir.IndexType.get(), header[1])
+                started = emitter.loop(0, count, 1, one, [rounding] * (width * words))
+                sums = _split(emitter, sums, started)
             for b in range(width):
-                own = sums[2 * words * b : 2 * words * (b + 1)]
+                own_sums = sums[2 * words * b : 2 * words * (b + 1)]
                 channel = emitter.add(first + b, emitter.mul(number, width))
                 elements = {
                     value: load(number, layout.table(i) // table.itemsize + b, table.itemsize)
                     for i, (value, table) in enumerate(self.tables.items())
                 }
-                for p in range(pixels):
-                    total, high = own[p // 2 * 2 : p // 2 * 2 + 2]
+                for p, site in enumerate(sites):
+                    total, high = own_sums[p // 2 * 2 : p // 2 * 2 + 2]
                     result = high
                     if p % 2 == 0:
                         result = arith.subi(total, arith.shli(high, emitter.integer(16)))
-                    finish(conv, site, p, channel, result, elements)
+                    finish(conv, site, 0, channel, result, elements)
 
         return block
 
-    def _accumulate(
-        self,
-        pairs: list[list[ir.Value]],
-        weights: list[list[ir.Value]],
-        rounding: ir.Value,
-        sums: list[ir.Value],
-    ) -> list[ir.Value]:
-        """``sums`` plus a chunk: the words of each operand, times the weights of each channel."""
-        halfword = self.layer.emitter.integer(16)
-        result: list[ir.Value] = []
-        for row in weights:
-            chunks = [rounding] * len(pairs[0])
-            for words, weight in zip(pairs, row, strict=True):
-                products = [arith.muli(word, weight) for word in words]
-                chunks = [arith.addi(c, p) for c, p in zip(chunks, products, strict=True)]
-            for done in chunks:
-                total, high = sums[len(result) : len(result) + 2]
-                result.append(arith.addi(total, done))
-                result.append(arith.addi(high, arith.shrsi(done, halfword)))
-        return result
+    def _activations(self, operand: Index) -> list[ir.Value]:
+        """The words of an operand."""
+        emitter = self.layer.emitter
+        return halves(emitter, emitter.load(view(self.scratch, 64), [operand]))
 
 
-def _turn(chunks: int, most: int) -> int:
-    """Chunks between two branches: the most that divide all, if not too few do."""
+def _split(emitter: Emitter, sums: list[ir.Value], chunks: list[ir.Value]) -> list[ir.Value]:
+    """Totals and high sums with a chunk added to each pair of them."""
+    result: list[ir.Value] = []
+    for done in chunks:
+        total, high = sums[len(result) : len(result) + 2]
+        result.append(arith.addi(total, done))
+        result.append(arith.addi(high, arith.shrsi(done, emitter.integer(16))))
+    return result
+
+
+def _turn(chunks: Chunks, channels: int) -> int:
+    """Chunks between two branches: all, or the most that divide all, if not too few do."""
+    if chunks.count * chunks.size * channels <= _MOST_AT_ONCE:
+        return chunks.count
+    most = max(_MOST_A_TURN // (chunks.size * channels), 1)
     fair = range(-(-most // 2), most + 1)
-    return max((n for n in fair if chunks % n == 0), default=most)
+    return max((n for n in fair if chunks.count % n == 0), default=most)

@@ -1,8 +1,8 @@
-"""The windows of a few pixels side by side, two pixels in a word."""
+"""The windows of four pixels side by side, two pixels in a word of scratch memory."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,34 +14,56 @@ from tinymlir.kernels.pixels import input_column, input_row
 from tinymlir.kernels.rows import Rows
 from tinymlir.kernels.words import view
 
+#: Pixels gathered together: two words.
+PIXELS = 4
 #: Operands gathered between two branches.
 _UNROLL = 4
 
 
-def emit_gather(conv: Convolution, layer: Layer, scratch: ir.Value, pixels: int) -> str:
-    """``@layer<i>_gather<pixels>(input, scratch, row, column, first)``: windows of neighbours.
+@dataclass(frozen=True)
+class Run:
+    """The pixels that blocks are taken from: columns of a row up to ``last``, included.
 
-    Word ``operand · words + q`` of the scratch memory gets x₀ + 2¹⁶·x₁, the operand of the
-    pixels 2q and 2q + 1, in the order kernel row, kernel column, channel; padding included.
-    The last pixel of an odd number is alone in its word. ``first`` is the first column that
-    is in memory.
+    Columns beyond ``last`` are that one again, unless ``whole`` says that there are none. With
+    ``wraps``, columns beyond the output's width belong to the rows that follow.
     """
-    symbol = f"{layer.function.name.value}_gather{pixels}"
-    types = [layer.source.buffer.type, scratch.type, *[ir.IndexType.get()] * 3]
+
+    last: Index
+    whole: bool
+    wraps: bool
+
+    def place(self, emitter: Emitter, column: Index, pixel: int) -> Index:
+        """The column of a pixel of the block that begins at ``column``."""
+        own = emitter.add(column, pixel)
+        return own if self.whole else emitter.minimum(own, self.last)
+
+
+def emit_gather(conv: Convolution, layer: Layer, scratch: ir.Value, run: Run) -> str:
+    """``@layer<i>_gather…(input, scratch, row, column, last, first)``: a block's windows.
+
+    Words 2·operand and 2·operand + 1 of the scratch memory get x₀ + 2¹⁶·x₁, that operand of
+    the first two and of the last two pixels, in the order kernel row, kernel column, channel;
+    padding included. ``last`` is the run's; ``first`` is the first column that is in memory.
+    """
+    kind = "" if run.whole else "_last"
+    kind += "_wrapped" if run.wraps else ""
+    symbol = f"{layer.function.name.value}_gather{kind}"
+    types = [layer.source.buffer.type, scratch.type, *[ir.IndexType.get()] * 4]
     with ir.InsertionPoint.after(layer.function.operation):
         helper = func.FuncOp(symbol, (types, []), visibility="private")
     with ir.InsertionPoint(helper.add_entry_block()):
-        buffer, scratch, row, column, first = helper.arguments
+        buffer, scratch, row, column, last, first = helper.arguments
         if isinstance(layer.source.first_column, int):
             first = layer.source.first_column
         source = replace(layer.source, buffer=buffer, first_column=first)
-        _Windows(conv, layer.emitter, layer.pool, source, scratch, row, column, pixels).emit()
+        run = replace(run, last=last)
+        _Windows(conv, layer.emitter, layer.pool, source, scratch, row, column, run).emit()
         func.ReturnOp([])
     return symbol
 
 
 class _Windows:
-    """The windows of neighbouring output pixels, on their way to scratch memory."""
+    """The windows of a block of output pixels, on their way to scratch memory."""
 
     def __init__(
         self,
@@ -52,74 +74,102 @@ class _Windows:
         scratch: ir.Value,
         row: Index,
         column: Index,
-        pixels: int,
+        run: Run,
     ) -> None:
         self.conv, self.emitter, self.pool = conv, emitter, pool
         self.source, self.scratch = source, view(scratch, 32)
-        self.pixels, self.words = pixels, -(-pixels // 2)
         self.depth = conv.in_per_group
         #: operands of a kernel row
         self.run = conv.kernel[1] * self.depth
-        self.top = input_row(emitter, conv, row, 0)
-        self.left = input_column(emitter, conv, column)
+        self.places = self._places(row, column, run)
+        tops = [input_row(emitter, conv, place, 0) for place, _ in self.places]
+        lefts = [input_column(emitter, conv, place) for _, place in self.places]
+        self.corners = list(zip(tops, lefts, strict=True))
+        self.inside = self._inside(run)
+
+    def _places(self, row: Index, column: Index, run: Run) -> list[tuple[Index, Index]]:
+        """Row and column of each pixel."""
+        emitter, width = self.emitter, self.conv.out_hw[1]
+        columns = [run.place(emitter, column, p) for p in range(PIXELS)]
+        if not run.wraps:
+            return [(row, place) for place in columns]
+        size = emitter.index(width)
+        if width < PIXELS:
+            numbers = [emitter.index(place) for place in columns]
+            return [(arith.divui(n, size), arith.remui(n, size)) for n in numbers]
+        top = arith.divui(emitter.index(column), size)
+        origin = emitter.mul(top, width)
+        places: list[tuple[Index, Index]] = []
+        for place in columns:
+            own = emitter.index(emitter.sub(place, origin))
+            next_row = arith.cmpi(arith.CmpIPredicate.uge, own, size)
+            places.append(
+                (
+                    arith.select(next_row, emitter.index(emitter.add(top, 1)), top),
+                    arith.select(next_row, emitter.index(emitter.sub(own, width)), own),
+                )
+            )
+        return places
+
+    def _inside(self, run: Run) -> list[ir.Value]:
+        """What must hold for the pixels to be neighbours, with no padding beside them."""
+        conv, emitter = self.conv, self.emitter
+        tests = []
+        (_, first), (_, last) = self.places[0], self.places[-1]
+        if run.wraps or not run.whole:
+            neighbours = emitter.index(emitter.add(first, PIXELS - 1))
+            tests.append(arith.cmpi(arith.CmpIPredicate.eq, emitter.index(last), neighbours))
+        reach = conv.dilation[1] * (conv.kernel[1] - 1) + conv.stride[1] * (PIXELS - 1)
+        if len(conv.interior(1)) < conv.out_hw[1]:
+            tests.append(self._below(self.corners[0][1], max(conv.in_hw[1] - reach, 0)))
+        return tests
 
     def emit(self) -> None:
         emitter, conv = self.emitter, self.conv
+        above = len(conv.interior(0)) < conv.out_hw[0]
 
         def kernel_row(kh: Index) -> None:
-            row = emitter.add(self.top, emitter.mul(kh, conv.dilation[0]))
+            row = self._input_row(0, kh)
             first = emitter.mul(kh, self.run)
-            inside = self._inside(row)
-            if inside is None:
-                self._put_inside(row, first)
+            tests = [*self.inside, *([self._below(row, conv.in_hw[0])] if above else [])]
+            if not tests:
+                self._put_neighbours(row, first)
                 return
+            inside = tests[0]
+            for test in tests[1:]:
+                inside = arith.andi(inside, test)
             choice = scf.IfOp(inside, has_else=True)
             with ir.InsertionPoint(choice.then_block):
-                self._put_inside(row, first)
+                self._put_neighbours(row, first)
                 scf.yield_([])
             with ir.InsertionPoint(choice.else_block):
-                self._put_at_border(row, first)
+                self._put_apart(kh, first)
                 scf.yield_([])
 
         emitter.loop(0, conv.kernel[0], 1, kernel_row)
 
-    def _inside(self, row: Index) -> ir.Value | None:
-        """Whether no padding lies under a kernel row of any pixel; None if it never does."""
-        conv = self.conv
-        reach = conv.dilation[1] * (conv.kernel[1] - 1) + conv.stride[1] * (self.pixels - 1)
-        tests = []
-        for axis, start, room in (
-            (0, row, conv.in_hw[0]),
-            (1, self.left, max(conv.in_hw[1] - reach, 0)),
-        ):
-            if len(conv.interior(axis)) < conv.out_hw[axis]:
-                tests.append(self._below(start, room))
-        if len(tests) == 2:
-            return arith.andi(*tests)
-        return tests[0] if tests else None
+    def _input_row(self, pixel: int, kh: Index) -> Index:
+        emitter = self.emitter
+        return emitter.add(self.corners[pixel][0], emitter.mul(kh, self.conv.dilation[0]))
 
     def _below(self, position: Index, room: int) -> ir.Value:
         """Whether ``0 <= position < room``."""
         emitter = self.emitter
         return arith.cmpi(arith.CmpIPredicate.ult, emitter.index(position), emitter.index(room))
 
-    def _put_inside(self, row: Index, first: Index) -> None:
+    def _put_neighbours(self, row: Index, first: Index) -> None:
         """A kernel row that is all input: its taps follow one another if not dilated."""
         emitter, conv = self.emitter, self.conv
         start = self.source.origin(emitter, row)
-        origin = emitter.add(start, emitter.mul(self.left, self.depth))
+        origin = emitter.add(start, emitter.mul(self.corners[0][1], self.depth))
         apart = conv.stride[1] * self.depth
 
         def operands(at: Index, begin: Index, count: int) -> None:
             def operand(r: Index) -> None:
                 where = emitter.add(begin, r)
-                self._put(
-                    emitter.add(at, r),
-                    [
-                        emitter.load(self.source.buffer, [emitter.add(where, p * apart)])
-                        for p in range(self.pixels)
-                    ],
-                )
+                places = [emitter.add(where, p * apart) for p in range(PIXELS)]
+                bytes_ = [emitter.load(self.source.buffer, [place]) for place in places]
+                self._put(emitter.add(at, r), bytes_)
 
             emitter.loop(0, count, 1, operand, unroll=_UNROLL)
 
@@ -134,37 +184,32 @@ class _Windows:
 
         emitter.loop(0, conv.kernel[1], 1, tap)
 
-    def _put_at_border(self, row: Index, first: Index) -> None:
+    def _put_apart(self, kh: Index, first: Index) -> None:
         """A kernel row tap by tap, where a tap in the padding reads a pixel of padding."""
         emitter, conv = self.emitter, self.conv
         i8 = ir.IntegerType.get_signless(8)
         anywhere = ir.MemRefType.get([ir.ShapedType.get_dynamic_size()], i8)
         padding = self.pool.get(np.full(self.depth, conv.pad_value, np.int8), "padding")
         source, beside = memref.cast(anywhere, self.source.buffer), memref.cast(anywhere, padding)
-        row_inside = self._below(row, conv.in_hw[0])
-        row_start = self.source.origin(emitter, row)
+        rows = [self._input_row(p, kh) for p in range(PIXELS)]
 
         def tap(kw: Index) -> None:
-            column = emitter.add(self.left, emitter.mul(kw, conv.dilation[1]))
             places = []
-            for p in range(self.pixels):
-                own = emitter.add(column, p * conv.stride[1])
-                inside = arith.andi(row_inside, self._below(own, conv.in_hw[1]))
-                start = emitter.add(row_start, emitter.mul(own, self.depth))
-                zero = emitter.index(0)
-                places.append(
-                    (
-                        arith.select(inside, source, beside),
-                        arith.select(inside, emitter.index(start), zero),
-                    )
+            for row, (_, left) in zip(rows, self.corners, strict=True):
+                column = emitter.add(left, emitter.mul(kw, conv.dilation[1]))
+                inside = arith.andi(
+                    self._below(row, conv.in_hw[0]), self._below(column, conv.in_hw[1])
                 )
+                start = emitter.add(
+                    self.source.origin(emitter, row), emitter.mul(column, self.depth)
+                )
+                buffer = arith.select(inside, source, beside)
+                places.append((buffer, arith.select(inside, start, emitter.index(0))))
             at = emitter.add(first, emitter.mul(kw, self.depth))
 
             def operand(c: Index) -> None:
-                self._put(
-                    emitter.add(at, c),
-                    [emitter.load(buffer, [emitter.add(start, c)]) for buffer, start in places],
-                )
+                bytes_ = [emitter.load(buffer, [emitter.add(o, c)]) for buffer, o in places]
+                self._put(emitter.add(at, c), bytes_)
 
             emitter.loop(0, self.depth, 1, operand, unroll=_UNROLL)
 
@@ -174,10 +219,7 @@ class _Windows:
         """One operand of all pixels."""
         emitter = self.emitter
         wide = [emitter.widen(value) for value in activations]
-        for q in range(self.words):
-            word = wide[2 * q]
-            if 2 * q + 1 < self.pixels:
-                high = arith.shli(wide[2 * q + 1], emitter.integer(16))
-                word = arith.addi(word, high)
-            where = emitter.add(emitter.mul(operand, self.words), q)
-            emitter.store(word, self.scratch, [where])
+        for q in range(PIXELS // 2):
+            high = arith.shli(wide[2 * q + 1], emitter.integer(16))
+            where = emitter.add(emitter.mul(operand, PIXELS // 2), q)
+            emitter.store(arith.addi(wide[2 * q], high), self.scratch, [where])

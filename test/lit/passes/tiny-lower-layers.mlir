@@ -153,17 +153,18 @@ func.func private @slice(%x: tensor<8xi8>) -> tensor<3xi8> attributes {tiny.laye
 // scratch memory, padding included, so there is no function for the border. Nine words of a window
 // are one turn: 9 words, 2 pairs in each, 4 pixels, 2 channels that share a word of weights.
 //
-// Without SMLAD, two pixels share a word: 36 operands, 2 words of each, 16 of 18 chunks a turn.
+// Without SMLAD, two pixels share a word: 36 operands, 2 words of each. With weights this small
+// chunks may be large: 6 of 6 operands, all without a loop, and there is no excess.
 // CHECK-LABEL: func.func private @wide(
 // CHECK-SAME: memref<288xi8>)
 // CHECK-SAME: tiny.executed_macs = 2304 : i64
 // CHECK-SAME: tiny.kernel = "swar"
 // CHECK-SAME: tiny.overlap = array<i64: 20>
-// CHECK: call @wide_gather4
-// CHECK: memref.load {{.*}} : memref<36xi64>
-// CHECK: arith.shrsi
+// CHECK: call @wide_gather
+// CHECK-COUNT-36: memref.load {{.*}} : memref<36xi64>
+// CHECK-NOT: memref.load {{.*}} : memref<36xi64>
 // CHECK: "tiny.requantize"
-// CHECK: func.func private @wide_gather4
+// CHECK: func.func private @wide_gather
 // CHECK: arith.select
 // CHECK-NOT: _border
 // DUAL-LABEL: func.func private @wide(
@@ -296,9 +297,14 @@ func.func private @peaks(%x: tensor<1x4x4x2xi8>) -> tensor<1x2x2x2xi8> attribute
 
 #all = affine_map<(d0, d1, d2, d3) -> (d0, d1, d2, d3)>
 
-// Two weights of -128 may carry from one pixel of a word to the other.
+// Weights whose sums would carry from one pixel of a word to the other leave their excess to a
+// loop of its own, over as many operands as the channel has.
 // CHECK-LABEL: func.func private @extreme(
-// CHECK-SAME: tiny.kernel = "direct"
+// CHECK-SAME: tiny.kernel = "swar"
+// CHECK: %[[EXCESS:.*]] = arith.index_castui {{.*}} : i32 to index
+// CHECK: scf.for {{.*}} to %[[EXCESS]] step
+// CHECK: %[[PLACE:.*]] = arith.index_castui {{.*}} : i16 to index
+// CHECK: memref.load {{.*}}[%[[PLACE]]] : memref<{{.*}}xi64>
 func.func private @extreme(%x: tensor<1x4x4x4xi8>) -> tensor<1x4x4x4xi8> attributes {tiny.layer = "extreme", tiny.macs = 256 : i64, tiny.op = "conv2d"} {
   %c0 = arith.constant 0 : i32
   %w = arith.constant dense<-128> : tensor<4x1x1x4xi8>
