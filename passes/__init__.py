@@ -13,8 +13,10 @@ from .tiny_legalize_tosa import LegalizeTosa
 from .tiny_load_pairs import LoadPairs
 from .tiny_lower_dual_mac import LowerDualMac
 from .tiny_lower_layers import LowerLayers
+from .tiny_lower_multiply_high import LowerMultiplyHigh
 from .tiny_lower_requantize import LowerRequantize
 from .tiny_outline_layers import OutlineLayers
+from .tiny_pin_loads import PinLoads
 from .tiny_plan_arena import PlanArena
 from .tiny_plan_fusion import PlanFusion
 from .tiny_quantize_io import QuantizeIo
@@ -38,10 +40,12 @@ __all__ = [
     "LoadPairs",
     "LowerDualMac",
     "LowerLayers",
+    "LowerMultiplyHigh",
     "LowerRequantize",
     "OutlineLayers",
     "Pass",
     "PassFailure",
+    "PinLoads",
     "PlanArena",
     "PlanFusion",
     "QuantizeIo",

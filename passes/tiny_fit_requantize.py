@@ -69,14 +69,16 @@ class FitRequantize(Pass):
     """
 
     name: ClassVar[str] = "tiny-fit-requantize"
+    #: whether to take only lines that lanes of 32 bits compute: offsets whose low word is zero
+    lanes: bool = False
 
     def run(self, op: ir.Operation) -> None:
         for child in list(op.regions[0].blocks[0].operations):
             if isinstance(child, func.FuncOp) and "tiny.layer" in child.operation.attributes:
-                _fit_layer(child)
+                _fit_layer(child, self.lanes)
 
 
-def _fit_layer(layer: func.FuncOp) -> None:
+def _fit_layer(layer: func.FuncOp, lanes: bool) -> None:
     for child in list(layer.body.blocks[0].operations):
         generic = child.operation
         if generic.name != "linalg.generic":
@@ -85,7 +87,7 @@ def _fit_layer(layer: func.FuncOp) -> None:
         if found is None:
             continue
         with ir.InsertionPoint(generic), generic.location:
-            found.improve()
+            found.improve(lanes)
 
 
 @dataclass(frozen=True)
@@ -102,12 +104,12 @@ class _Requantization:
     shifts: np.ndarray
     channels: ir.AffineMap | None
 
-    def improve(self) -> None:
+    def improve(self, lanes: bool) -> None:
         """Replace the op by a cheaper one that is equal, if there is one."""
         mode = self.requantize.attributes["rounding"].value
         if mode == "nearest_up" and self.multipliers.size == 1:
             return
-        line = self._line(mode)
+        line = self._line(mode, lanes)
         if line is not None:
             self._replace([line.multipliers.astype(np.int32), line.offsets], self._rescale(line))
         elif mode == "float32":
@@ -121,7 +123,7 @@ class _Requantization:
         m, s = (a.reshape(-1) for a in (self.multipliers, self.shifts))
         return np.ldexp(m.astype(np.float64), -s)
 
-    def _line(self, mode: str) -> Line | None:
+    def _line(self, mode: str, lanes: bool) -> Line | None:
         """The line with the reference's steps over the accumulators that can occur."""
         low, high = _accumulators(self.generic)
         if len(low) != self.multipliers.size:
@@ -135,7 +137,8 @@ class _Requantization:
             quotient = numerics.scaled(accumulators, m, s, mode)
             return np.clip(quotient + zero_point, least, most)
 
-        return fit_line(self._scales(), reference, low, high, (zero_point, least, most))
+        results = (zero_point, least, most)
+        return fit_line(self._scales(), reference, low, high, results, any_offset=not lanes)
 
     def _rescale(self, line: Line) -> Callable[..., ir.Value]:
         shift = ir.IntegerAttr.get(ir.IntegerType.get_signless(32), line.shift)

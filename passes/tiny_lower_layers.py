@@ -14,6 +14,7 @@ from tinymlir.kernels.convolution import Convolution, find_convolution
 from tinymlir.kernels.emitter import ConstantPool, Emitter
 from tinymlir.kernels.evaluator import Evaluator, emit_by_element, materialize_reused
 from tinymlir.kernels.kernel import Kernel, Layer
+from tinymlir.kernels.lanes import emit_by_lanes, most_lanes
 from tinymlir.kernels.rows import Rows
 from tinymlir.targets import Target, get_target
 
@@ -76,6 +77,9 @@ class LowerLayers(Pass):
 
     def run(self, op: ir.Operation) -> None:
         core = get_target(self.target)
+        if core.vector_bits:
+            # Where the conversion of vectors looks up how wide an index is.
+            op.attributes["dlti.dl_spec"] = ir.Attribute.parse("#dlti.dl_spec<index = 32>")
         pool = ConstantPool(op)
         calls: dict[str, list[ir.Operation]] = defaultdict(list)
         for call in find_ops(op, "func.call"):
@@ -141,13 +145,7 @@ def _lower_layer(
             with ir.InsertionPoint(lowered.body.blocks[0]):
                 buffers = dict(zip(arguments, lowered.arguments, strict=False))
                 evaluator = Evaluator(emitter, pool, buffers)
-                target = lowered.arguments[len(inputs)]
-                if max_pooling.takes(root, core):
-                    source = buffers[root.owner.operation.operands[0]]
-                    max_pooling.emit(evaluator, root, emitter.flat(source), emitter.flat(target))
-                else:
-                    materialize_reused(evaluator, root, allocate)
-                    emit_by_element(evaluator, root, target)
+                _emit_elements(evaluator, root, lowered.arguments[len(inputs)], core, allocate)
             executed = attributes["tiny.macs"].value
         with ir.InsertionPoint(lowered.body.blocks[0]):
             func.ReturnOp([])
@@ -223,6 +221,25 @@ def _emit_kernel(
     with ir.InsertionPoint(lowered.body.blocks[0]):
         kernel.prepare(bind(lowered), scratch)
         kernel.whole()
+
+
+def _emit_elements(
+    evaluator: Evaluator,
+    root: ir.Value,
+    target: ir.Value,
+    core: Target,
+    allocate: Callable[[ir.Type], ir.Value],
+) -> None:
+    """A layer without a kernel of its own: as many elements together as the core can."""
+    if emit_by_lanes(evaluator, root, target, most_lanes(core.vector_bits)):
+        return
+    if max_pooling.takes(root, core):
+        emitter = evaluator.emitter
+        source = evaluator.buffers[root.owner.operation.operands[0]]
+        max_pooling.emit(evaluator, root, emitter.flat(source), emitter.flat(target))
+        return
+    materialize_reused(evaluator, root, allocate)
+    emit_by_element(evaluator, root, target)
 
 
 def _rewrite_calls(calls: list[ir.Operation], symbol: str, scratch: list[ir.Type]) -> None:

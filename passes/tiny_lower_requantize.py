@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from tinymlir.bindings import arith, func, ir, llvm, scf
-from tinymlir.linalg_info import constant_scalar
+from tinymlir.linalg_info import constant_array, constant_scalar, indexing_maps, is_linalg
 from tinymlir.numerics import NEAR_LINE_SHIFTS
 
 from ._pass import Pass, PassFailure, find_ops, register_pass
@@ -62,6 +62,9 @@ class LowerRequantize(Pass):
     """
 
     name: ClassVar[str] = "tiny-lower-requantize"
+    #: whether the results will be computed in the lanes of vectors: then a way that few of
+    #: them take is taken by all, and ties are told from what is near one as well as can be
+    lanes: bool = False
 
     def run(self, op: ir.Operation) -> None:
         for rescale in find_ops(op, "tiny.rescale"):
@@ -84,7 +87,8 @@ class LowerRequantize(Pass):
         rounding = op.attributes["rounding"].value
         limits = [op.attributes[n].value for n in ("zero_point", "min", "max")]
         known = constant_scalar(shift)
-        if rounding == "float32" and known is not None and known in NEAR_LINE_SHIFTS:
+        near_line = rounding == "float32" and not self.lanes
+        if near_line and known is not None and known in NEAR_LINE_SHIFTS:
             value = self._near_line(accumulator, multiplier, known - 32, limits[0])
             return _saturate(value, 0, *limits[1:])
         if rounding == "nearest_up" and known is not None and known in _LINE_SHIFTS:
@@ -107,9 +111,10 @@ class LowerRequantize(Pass):
         rounding: str,
     ) -> ir.Value:
         multiplier, shift = _normalized(multiplier, shift)
-        shifts, multipliers = _values(op, shift), _values(op, multiplier)
+        shifts = _values(op, shift)
         least_shift, most_shift = int(shifts.min()), int(shifts.max())
         if least_shift < _FAST_SHIFT:
+            multipliers = _values(op, multiplier)
             if _read_together(multiplier, shift):
                 multipliers = multipliers[shifts < _FAST_SHIFT]
             if least_shift < 3 or int(multipliers.min()) < _NORMALIZED:
@@ -127,7 +132,7 @@ class LowerRequantize(Pass):
             return rounded
         if rounding == "float32":
             least_down = max(least_shift - _FAST_SHIFT, 0)
-            near = _near_tie(low, high, down, least_down)
+            near = _near_tie(low, high, down, self.lanes or least_down < _FEW_BITS, least_down)
             choice = scf.IfOp(near, [_i32()], has_else=True)
             with ir.InsertionPoint(choice.then_block):
                 scf.yield_([func.call([_i32()], _NEAR_TIE, [accumulator, multiplier, shift])])
@@ -240,26 +245,32 @@ def _rescale(op: ir.Operation) -> ir.Value:
     """64-bit arithmetic: cores with a long multiply have instructions for it."""
     i64 = ir.IntegerType.get_signless(64)
     accumulator, multiplier, offset = op.operands
+    shift, least, most = (op.attributes[name].value for name in ("shift", "min", "max"))
     low, high = arith.mulsi_extended(accumulator, multiplier)
+    known = constant_scalar(offset)
+    if known is not None and known % (1 << 32) == 0:
+        line = arith.addi(high, _constant(_wrap(known >> 32)))
+        return _saturate(arith.shrsi(line, _constant(shift - 32)), 0, least, most)
     top = arith.shli(arith.extsi(i64, high), arith.constant(i64, 32))
     line = arith.addi(arith.ori(top, arith.extui(i64, low)), offset)
-    shift, least, most = (op.attributes[name].value for name in ("shift", "min", "max"))
     # Whole words first: what is left fits 32 bits, whose saturation cores have instructions for.
     upper = arith.trunci(_i32(), arith.shrsi(line, arith.constant(i64, 32)))
     return _saturate(arith.shrsi(upper, _constant(shift - 32)), 0, least, most)
 
 
-def _near_tie(low: ir.Value, high: ir.Value, down: ir.Value, least_down: int) -> ir.Value:
+def _near_tie(
+    low: ir.Value, high: ir.Value, down: ir.Value, both: bool, least_down: int
+) -> ir.Value:
     """Whether the product's fraction is so near one half that float32 rounding decides.
 
     Saturation aside, the product is below 256, where it and a float32 product of a
     float32 accumulator differ by less than 2^-15. Where the high word holds too few
-    bits of the fraction, bits of the low word are added to it.
+    bits of the fraction, bits of the low word are added to it (``both``).
     """
     c31 = _constant(31)
     fraction = arith.shli(high, _sub(c31, down))
     guard = 1 << 17
-    if least_down < _FEW_BITS:
+    if both:
         fraction = arith.ori(fraction, arith.shrui(low, arith.addi(down, _constant(1))))
     else:
         guard = max(guard, 1 << (31 - least_down))
@@ -356,11 +367,11 @@ def _values(op: ir.Operation, value: ir.Value) -> np.ndarray:
     if known is not None:
         return np.array([known])
     load = _load(value)
-    table = None if load is None else _constant_table(load.operands[0])
+    table = _linalg_table(value) if load is None else _constant_table(load.operands[0])
     if table is not None:
         return table
     raise PassFailure(
-        op.location, "expects multiplier and shift to be constants or read from a constant global"
+        op.location, "expects multiplier and shift to be constants or read from a constant table"
     )
 
 
@@ -370,8 +381,19 @@ def _load(value: ir.Value) -> ir.Operation | None:
     return op if op is not None and op.name == "memref.load" else None
 
 
+def _linalg_table(value: ir.Value) -> np.ndarray | None:
+    """The constant tensor of which the body of a linalg op gets an element as ``value``."""
+    if not isinstance(value, ir.BlockArgument):
+        return None
+    op = value.owner.owner.operation
+    return constant_array(op.operands[value.arg_number]) if is_linalg(op) else None
+
+
 def _read_together(a: ir.Value, b: ir.Value) -> bool:
     """Whether two tables of one shape are read at the same place."""
+    if _linalg_table(a) is not None and _linalg_table(b) is not None:
+        maps = indexing_maps(a.owner.owner.operation)
+        return bool(maps[a.arg_number] == maps[b.arg_number])
     first, second = _load(a), _load(b)
     if first is None or second is None:
         return False

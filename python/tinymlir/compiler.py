@@ -23,11 +23,19 @@ def _flag(target: Target, extension: str) -> str:
     return str(target.has(extension)).lower()
 
 
+#: Before kernels: arithmetic of 32 bits, which is the same in the lanes of vectors.
+_BY_LANES = ("tiny-fit-requantize{lanes=true}", "tiny-lower-requantize{lanes=true}")
+
+
+#: Where ELF has constants.
+_SECTION = "{section=.rodata}"
+
+
 def _to_arena(target: Target) -> tuple[str, ...]:
     """Canonical form to loops on memrefs in one arena."""
     return (
         "tiny-outline-layers",
-        "tiny-fit-requantize",
+        *(_BY_LANES if target.vector_bits else ("tiny-fit-requantize",)),
         f"tiny-lower-layers{{target={target.name}}}",
         "canonicalize",
         "cse",
@@ -49,6 +57,7 @@ def _to_llvm(target: Target, symbol: str) -> tuple[str, ...]:
         f"tiny-emit-entry{{symbol={symbol}}}",
         "canonicalize",
         "cse",
+        *(_vectors_to_llvm(target) if target.vector_bits else ()),
         "convert-scf-to-cf",
         "expand-strided-metadata",
         "lower-affine",
@@ -58,8 +67,16 @@ def _to_llvm(target: Target, symbol: str) -> tuple[str, ...]:
         "convert-cf-to-llvm{index-bitwidth=32}",
         "reconcile-unrealized-casts",
         f"tiny-load-pairs{{ldrd={_flag(target, 'ldrd')}}}",
+        *((f"tiny-pin-loads{_SECTION if target.triple else ''}",) if target.vector_bits else ()),
         "tiny-finalize-functions",
     )
+
+
+def _vectors_to_llvm(target: Target) -> tuple[str, ...]:
+    conversion = "convert-to-llvm{filter-dialects=vector dynamic=true}"
+    if not target.has("zve32x"):
+        return (conversion,)
+    return f"tiny-lower-multiply-high{{vector-bits={target.vector_bits}}}", conversion
 
 
 def _on_module(passes: tuple[str, ...]) -> str:

@@ -70,7 +70,7 @@ class Target:
     ``extensions`` holds the ISA facts that passes ask for: ``mul-long`` (a
     32 by 32 to 64 bit multiply), ``divide``, ``unaligned`` (word loads at any
     address), ``ldrd`` (two registers loaded by one instruction), ``dsp`` (SMLAD
-    and friends), ``mve`` (Helium).
+    and friends), ``mve`` (Helium), ``zve32x`` (RISC-V vectors of integers).
     """
 
     name: str
@@ -89,6 +89,10 @@ class Target:
     registers: int = 14
     #: 32-bit lanes of a vector register, where LLVM can fill them from neighbouring channels
     lanes: int = 1
+    #: bits that a vector register has at least (VLEN); 0 where there are none
+    vector_bits: int = 0
+    #: properties of QEMU's core, where its machine's own is not enough
+    qemu_cpu: str | None = None
     zig_target: str | None = None
     zig_cpu: str | None = None
 
@@ -119,6 +123,19 @@ _MPS3_SECURE = MemoryMap(
     flash=(0x1100_0000, 2 * _MIB), ram=(0x3100_0000, 4 * _MIB), vectors=0x1000_0000
 )
 _RISCV_VIRT = MemoryMap(flash=(0x8000_0000, 16 * _MIB), ram=(0x8100_0000, 16 * _MIB))
+
+# CV32E40P user manual, "Pipeline details": loads 1 (2 when used at once), mulh 5,
+# taken branch 3, jump 2.
+_CV32E40P = Costs(
+    mul_long=5,
+    mac=None,
+    divide=35,
+    load=1,
+    load_use_stall=1,
+    branch_taken=3,
+    misaligned_target=1,
+    jump_register_stall=2,
+)
 
 _ARMV7M = ("mul-long", "divide", "unaligned", "ldrd")
 
@@ -255,22 +272,28 @@ TARGETS: dict[str, Target] = {
             features="+m,+c",
             abi="ilp32",
             extensions=("mul-long", "divide"),
-            # CV32E40P user manual, "Pipeline details": loads 1 (2 when used at once),
-            # mulh 5, taken branch 3, jump 2.
-            costs=Costs(
-                mul_long=5,
-                mac=None,
-                divide=35,
-                load=1,
-                load_use_stall=1,
-                branch_taken=3,
-                misaligned_target=1,
-                jump_register_stall=2,
-            ),
+            costs=_CV32E40P,
             notes="mul/mulh; costs of a CV32E40P",
             registers=23,
             unicorn="riscv32",
             qemu="virt",
+            memory=_RISCV_VIRT,
+            zig_target="riscv32-freestanding-none",
+            zig_cpu="generic_rv32+m+c",
+        ),
+        Target(
+            name="rv32imc_zve32x",
+            triple="riscv32-unknown-elf",
+            cpu="generic-rv32",
+            features="+m,+c,+zve32x,+zvl128b",
+            abi="ilp32",
+            extensions=("mul-long", "divide", "zve32x"),
+            costs=_CV32E40P,
+            notes="vectors of integers, VLEN 128 or more (Zvl128b); simulated by QEMU only",
+            registers=23,
+            vector_bits=128,
+            qemu="virt",
+            qemu_cpu="rv32,v=true,vlen=128,elen=32",
             memory=_RISCV_VIRT,
             zig_target="riscv32-freestanding-none",
             zig_cpu="generic_rv32+m+c",

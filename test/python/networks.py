@@ -494,7 +494,8 @@ def lower_for_host(text: str, core: Target, *choices: str) -> Compilation:
     """
     arithmetic = [e for e in HOST.extensions if core.has(e)]
     with choosing(core, *choices):
-        return lower(text, dataclasses.replace(HOST, extensions=tuple(arithmetic)))
+        host = dataclasses.replace(HOST, extensions=tuple(arithmetic), vector_bits=core.vector_bits)
+        return lower(text, host)
 
 
 @contextlib.contextmanager
@@ -508,11 +509,11 @@ def choosing(core: Target, *choices: str) -> Iterator[None]:
         yield
 
 
-def check(network: Network, *outputs: Value) -> HostModel:
-    """That the network gives its outputs however it is scheduled; the host's own model."""
+def check(network: Network, *outputs: Value, cores: Sequence[Target] = CORES) -> HostModel:
+    """That the network gives its outputs however it is scheduled; the first core's model."""
     text = network.text(*outputs)
-    models = [HostModel(lower_for_host(text, core)) for core in CORES]
-    for core, model in zip(CORES, models, strict=True):
+    models = [HostModel(lower_for_host(text, core)) for core in cores]
+    for core, model in zip(cores, models, strict=True):
         results = model(*(v.array for v in network.inputs))
         for result, value in zip(results, outputs, strict=True):
             same = result == value.array

@@ -11,11 +11,15 @@ from tinymlir.kernels.im2col import Im2col
 from tinymlir.kernels.kernel import Kernel
 from tinymlir.kernels.swar import Swar
 from tinymlir.kernels.unpacked import Unpacked
+from tinymlir.kernels.vector_convolution import VectorConvolution
+from tinymlir.kernels.vector_depthwise import VectorDepthwise
 from tinymlir.targets import Target
 
 #: In the order in which they are preferred. `Direct` takes any convolution, so those behind it
 #: compute what a layer's ``tiny.kernel`` gives them.
 KERNELS: tuple[type[Kernel], ...] = (
+    VectorConvolution,
+    VectorDepthwise,
     Im2col,
     Swar,
     DepthwisePairs,

@@ -8,6 +8,7 @@ nothing but this inside a loop nest.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from math import prod
 
@@ -159,11 +160,23 @@ class Evaluator:
             inside = test if inside is None else arith.andi(inside, test)
         if inside is None:
             return self.at(source, shifted)
-        choice = scf.IfOp(inside, [source.type.element_type], has_else=True)
+        return self._choose(
+            inside, source.type.element_type, lambda: self.at(source, shifted), outside
+        )
+
+    def _choose(
+        self,
+        condition: ir.Value,
+        kind: ir.Type,
+        then: Callable[[], ir.Value],
+        otherwise: Callable[[], ir.Value],
+    ) -> ir.Value:
+        """What one of two branches gives; only the one taken is evaluated."""
+        choice = scf.IfOp(condition, [kind], has_else=True)
         with ir.InsertionPoint(choice.then_block):
-            scf.yield_([self.at(source, shifted)])
+            scf.yield_([then()])
         with ir.InsertionPoint(choice.else_block):
-            scf.yield_([outside()])
+            scf.yield_([otherwise()])
         return choice.results[0]
 
     def _slice(self, op: ir.Operation, indices: Sequence[Index]) -> ir.Value:
@@ -190,12 +203,12 @@ class Evaluator:
                 self.emitter.index(indices[axis]),
                 self.emitter.index(end),
             )
-            choice = scf.IfOp(below, [op.results[0].type.element_type], has_else=True)
-            with ir.InsertionPoint(choice.then_block):
-                scf.yield_([self.at(parts[0], local)])
-            with ir.InsertionPoint(choice.else_block):
-                scf.yield_([pick(parts[1:], end)])
-            return choice.results[0]
+            return self._choose(
+                below,
+                op.results[0].type.element_type,
+                lambda: self.at(parts[0], local),
+                lambda: pick(parts[1:], end),
+            )
 
         return pick(list(op.operands), 0)
 
@@ -214,14 +227,14 @@ class Evaluator:
         extents = iteration_space(op)
         body = op.regions[0].blocks[0]
         outs = op.operands[len(op.operands) - 1]
-        initial = self.at(outs, indices) if _reads(body.arguments[len(maps) - 1]) else None
+        initial = self.at(outs, indices) if reads(body.arguments[len(maps) - 1]) else None
 
         def point(carried: ir.Value | None) -> ir.Value:
             scalars = {}
             for argument, operand, affine_map in zip(
                 list(body.arguments)[:-1], list(op.operands)[:-1], maps[:-1], strict=True
             ):
-                if not _reads(argument):
+                if not reads(argument):
                     continue
                 if isinstance(operand.type, ir.RankedTensorType):
                     where = [self._affine(op, e, dims) for e in affine_map.results]
@@ -274,33 +287,43 @@ class Evaluator:
 
         for nested in body.operations:
             op = nested.operation
-            if op.name in ("linalg.yield", "scf.yield"):
+            if op.name in ("linalg.yield", "scf.yield", "func.return"):
                 return resolve(op.operands[0])
             if op.name == "linalg.index":
                 made = self.emitter.index(dims[op.attributes["dim"].value] or 0)
             elif op.name == "tensor.extract":
                 made = self.at(op.operands[0], [resolve(v) for v in list(op.operands)[1:]])
             elif op.name == "scf.if" and len(op.results) == 1:
-                # Only the branch taken evaluates what it asks for.
-                choice = scf.IfOp(resolve(op.operands[0]), [op.results[0].type], has_else=True)
-                for source, target in zip(op.regions, choice.operation.regions, strict=True):
-                    with ir.InsertionPoint(target.blocks[0]):
-                        scf.yield_([self._inline(source.blocks[0], dict(scalars), dims)])
-                made = choice.results[0]
+                then, otherwise = (
+                    functools.partial(self._inline, region.blocks[0], dict(scalars), dims)
+                    for region in op.regions
+                )
+                condition = resolve(op.operands[0])
+                made = self._choose(condition, op.results[0].type, then, otherwise)
             elif len(op.regions) or not len(op.results):
                 raise PassFailure(op.location, f"has no lowering for '{op.name}' in a layer's body")
             else:
-                clone = ir.Operation.create(
-                    op.name,
-                    results=[result.type for result in op.results],
-                    operands=[resolve(v) for v in op.operands],
-                    attributes={a: op.attributes[a] for a in op.attributes},
-                    loc=op.location,
-                )
-                scalars.update(zip(op.results, clone.results, strict=True))
+                clones = self._clone(op, [resolve(v) for v in op.operands])
+                scalars.update(zip(op.results, clones, strict=True))
                 continue
             scalars[op.results[0]] = made
         raise AssertionError("a body ends in a yield")
+
+    def _clone(self, op: ir.Operation, operands: list[ir.Value]) -> list[ir.Value]:
+        """The results of ``op`` on other operands."""
+        return clone_op(op, [result.type for result in op.results], operands)
+
+
+def clone_op(op: ir.Operation, kinds: list[ir.Type], operands: list[ir.Value]) -> list[ir.Value]:
+    """The results of an op like ``op``, of other types, on other operands."""
+    clone = ir.Operation.create(
+        op.name,
+        results=kinds,
+        operands=operands,
+        attributes={a: op.attributes[a] for a in op.attributes},
+        loc=op.location,
+    )
+    return list(clone.results)
 
 
 def pad_value(op: ir.Operation) -> ir.Value:
@@ -308,7 +331,7 @@ def pad_value(op: ir.Operation) -> ir.Value:
     return list(op.regions[0].blocks[0].operations)[-1].operation.operands[0]
 
 
-def _reads(argument: ir.Value) -> bool:
+def reads(argument: ir.Value) -> bool:
     return any(True for _ in argument.uses)
 
 

@@ -87,10 +87,10 @@ def finish(
     layer = site.layer
     evaluator, emitter, root = layer.evaluator, layer.emitter, layer.root
     column = emitter.add(site.column, pixel)
-    accumulators = {value: accumulator for value in _views_of(conv.result)}
+    accumulators = {value: accumulator for value in views_of(conv.result)}
     evaluator.registers = {**accumulators, **(tables or {})}
     number = emitter.add(channel, lane)
-    indices = _root_indices(emitter, root.type.shape, conv, site.row, column, number)
+    indices = root_indices(emitter, root.type.shape, conv, site.row, column, number)
     result = evaluator.at(root, indices)
     evaluator.registers = {}
     # One address for all that is computed together, and constant distances from it.
@@ -99,17 +99,17 @@ def finish(
     emitter.store(result, layer.target.buffer, [emitter.add(start, distance)])
 
 
-def _views_of(value: ir.Value) -> list[ir.Value]:
+def views_of(value: ir.Value) -> list[ir.Value]:
     """``value`` and every reshape of it: all name the same element in the same place."""
     views = [value]
     for use in value.uses:
         user = use.owner.operation
         if user.name in VIEW_OPS:
-            views += _views_of(user.results[0])
+            views += views_of(user.results[0])
     return views
 
 
-def _root_indices(
+def root_indices(
     emitter: Emitter,
     shape: list[int],
     conv: Convolution,

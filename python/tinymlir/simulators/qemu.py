@@ -61,6 +61,7 @@ class Qemu:
         self._command = [program, "-machine", target.qemu, "-nographic", "-monitor", "none"]
         self._command += ["-serial", "none", "-semihosting-config", "enable=on,target=native"]
         self._command += ["-bios", "none"] if riscv else []
+        self._command += ["-cpu", target.qemu_cpu] if target.qemu_cpu else []
         self._stack_bytes = 0
 
     def run(self, inputs: list[Int8Array]) -> list[Int8Array]:

@@ -1,4 +1,5 @@
 // RUN: tinymlir-opt %s --split-input-file --tiny-fit-requantize | FileCheck %s
+// RUN: tinymlir-opt %s --split-input-file --tiny-fit-requantize=lanes=true | FileCheck %s --check-prefix=LANES
 
 #id = affine_map<(d0, d1) -> (d0, d1)>
 #channel = affine_map<(d0, d1) -> (d1)>
@@ -9,6 +10,9 @@
 // CHECK: ins(%{{.*}}, %{{.*}}, %{{.*}} : tensor<3x2xi32>, tensor<2xi32>, tensor<2xi64>)
 // CHECK: "tiny.rescale"(%{{.*}}) {max = 127 : i32, min = -128 : i32, shift = 39 : i32}
 // CHECK-NOT: tiny.requantize
+// Lanes of 32 bits cannot add such offsets.
+// LANES-LABEL: func.func private @twice
+// LANES: tiny.requantize
 func.func private @twice(%acc: tensor<3x2xi32>) -> tensor<3x2xi8> attributes {tiny.layer = "q"} {
   %m = arith.constant dense<[1717986918, 1288490189]> : tensor<2xi32>
   %s = arith.constant dense<[39, 40]> : tensor<2xi32>

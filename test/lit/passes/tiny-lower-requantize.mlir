@@ -1,4 +1,5 @@
 // RUN: tinymlir-opt %s --split-input-file --tiny-lower-requantize --canonicalize | FileCheck %s
+// RUN: tinymlir-opt %s --split-input-file --tiny-lower-requantize=lanes=true --canonicalize | FileCheck %s --check-prefix=LANES
 
 // The high word, the half, the shift.
 // CHECK-LABEL: func.func @up
@@ -157,5 +158,47 @@ func.func @line(%acc: i32, %m: i32, %offset: i64) -> i8 {
 func.func @one_shift(%acc: i32, %m: i32) -> i8 {
   %s = arith.constant 40 : i32
   %q = "tiny.requantize"(%acc, %m, %s) {zero_point = 3 : i32, min = -128 : i32, max = 127 : i32, rounding = "float32"} : (i32, i32, i32) -> i8
+  return %q : i8
+}
+
+// -----
+
+// In the body of a linalg op, with tables that it reads: where nothing is near a tie both words
+// of the product tell, as for lanes, or the high one alone.
+// CHECK-LABEL: func.func @tables
+// CHECK: linalg.generic
+// CHECK-NOT: arith.shrui
+// CHECK: scf.if
+// CHECK: arith.trunci
+// LANES-LABEL: func.func @tables
+// LANES: linalg.generic
+// LANES: arith.shrui
+// LANES: scf.if
+// LANES: arith.trunci
+#id = affine_map<(d0) -> (d0)>
+func.func @tables(%acc: tensor<4xi32>) -> tensor<4xi8> {
+  %m = arith.constant dense<[1073741824, 1610612736, 1342177280, 1207959552]> : tensor<4xi32>
+  %s = arith.constant dense<[45, 46, 45, 47]> : tensor<4xi32>
+  %e = tensor.empty() : tensor<4xi8>
+  %q = linalg.generic {indexing_maps = [#id, #id, #id, #id], iterator_types = ["parallel"]}
+      ins(%acc, %m, %s : tensor<4xi32>, tensor<4xi32>, tensor<4xi32>) outs(%e : tensor<4xi8>) {
+  ^bb0(%a: i32, %mc: i32, %sc: i32, %unused: i8):
+    %r = "tiny.requantize"(%a, %mc, %sc) {zero_point = 0 : i32, min = -128 : i32, max = 127 : i32, rounding = "float32"} : (i32, i32, i32) -> i8
+    linalg.yield %r : i8
+  } -> tensor<4xi8>
+  return %q : tensor<4xi8>
+}
+
+// -----
+
+// An offset of whole words needs no 64 bits.
+// CHECK-LABEL: func.func @whole_words
+// CHECK: arith.mulsi_extended
+// CHECK-NEXT: arith.addi %{{.*}} : i32
+// CHECK-NEXT: arith.shrsi %{{.*}} : i32
+func.func @whole_words(%acc: i32) -> i8 {
+  %m = arith.constant 1431655765 : i32
+  %o = arith.constant 549755813888 : i64
+  %q = "tiny.rescale"(%acc, %m, %o) {shift = 40 : i32, min = -128 : i32, max = 127 : i32} : (i32, i32, i64) -> i8
   return %q : i8
 }

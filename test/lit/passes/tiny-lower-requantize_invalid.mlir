@@ -2,7 +2,7 @@
 
 // The range of multiplier and shift must be known: arguments have none.
 func.func @f(%acc: i32, %m: i32, %s: i32) -> i8 {
-  // expected-error@+1 {{expects multiplier and shift to be constants or read from a constant global}}
+  // expected-error@+1 {{expects multiplier and shift to be constants or read from a constant table}}
   %q = "tiny.requantize"(%acc, %m, %s) {zero_point = 0 : i32, min = -128 : i32, max = 127 : i32, rounding = "nearest_up"} : (i32, i32, i32) -> i8
   return %q : i8
 }
@@ -13,7 +13,7 @@ func.func @f(%acc: i32, %m: i32, %s: i32) -> i8 {
 func.func @f(%acc: i32, %i: index, %shifts: memref<2xi32>) -> i8 {
   %m = arith.constant 1073741824 : i32
   %s = memref.load %shifts[%i] : memref<2xi32>
-  // expected-error@+1 {{expects multiplier and shift to be constants or read from a constant global}}
+  // expected-error@+1 {{expects multiplier and shift to be constants or read from a constant table}}
   %q = "tiny.requantize"(%acc, %m, %s) {zero_point = 0 : i32, min = -128 : i32, max = 127 : i32, rounding = "float32"} : (i32, i32, i32) -> i8
   return %q : i8
 }
@@ -26,7 +26,7 @@ func.func @f(%acc: i32, %i: index) -> i8 {
   %m = arith.constant 1073741824 : i32
   %shifts = memref.get_global @shifts : memref<2xi32>
   %s = memref.load %shifts[%i] : memref<2xi32>
-  // expected-error@+1 {{expects multiplier and shift to be constants or read from a constant global}}
+  // expected-error@+1 {{expects multiplier and shift to be constants or read from a constant table}}
   %q = "tiny.requantize"(%acc, %m, %s) {zero_point = 0 : i32, min = -128 : i32, max = 127 : i32, rounding = "nearest_even"} : (i32, i32, i32) -> i8
   return %q : i8
 }
@@ -39,7 +39,7 @@ func.func @f(%acc: i32, %i: index) -> i8 {
   %m = arith.constant 1073741824 : i32
   %shifts = memref.get_global @shifts : memref<2xi32>
   %s = memref.load %shifts[%i] : memref<2xi32>
-  // expected-error@+1 {{expects multiplier and shift to be constants or read from a constant global}}
+  // expected-error@+1 {{expects multiplier and shift to be constants or read from a constant table}}
   %q = "tiny.requantize"(%acc, %m, %s) {zero_point = 0 : i32, min = -128 : i32, max = 127 : i32, rounding = "nearest_even"} : (i32, i32, i32) -> i8
   return %q : i8
 }

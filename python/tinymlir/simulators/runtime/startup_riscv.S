@@ -7,6 +7,8 @@
 tinymlir_reset:
     la t0, tinymlir_fault_entry
     csrw mtvec, t0
+    li t0, 0x200    /* mstatus.VS: vector instructions, where there are any */
+    csrs mstatus, t0
     li sp, TINYMLIR_SYSTEM_STACK_TOP
     call tinymlir_main
 1:  j 1b

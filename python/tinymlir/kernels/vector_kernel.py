@@ -1,0 +1,270 @@
+"""What the vector kernels share: channels in lanes, blocks of pixels, the way out of sums.
+
+Lanes hold neighbouring output channels, so that weights are loaded, and results stored, as they
+lie in memory.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from tinymlir.bindings import arith, func, ir, scf
+from tinymlir.kernels.convolution import Convolution
+from tinymlir.kernels.direct import pack_weights
+from tinymlir.kernels.emitter import Index
+from tinymlir.kernels.kernel import Kernel, Layer
+from tinymlir.kernels.lanes import (
+    Lanes,
+    LanesEvaluator,
+    any_lane,
+    has_lanes,
+    load_lanes,
+    most_lanes,
+    store_lanes,
+)
+from tinymlir.kernels.pixels import Site, finish, input_column, input_row, root_indices, views_of
+from tinymlir.kernels.strips import Strips, strip_bytes
+from tinymlir.kernels.words import view
+from tinymlir.targets import Target
+
+#: Vector registers for accumulators and operands: all 32 of RISC-V.
+_REGISTERS = 32
+#: With more neighbours than this the code grows and little is gained.
+_MOST_PIXELS = 8
+#: Scratch memory for a strip, where one pixel does not need more.
+_STRIP_BYTES = 4096
+
+
+def _evenly(total: int, most: int) -> int:
+    """The size of parts, ``most`` at most, of which as few as can be make up ``total``."""
+    return -(-total // -(-total // most))
+
+
+@dataclass(frozen=True)
+class Window:
+    """Activations under neighbouring pixels, in a flat buffer.
+
+    ``row(kh)`` is the position of the first pixel's first tap in kernel row ``kh``, channel 0.
+    """
+
+    buffer: ir.Value
+    row: Callable[[Index], Index]
+
+
+class VectorKernel(Kernel):
+    """For strips of pixels: all blocks of channels, for blocks of these pixels.
+
+    Subclasses say which weights lie side by side, and emit the products. ``pixels`` are those of
+    a strip, ``block`` those whose accumulators are in registers at once, ``lanes`` the channels.
+    """
+
+    def __init__(self, conv: Convolution, core: Target) -> None:
+        super().__init__(conv, core)
+        #: (sets of channels that may share a vector, channels of each, KH, KW, input channels)
+        self.weights = self._weights()
+        channels = self.weights.shape[1]
+        self.lanes = _evenly(channels, most_lanes(core.vector_bits))
+        self.blocks = -(-channels // self.lanes)
+        #: channels of the last block
+        self.last = channels - (self.blocks - 1) * self.lanes
+        room = _REGISTERS - self._operand_registers()
+        self.block = _evenly(conv.out_hw[1], min(room // self._registers(32), _MOST_PIXELS))
+        self.pixels = self.block
+        #: whether any window reaches into padding
+        self.padded = any(len(conv.interior(a)) < conv.out_hw[a] for a in (0, 1))
+        if self.padded:
+            columns = conv.out_hw[1]
+            sizes = (columns, *range(columns // self.block * self.block, 0, -self.block))
+            self.pixels = next(filter(self._fits, sizes), 0) or max(
+                filter(self._fits, range(1, self.block)), default=1
+            )
+            self.block = min(self.block, self.pixels)
+
+    @abstractmethod
+    def _weights(self) -> np.ndarray: ...
+
+    @abstractmethod
+    def _operand_registers(self) -> int:
+        """Vector registers that the operands of the products take."""
+
+    @abstractmethod
+    def _sums(
+        self, bias: ir.Value, window: Window, number: Index, first: Index, lanes: int, pixels: int
+    ) -> list[ir.Value]:
+        """Accumulators of ``pixels`` neighbours: ``lanes`` channels of a set, from ``first`` on."""
+
+    def _fits(self, pixels: int) -> bool:
+        return strip_bytes(self.conv, pixels) <= _STRIP_BYTES
+
+    def _registers(self, bits: int) -> int:
+        """Vector registers that a vector of lanes of ``bits`` takes: a power of two."""
+        full = max(1, -(-self.lanes * bits // self.core.vector_bits))
+        return 1 << (full - 1).bit_length()
+
+    def _sum_bytes(self) -> int:
+        return 4 * self.block * self.lanes
+
+    def scratch_bytes(self) -> int:
+        """Accumulators on their way out, and the strip."""
+        strip = strip_bytes(self.conv, self.pixels) if self.padded else 0
+        return self._sum_bytes() + strip
+
+    def executed_macs(self) -> int:
+        """MACs of the products: padding under a window included."""
+        return int(np.prod(self.conv.out_hw) * self.conv.weights.size)
+
+    def prepare(self, layer: Layer, scratch: ir.Value | None) -> None:
+        super().prepare(layer, scratch)
+        assert scratch is not None
+        self.memory, most = scratch, most_lanes(self.core.vector_bits, 8)
+        self.packed = pack_weights(self.weights, self.lanes)
+        self.by_lanes = has_lanes(layer.root, views_of(self.conv.result))
+        if self.padded:
+            self.strips = Strips(layer, self.conv, scratch, self._sum_bytes(), self.pixels, most)
+        self.out_symbols = {n: self._emit_out(n) for n in sorted({self.last, self.lanes})}
+
+    def row(self, row: Index, columns: tuple[Index, Index]) -> None:
+        emitter = self.layer.emitter
+        first, last = columns
+        whole = emitter.add(first, emitter.down(emitter.sub(last, first), self.pixels))
+        emitter.loop(first, whole, self.pixels, lambda c: self._segment(row, c, self.pixels))
+        if isinstance(whole, int) and isinstance(last, int):
+            if whole < last:
+                self._segment(row, whole, last - whole)
+        else:
+            emitter.loop(whole, last, 1, lambda c: self._segment(row, c, 1))
+
+    def _segment(self, row: Index, column: Index, pixels: int) -> None:
+        emitter = self.layer.emitter
+        if self.padded:
+            self.strips.copy(row, column, pixels)
+        sets = self.weights.shape[0]
+
+        def block(number: Index, first: Index, lanes: int) -> None:
+            def neighbours(p: Index, count: int) -> None:
+                window = self._window(row, column, p)
+                at = emitter.add(column, p)
+                self._compute(row, at, window, number, first, lanes, count)
+
+            whole = pixels // self.block * self.block
+            emitter.loop(0, whole, self.block, lambda p: neighbours(p, self.block))
+            if whole < pixels:
+                neighbours(whole, pixels - whole)
+
+        def one_set(number: Index) -> None:
+            even = self.blocks - (self.last < self.lanes)
+            whole = even * self.lanes
+            emitter.loop(0, whole, self.lanes, lambda first: block(number, first, self.lanes))
+            if even < self.blocks:
+                block(number, whole, self.last)
+
+        emitter.loop(0, sets, 1, one_set)
+
+    def _window(self, row: Index, column: Index, pixel: Index) -> Window:
+        """Under pixels from the one on that is ``pixel`` places after ``column``."""
+        conv, emitter, source = self.conv, self.layer.emitter, self.layer.source
+        if self.padded:
+            step = emitter.mul(pixel, conv.stride[1] * source.channels)
+            return Window(self.memory, lambda kh: emitter.add(self.strips.row(kh), step))
+
+        def in_source(kh: Index) -> Index:
+            origin = source.origin(emitter, input_row(emitter, conv, row, kh))
+            begin = input_column(emitter, conv, emitter.add(column, pixel))
+            return emitter.add(origin, emitter.mul(begin, source.channels))
+
+        return Window(source.buffer, in_source)
+
+    def _compute(
+        self,
+        row: Index,
+        column: Index,
+        window: Window,
+        number: Index,
+        first: Index,
+        lanes: int,
+        pixels: int,
+    ) -> None:
+        """Some channels of some neighbouring pixels, from sums to results."""
+        layer, emitter = self.layer, self.layer.emitter
+        channel = emitter.add(emitter.mul(number, self.weights.shape[1]), first)
+        bias = load_lanes(emitter, layer.pool.get(self.conv.bias, "bias"), channel, lanes)
+        sums = self._sums(bias, window, number, first, lanes, pixels)
+        words = view(self.memory, 32)
+        for p, total in enumerate(sums):
+            store_lanes(emitter, total, words, p * lanes)
+        where = [emitter.index(v) for v in (row, column, channel, pixels)]
+        func.call([], self.out_symbols[lanes], [*layer.function.arguments, *where])
+
+    def _emit_out(self, lanes: int, hurried: bool = True) -> str:
+        """``@layer<i>_out<lanes>(arguments…, row, column, channel, pixels)``: sums to results.
+
+        A function of its own, since sums come by way of memory: no register is taken then, and
+        blocks of any number of pixels share it. Where a rounding has a rare case that takes
+        long, all pixels go the short way first, and once more by ``_exact<lanes>`` if it met one.
+        """
+        conv, function, emitter = self.conv, self.layer.function, self.layer.emitter
+        symbol = f"{function.name.value}_{'out' if hurried else 'exact'}{lanes}"
+        given = list(function.arguments)
+        types = [argument.type for argument in given] + [ir.IndexType.get()] * 4
+        with ir.InsertionPoint.after(function.operation):
+            helper = func.FuncOp(symbol, (types, []), visibility="private")
+        met: list[bool] = []
+        with ir.InsertionPoint(helper.add_entry_block()):
+            layer = self.layer.rebind(helper)
+            words = view(helper.arguments[given.index(self.memory)], 32)
+            row, column, channel, pixels = list(helper.arguments)[-4:]
+
+            def by_lane(p: Index) -> None:
+                site = Site(layer, row, emitter.add(column, p), (0, 0), (0, 0), border=False)
+
+                def lane(number: Index) -> None:
+                    total = emitter.load(words, [emitter.add(emitter.mul(p, lanes), number)])
+                    finish(conv, site, 0, emitter.add(channel, number), total)
+
+                emitter.loop(0, lanes, 1, lane)
+
+            def together(p: Index, doubt: ir.Value) -> list[ir.Value]:
+                sums = load_lanes(emitter, words, emitter.mul(p, lanes), lanes)
+                doubts: list[ir.Value] | None = [] if hurried else None
+                _finish(conv, layer, (row, emitter.add(column, p), channel), sums, doubts)
+                met.extend(True for _ in doubts or ())
+                for condition in doubts or ():
+                    doubt = arith.ori(doubt, any_lane(condition))
+                return [doubt]
+
+            if self.by_lanes:
+                (doubt,) = emitter.loop(0, pixels, 1, together, [emitter.integer(0, 1)])
+            else:
+                emitter.loop(0, pixels, 1, by_lane)
+            if met:
+                exact = self._emit_out(lanes, hurried=False)
+                choice = scf.IfOp(doubt)
+                with ir.InsertionPoint(choice.then_block):
+                    func.call([], exact, list(helper.arguments))
+                    scf.yield_([])
+            func.ReturnOp([])
+        return symbol
+
+
+def _finish(
+    conv: Convolution,
+    layer: Layer,
+    place: tuple[Index, Index, Index],
+    sums: ir.Value,
+    doubts: list[ir.Value] | None,
+) -> None:
+    """Run the rest of the layer on accumulators, and store their results.
+
+    ``place`` is row, column and first channel; ``doubts`` as `LanesEvaluator` has them.
+    """
+    emitter, (row, column, channel) = layer.emitter, place
+    buffers, lanes = layer.evaluator.buffers, sums.type.shape[0]
+    evaluator = LanesEvaluator(emitter, layer.pool, buffers, lanes, doubts)
+    evaluator.registers = dict.fromkeys(views_of(conv.result), sums)
+    indices = root_indices(emitter, layer.root.type.shape, conv, row, column, Lanes(channel))
+    where = layer.target.position(emitter, [0, *place])
+    store_lanes(emitter, evaluator.at(layer.root, indices), layer.target.buffer, where)
