@@ -148,6 +148,7 @@ def _report(
         "io_bytes": planner.io_bytes,
         "macs": planner.graph.macs,
         "vanilla": _costs(planner, planner.vanilla()),
+        "cuts": _cuts(planner),
         "front": [entry(setting) for setting in front],
         "chosen": entry(chosen),
     }
@@ -166,3 +167,11 @@ def _print(planner: Planner, front: list[Setting], chosen: Setting) -> None:
         f"\nRAM is the arena and {planner.io_bytes} bytes of input and output; input"
         f" {planner.mode}; stages are numbers of layers, with their strips"
     )
+    if cuts := _cuts(planner):
+        names = ", ".join(f"'{cut['name']}' ({cut['op']})" for cut in cuts)
+        print(f"in no stage, since they cannot run row by row: {names}")
+
+
+def _cuts(planner: Planner) -> list[dict[str, str]]:
+    """Layers that cannot be in a stage."""
+    return [{"name": x.name, "op": x.op} for x in planner.graph.layers if not x.fusable]

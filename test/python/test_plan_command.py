@@ -12,12 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tinymlir.compiler import compile_model
 from tinymlir.errors import TinymlirError
 from tinymlir.fusion.graph import Graph, Layer, Read, Tensor, Window, chain
 from tinymlir.fusion.planner import Planner
 from tinymlir.fusion.setting import Block, from_json, to_json
 from tinymlir.svg import Chart, Series, drawing
+from tinymlir.targets import get_target
 from tinymlir.tools.main import main
+from tinymlir.tools.plan import load_graph
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "surface_inspection" / "surface_qdq.onnx"
 
@@ -36,6 +39,28 @@ NETWORK = chain(
         conv("fourth", 8, 8, macs=64),
     ],
 )
+
+
+#: Rows become columns between two layers that keep them.
+TURNED = """
+#same = affine_map<(d0, d1, d2, d3) -> (d0, d1, d2, d3)>
+#turned = affine_map<(d0, d1, d2, d3) -> (d0, d2, d1, d3)>
+func.func @main(%x: tensor<1x4x4x2xi8>) -> tensor<1x4x4x2xi8> {
+  %e = tensor.empty() : tensor<1x4x4x2xi8>
+  %a = linalg.max ins(%x, %x : tensor<1x4x4x2xi8>, tensor<1x4x4x2xi8>)
+                  outs(%e : tensor<1x4x4x2xi8>) -> tensor<1x4x4x2xi8>
+  %b = linalg.generic {indexing_maps = [#turned, #same],
+      iterator_types = ["parallel", "parallel", "parallel", "parallel"]}
+      ins(%a : tensor<1x4x4x2xi8>) outs(%e : tensor<1x4x4x2xi8>)
+      attrs = {tiny.layer = "turn", tiny.op = "transpose"} {
+  ^bb0(%i: i8, %o: i8):
+    linalg.yield %i : i8
+  } -> tensor<1x4x4x2xi8>
+  %y = linalg.max ins(%b, %b : tensor<1x4x4x2xi8>, tensor<1x4x4x2xi8>)
+                  outs(%e : tensor<1x4x4x2xi8>) -> tensor<1x4x4x2xi8>
+  return %y : tensor<1x4x4x2xi8>
+}
+"""
 
 
 def test_front_and_choice_as_json(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -74,6 +99,24 @@ def test_steps_hold_their_height_and_ticks_are_round() -> None:
     (x0, y0), (x1, y1), (x2, y2) = (map(float, p.split(",")) for p in line.split())
     assert y0 == y1 < y2 and x0 < x1 == x2
     assert re.findall(r'text-anchor="end">([^<]*)<', text) == ["0", "2", "4", "6", "8"]
+
+
+@pytest.mark.parametrize("target", ["cortex-m4", "cortex-m0"])
+def test_layer_by_layer_is_what_compile_gives(target: str) -> None:
+    core = get_target(target)
+    vanilla = Planner(load_graph(EXAMPLE, core), "external").vanilla()
+    assert vanilla.bytes == compile_model(EXAMPLE, core).arena_bytes
+
+
+def test_layers_that_cannot_run_row_by_row_are_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "turned.mlir"
+    file.write_text(TURNED)
+    assert main(["plan", str(file)]) == 0
+    assert "they cannot run row by row: 'turn' (transpose)" in capsys.readouterr().out
+    assert main(["plan", str(file), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["cuts"] == [{"name": "turn", "op": "transpose"}]
 
 
 def test_table_marks_the_choice(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,13 +16,14 @@ from tinymlir.arena import ALIGNMENT
 from tinymlir.fusion.graph import Graph, Ints, Window
 from tinymlir.fusion.schedule import Step, row_range, simulate, steps_of
 
+Size = TypeVar("Size", int, Ints)
 #: Counters of a layer in a stage: rows made, and where in its ring the next goes.
 STATE_BYTES = 8
 #: Bytes of a sum that a reduction keeps for each channel.
 _SUM_BYTES = 4
 
 
-def aligned(size: int) -> int:
+def aligned(size: Size) -> Size:
     """``size`` as it counts in the arena."""
     return -(-size // ALIGNMENT) * ALIGNMENT
 
@@ -77,7 +79,8 @@ class Stage:
         self.rings: dict[int, Ring] = {}
         self.shared: dict[int, int] = {}
         self.macs = np.zeros(len(self.strips), np.int64)
-        self.sum_bytes = self.scratch_bytes = 0
+        self.scratch_bytes = np.zeros(len(self.strips), np.int64)
+        self.sum_bytes = 0
         self.grow()
 
     @property
@@ -89,11 +92,10 @@ class Stage:
     @property
     def bytes(self) -> Ints:
         """Buffers of the stage: rings, sums, work space, counters; not its input and output."""
-        fixed = aligned(self.sum_bytes) + aligned(self.scratch_bytes)
-        total = np.full(len(self.strips), fixed + STATE_BYTES * (self.last + 1 - self.first))
+        state = STATE_BYTES * (self.last + 1 - self.first)
+        total = aligned(self.scratch_bytes) + aligned(self.sum_bytes) + state
         for tensor, ring in self.rings.items():
-            size = ring.rows * ring.columns * self._graph.tensors[tensor].channels
-            total += -(-size // ALIGNMENT) * ALIGNMENT
+            total += aligned(ring.rows * ring.columns * self._graph.tensors[tensor].channels)
         return total
 
     def grow(self) -> bool:
@@ -115,7 +117,11 @@ class Stage:
         made = len(self._times(len(self._steps) - len(steps)))
         pixels = np.add.reduceat(high - low, self._begin) * made
         self.macs = self.macs + layer.macs // (tensor.rows * tensor.columns) * pixels
-        self.scratch_bytes = max(self.scratch_bytes, layer.row_scratch_bytes)
+        widest = np.maximum.reduceat(high - low, self._begin)
+        scratch = np.array(layer.row_scratch_bytes)[
+            np.minimum(widest, len(layer.row_scratch_bytes)) - 1
+        ]
+        self.scratch_bytes = np.maximum(self.scratch_bytes, scratch)
         if layer.accumulates:
             self.sum_bytes += _SUM_BYTES * tensor.channels * tensor.columns
         for read in layer.reads:

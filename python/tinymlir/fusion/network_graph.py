@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 
 from tinymlir.bindings import func, ir
@@ -116,7 +117,7 @@ def _layer(
         output=output,
         macs=macs,
         scratch_bytes=_scratch_bytes(root, kernels[0] if kernels else None),
-        row_scratch_bytes=_scratch_bytes(root, by_rows),
+        row_scratch_bytes=_row_scratch_bytes(root, by_rows),
         fusable=fusable and macs % _pixels(image) == 0,
         accumulates=fusable and reduces and len(pools) == 1,
     )
@@ -124,6 +125,15 @@ def _layer(
 
 def _pixels(tensor: Tensor) -> int:
     return tensor.rows * tensor.columns
+
+
+def _row_scratch_bytes(root: ir.Value, kernel: Kernel | None) -> tuple[int, ...]:
+    """The same in strips of 1, 2, ... columns, up to as many as the kernel computes together."""
+    if kernel is None:
+        return (_scratch_bytes(root, None),)
+    conv, columns = kernel.conv.unfolded(), range(1, kernel.pixels + 1)
+    strips = (replace(conv, out_hw=(conv.out_hw[0], n)) for n in columns)
+    return tuple(type(kernel)(strip, kernel.core).scratch_bytes() for strip in strips)
 
 
 def _scratch_bytes(root: ir.Value, kernel: Kernel | None) -> int:

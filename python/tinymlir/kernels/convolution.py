@@ -51,6 +51,13 @@ class Convolution:
         row = (1, self.out_hw[0] * self.out_hw[1])
         return replace(self, in_hw=row, out_hw=row, result_columns=self.out_hw[1])
 
+    def unfolded(self) -> Convolution:
+        """Rows as those of the layer result."""
+        if self.result_columns is None:
+            return self
+        rows = (self.out_hw[1] // self.result_columns, self.result_columns)
+        return replace(self, in_hw=rows, out_hw=rows, result_columns=None)
+
     @property
     def groups(self) -> int:
         return self.weights.shape[0]
