@@ -165,7 +165,7 @@ def _compile(
     directory = Path(args.output) / "exploration"
     study = explore.make_study(args, target, name, directory)
     require_samples(study.data, args.max_accuracy_drop)
-    result = study.run()
+    result = study.run(args.max_accuracy_drop)
     point = result.within(args.max_accuracy_drop)
     explore.write(directory, study, result, result.front.index(point), args)
     with study.context, ir.Location.unknown():

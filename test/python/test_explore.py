@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import html.parser
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from tinymlir.dialects import register
 from tinymlir.exploration.confidence import paired_drop, samples_for, wilson
 from tinymlir.exploration.data import load_data
 from tinymlir.exploration.levels import at_levels
-from tinymlir.exploration.search import Evaluated, descents, front, search
+from tinymlir.exploration.search import MOST_LOSS, Evaluated, descents, front, search
 from tinymlir.exploration.study import Exploration, Settings, Study, require_samples
 from tinymlir.host import compile_for_host
 from tinymlir.network import TensorInfo
@@ -135,7 +136,7 @@ def ready(found: tuple[Study, Exploration], monkeypatch: pytest.MonkeyPatch) -> 
     """Commands find the study done."""
     study, result = found
     monkeypatch.setattr(explore, "make_study", lambda *_: study)
-    monkeypatch.setattr(study, "run", lambda: result)
+    monkeypatch.setattr(study, "run", lambda *_: result)
     return study
 
 
@@ -158,6 +159,15 @@ def test_targets_without_a_simulator(folder: Path, capsys: pytest.CaptureFixture
     command = ["explore", folder / "net.mlir", "--data", folder / "data.npz", "--target", "host"]
     assert tinymlir_main.main(list(map(str, command))) == 1
     assert "target 'host' is not simulated" in capsys.readouterr().err
+
+
+def test_search_library_is_missing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    command = ["explore", folder / "net.mlir", "--data", folder / "data.npz"]
+    assert tinymlir_main.main(list(map(str, command))) == 1
+    assert "needs Optuna; pip install 'tinymlir[explore]'" in capsys.readouterr().err
 
 
 class _Tags(html.parser.HTMLParser):
@@ -281,13 +291,15 @@ def test_search_finds_the_front_of_a_known_problem() -> None:
         cells = list(enumerate(levels))
         return Evaluated(levels, 1 - sum(losses[c] for c in cells), sum(costs[c] for c in cells))
 
-    tried = list(search(evaluate, 3, 4, [(0, 0, 0), *steps], 30, seed=1))
+    tried = list(search(evaluate, 4, [(0, 0, 0), *steps], 30, seed=1))
     assert [one.levels for one in tried] == [
-        one.levels for one in search(evaluate, 3, 4, [(0, 0, 0), *steps], 30, seed=1)
+        one.levels for one in search(evaluate, 4, [(0, 0, 0), *steps], 30, seed=1)
     ]
     best = {one.levels for one in front(tried)}
     assert (0, 0, 0) not in best
-    assert {(0, 4, 0), (0, 4, 4), (4, 4, 4)} <= best
+    assert {(0, 4, 0), (0, 4, 4)} <= best
+    # What loses more than anyone wants is where the seeds end.
+    assert sum(one.accuracy < 1 - MOST_LOSS for one in tried) < len(tried) / 3
 
 
 def test_front_drops_what_is_beaten() -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import importlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
 
 from tinymlir.errors import TinymlirError
 
 #: A level for each layer.
 Candidate = tuple[int, ...]
 
+#: Loss of accuracy beyond which a candidate is of no interest.
+MOST_LOSS = 0.15
 #: Candidates in a row that improve nothing, after which the search ends.
 _PATIENCE = 30
 #: Loss of accuracy that no sample shows: a step that seems free is not.
@@ -64,11 +69,24 @@ def descents(
         yield tuple(levels)
 
 
+def load_optuna() -> ModuleType:
+    """The search library.
+
+    Raises:
+        TinymlirError: it is not installed.
+    """
+    try:
+        return importlib.import_module("optuna")
+    except ImportError:
+        raise TinymlirError(
+            "the search needs Optuna", hint="pip install 'tinymlir[explore]'"
+        ) from None
+
+
 def search(
     evaluate: Callable[[Candidate], Evaluated],
-    layers: int,
     top: int,
-    seeds: Sequence[Candidate],
+    seeds: Iterable[Candidate],
     trials: int,
     seed: int,
 ) -> Iterator[Evaluated]:
@@ -76,34 +94,43 @@ def search(
 
     Args:
         evaluate: gives a candidate's accuracy and instructions.
-        layers: levels of a candidate.
         top: the highest level.
-        seeds: candidates to begin with.
+        seeds: candidates to begin with: the exact network, then others until one loses more
+            than `MOST_LOSS`.
         trials: how many to evaluate at most, seeds included.
         seed: of what is proposed; the same seed proposes the same.
     """
-    try:
-        import optuna
-    except ImportError:
-        raise TinymlirError(
-            "the search needs Optuna", hint="pip install 'tinymlir[explore]'"
-        ) from None
+    optuna = load_optuna()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, n_startup_trials=0)
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
-    names = [f"layer{i}" for i in range(layers)]
-    for levels in seeds[:trials]:
-        study.enqueue_trial(dict(zip(names, levels, strict=True)))
     done: dict[Candidate, Evaluated] = {}
+    first, *others = seeds
+    names = [f"layer{i}" for i in range(len(first))]
+
+    def tell(levels: Candidate, trial: Any) -> None:
+        one = done[levels]
+        trial.set_constraint("loss", done[first].accuracy - one.accuracy - MOST_LOSS)
+        study.tell(trial, (one.accuracy, one.instructions))
+
+    for levels in [first, *others][:trials]:
+        done[levels] = evaluate(levels)
+        yield done[levels]
+        study.enqueue_trial(dict(zip(names, levels, strict=True)))
+        trial = study.ask()
+        assert tuple(trial.suggest_int(name, 0, top) for name in names) == levels
+        tell(levels, trial)
+        if done[first].accuracy - done[levels].accuracy > MOST_LOSS:
+            break
     idle = 0
-    for number in range(trials):
+    for _ in range(trials - len(done)):
         trial = study.ask()
         levels = tuple(trial.suggest_int(name, 0, top) for name in names)
         best = front(list(done.values()))
         if levels not in done:
             done[levels] = evaluate(levels)
             yield done[levels]
-        study.tell(trial, (done[levels].accuracy, done[levels].instructions))
+        tell(levels, trial)
         idle = 0 if front(list(done.values())) != best else idle + 1
-        if number >= len(seeds) and idle >= _PATIENCE:
+        if idle >= _PATIENCE:
             return

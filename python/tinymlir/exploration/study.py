@@ -22,7 +22,7 @@ from tinymlir.exploration.data import Data, Part, load_data
 from tinymlir.exploration.evaluator import Evaluator
 from tinymlir.exploration.levels import FRACTIONS, SkippableLayer, skippable_layers
 from tinymlir.exploration.prices import Measured, Prices
-from tinymlir.exploration.search import Candidate, Evaluated, descents, front, search
+from tinymlir.exploration.search import Candidate, Evaluated, descents, front, load_optuna, search
 from tinymlir.files import write_all
 from tinymlir.frontends import import_model
 from tinymlir.network import read_interface
@@ -37,8 +37,8 @@ from tinymlir.targets import Target
 
 #: Samples that statistics are taken of, that sensitivities are measured on, at most.
 _CALIBRATION, _SENSITIVITY = 1000, 1000
-#: Points of the front that are compiled and reported on, at most.
-_POINTS = 8
+#: Losses of accuracy for which the fastest point is compiled and reported on.
+_LOSSES = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1)
 #: What is measured already, so that a search goes on where it was stopped.
 PROGRESS_FILE = "evaluations.json"
 
@@ -169,6 +169,7 @@ class Study:
         """
         if target.memory is None:
             raise TinymlirError(f"target '{target.name}' is not simulated", node="--target")
+        load_optuna()
         self.settings, self.target, self.name, self.directory = settings, target, name, directory
         self.model_sha256 = (
             hashlib.sha256(model.read_bytes()).hexdigest() if model.is_file() else ""
@@ -184,12 +185,16 @@ class Study:
             run_pipeline(self.module, "builtin.module(tiny-outline-layers)")
             self.text = str(self.module)
 
-    def run(self) -> Exploration:
-        """Search, and report on the front."""
-        with self.context, ir.Location.unknown():
-            return self._run()
+    def run(self, promised: float | None = None) -> Exploration:
+        """Search, and report on the fastest points for some losses of accuracy.
 
-    def _run(self) -> Exploration:
+        Args:
+            promised: one of the losses.
+        """
+        with self.context, ir.Location.unknown():
+            return self._run(promised)
+
+    def _run(self, promised: float | None) -> Exploration:
         settings, choosing = self.settings, self.data.choosing
         statistics = calibrate(self.module, choosing.first(_CALIBRATION).inputs)
         layers = skippable_layers(
@@ -209,11 +214,9 @@ class Study:
             for level in range(len(FRACTIONS))
         }
         seeds = [(0,) * len(layers), *descents(sensitivity, costs, len(FRACTIONS) - 1)]
-        found = search(
-            self._evaluate, len(layers), len(FRACTIONS) - 1, seeds, settings.trials, settings.seed
-        )
+        found = search(self._evaluate, len(FRACTIONS) - 1, seeds, settings.trials, settings.seed)
         tried = list(progress(found, settings.trials, "searching"))
-        return self._report(tried, sensitivity)
+        return self._report(tried, sensitivity, promised)
 
     def _sensitivity(self) -> dict[tuple[int, int], float]:
         part = self.data.choosing.first(_SENSITIVITY)
@@ -253,19 +256,24 @@ class Study:
         return self._classes(part, {}) if part.labels is None else part.labels
 
     def _report(
-        self, tried: list[Evaluated], sensitivity: Mapping[tuple[int, int], float]
+        self,
+        tried: list[Evaluated],
+        sensitivity: Mapping[tuple[int, int], float],
+        promised: float | None,
     ) -> Exploration:
         part = self.data.reporting
         truth = self._truth(part)
         exact_classes = self._classes(part, {})
+        none = tried[0]
         best = front(tried)
-        # The ends of the front, and between them as even in instructions as may be.
-        picks = np.unique(np.linspace(0, len(best) - 1, min(_POINTS, len(best))).round())
+        losses = sorted({*_LOSSES, *(() if promised is None else (promised,))})
+        picks = front(
+            [next(b for b in best if b.accuracy >= none.accuracy - loss) for loss in losses]
+        )
         points = [
-            self._point(best[int(i)], truth, exact_classes, self._kernels(best[int(i)]))
-            for i in progress(picks, len(picks), "measuring the front")
+            self._point(one, truth, exact_classes, self._kernels(one))
+            for one in progress(picks, len(picks), "measuring the front")
         ]
-        none = next(one for one in tried if not any(one.levels))
         exact = self._point(none, truth, exact_classes, {})
         return Exploration(
             self._facts(),
