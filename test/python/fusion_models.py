@@ -38,7 +38,7 @@ def graphs(draw: st.DrawFn, most: int = 7) -> Graph:
         accumulates = False
         if kind == "add" and same:
             both = (source, draw(st.sampled_from(same)))
-            reads = [Read(t, overlap=0) for t in both]
+            reads = [Read(t, overlap=0, in_place=draw(st.booleans())) for t in both]
             output = shape
         elif kind == "reduce" and shape.rows > 1:
             reads = [Read(source, Window(0, 0, shape.rows), Window(0, 0, shape.columns))]

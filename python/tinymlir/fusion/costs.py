@@ -161,12 +161,12 @@ class Stage:
         return self._clock[self._slices[step]]
 
     def _share(self, position: int) -> None:
-        """Let an elementwise layer write its rows over those of an operand that ends here."""
+        """Let a layer write its rows over those of an operand that ends here, pixel by pixel."""
         graph, layer = self._graph, self._graph.layers[position]
         own = [
             read.tensor
             for read in layer.reads
-            if read.overlap == 0
+            if read.in_place
             and graph.readers[read.tensor] == (position,)
             and graph.birth[read.tensor] >= 0
             and graph.tensors[read.tensor] == graph.tensors[layer.output]

@@ -71,13 +71,15 @@ class Read:
     """How a layer reads a tensor.
 
     ``overlap`` is how many bytes above the layer's output the tensor must start for both to
-    share memory where the layer runs by itself (`tinymlir.arena.APART`: not at all).
+    share memory where the layer runs by itself (`tinymlir.arena.APART`: not at all). ``in_place``
+    is whether a row of the output may replace the row of the tensor that it is made of.
     """
 
     tensor: int
     rows: Window = ELEMENT
     columns: Window = ELEMENT
     overlap: int = APART
+    in_place: bool = False
 
 
 @dataclass(frozen=True)

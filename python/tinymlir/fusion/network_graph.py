@@ -97,6 +97,7 @@ def _layer(
     if "tiny.kernel" in function.operation.attributes:
         wanted = function.operation.attributes["tiny.kernel"].value
         kernels.sort(key=lambda kernel: kernel.name != wanted)
+    alone = kernels[0] if kernels else None
     by_rows = next((kernel for kernel in kernels if kernel.by_rows), None)
     image = tensors[output]
     reads, fusable = [], plain and bool(by_rows) == bool(convolution)
@@ -104,8 +105,8 @@ def _layer(
         found = windows(argument, root)
         if found is None and (_pixels(tensors[source]), _pixels(image)) != (1, 1):
             fusable = False
-        distance = overlap.distance(argument, root, kernels[0] if kernels else None)
-        reads.append(Read(source, *(found or (ELEMENT, ELEMENT)), distance))
+        whole, row = (overlap.distance(argument, root, kernel) for kernel in (alone, by_rows))
+        reads.append(Read(source, *(found or (ELEMENT, ELEMENT)), whole, row == 0))
     facts = function.operation.attributes
     macs = facts["tiny.macs"].value
     reduces = len(reads) == 1 and image.rows == 1 < tensors[sources[0]].rows
@@ -116,7 +117,7 @@ def _layer(
         reads=tuple(reads),
         output=output,
         macs=macs,
-        scratch_bytes=_scratch_bytes(root, kernels[0] if kernels else None),
+        scratch_bytes=_scratch_bytes(root, alone),
         row_scratch_bytes=_row_scratch_bytes(root, by_rows),
         fusable=fusable and macs % _pixels(image) == 0,
         accumulates=fusable and reduces and len(pools) == 1,
