@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
+from math import ceil, floor, log10
 from typing import Any
 
 _STYLE = """
@@ -107,23 +108,18 @@ class _Plot:
             f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.5"{dashes}/>'
         )
 
-    def text(self, x: float, y: float, words: str, colour: str = "#000") -> None:
-        cx, cy = self.at(x, y)
-        self.marks.append(
-            f'<text x="{cx + 6:.1f}" y="{cy + 4:.1f}" fill="{colour}">{html.escape(words)}</text>'
-        )
-
-    def svg(self, x_format: str, y_format: str) -> str:
+    def svg(self) -> str:
         ticks = []
-        for i in range(6):
-            x = self.low[0] + (self.high[0] - self.low[0]) * i / 5
-            y = self.low[1] + (self.high[1] - self.low[1]) * i / 5
-            left, bottom = self.at(x, self.low[1])[0], self.at(self.low[0], y)[1]
+        for x in _ticks(self.low[0], self.high[0]):
+            left, _ = self.at(x, self.low[1])
             ticks.append(
                 f'<text x="{left:.1f}" y="{_HEIGHT - _MARGIN + 18}" text-anchor="middle">'
-                f"{x_format.format(x)}</text>"
-                f'<text x="{_MARGIN - 6}" y="{bottom + 4:.1f}" text-anchor="end">'
-                f"{y_format.format(y)}</text>"
+                f"{x:g}</text>"
+            )
+        for y in _ticks(self.low[1], self.high[1]):
+            _, bottom = self.at(self.low[0], y)
+            ticks.append(
+                f'<text x="{_MARGIN - 6}" y="{bottom + 4:.1f}" text-anchor="end">{y:g}</text>'
                 f'<line x1="{_MARGIN}" x2="{_WIDTH - _MARGIN}" y1="{bottom:.1f}" y2="{bottom:.1f}" '
                 'stroke="#e5e5e5"/>'
             )
@@ -133,6 +129,14 @@ class _Plot:
         )
         inside = "\n".join([*ticks, names, *self.marks])
         return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}">\n{inside}\n</svg>'
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Round numbers from ``low`` to ``high``, five or so."""
+    rough = (high - low) / 5 or 1.0
+    power = 10.0 ** floor(log10(rough))
+    step = next(power * n for n in (1, 2, 5, 10) if power * n >= rough)
+    return [n * step for n in range(ceil(low / step), floor(high / step) + 1)]
 
 
 def _front_plot(result: dict[str, Any], chosen: int) -> str:
@@ -154,7 +158,7 @@ def _front_plot(result: dict[str, Any], chosen: int) -> str:
         plot.line([(x, 100 * y) for y in point["accuracy_interval"]], colour)
         words = f"{point['instructions']:,} instructions, {100 * point['accuracy']:.2f} %"
         plot.dot(x, 100 * point["accuracy"], 4.5, colour, words)
-    return plot.svg("{:.2f}", "{:.1f}")
+    return plot.svg()
 
 
 def _front_table(result: dict[str, Any], chosen: int) -> str:
@@ -226,12 +230,13 @@ def _sensitivity_plot(result: dict[str, Any]) -> str:
     names = {layer["symbol"]: layer["name"] for layer in result["exact"]["layers"]}
     losses = [100 * loss for curve in curves.values() for loss in curve]
     xs = [100 * f for f in fractions]
-    plot = _Plot([*xs, 115], losses, "% of a layer left out", "points of loss")
+    plot = _Plot(xs, losses, "% of a layer left out", "points of loss")
+    legend = []
     for number, (symbol, curve) in enumerate(curves.items()):
         colour = _COLOURS[number % len(_COLOURS)]
         plot.line([(x, 100 * loss) for x, loss in zip(xs, curve, strict=True)], colour)
-        plot.text(xs[-1], 100 * curve[-1], names[symbol], colour)
-    return plot.svg("{:.0f}", "{:.1f}")
+        legend.append(f'<span style="color: {colour}">&#9632; {html.escape(names[symbol])}</span>')
+    return f"{plot.svg()}<p>{' '.join(legend)}</p>"
 
 
 def _confusion(matrix: list[list[int]]) -> str:
