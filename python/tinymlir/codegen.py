@@ -16,13 +16,13 @@ from tinymlir.targets import Target
 _OPTIMIZATION = 2
 #: Kernels are written in the order in which they should run, with no more values alive than
 #: there are registers. Reordering instructions, or sums, or sinking instructions into a branch,
-#: spills.
-#: LLVM 22 builds its while-loops (WLS, Cortex-M55) wrongly without that sinking.
+#: spills. LLVM 22 builds its while-loops (WLS, Cortex-M55) wrongly without that sinking.
 _OPTIONS = (
     "-enable-misched=false",
     "-disable-machine-sink",
     "-allow-arm-wlsloops=false",
     "-riscv-enable-machine-combiner=false",
+    "-pre-RA-sched=source",
 )
 
 

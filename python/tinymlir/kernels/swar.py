@@ -35,8 +35,10 @@ from tinymlir.targets import Target
 
 #: What a chunk begins with, and the most that its low half may have.
 _ROUNDING, _HALF_RANGE = 1 << 15, 1 << 16
-#: Operands times channels without a loop, or else between two branches.
-_MOST_AT_ONCE, _MOST_A_TURN = 64, 32
+#: Operands without a loop, or else between two branches, for one and for two channels computed
+#: together: what flash is worth. Where registers are few, loads reach 32 words only (Thumb-1).
+_MOST_AT_ONCE, _MOST_A_TURN = {1: 64, 2: 16}, {1: 32, 2: 8}
+_FEW_REGISTERS, _MOST_IN_REACH = 12, 16
 #: Output channels that make up for the gathering, and pixels worth a block, at least.
 _LEAST_CHANNELS, _LEAST_PIXELS = 4, 3
 #: Scratch memory beyond which a layer is better off without.
@@ -157,6 +159,9 @@ class Swar(Kernel):
         # A channel keeps four sums; besides there are the words of a chunk, two chunks on their
         # way, a weight, a product, what chunks begin with, two pointers and a counter.
         self.block = 1 if self.core.registers < 20 else 2
+        self.most = _MOST_AT_ONCE[self.block], _MOST_A_TURN[self.block]
+        if self.core.registers < _FEW_REGISTERS:
+            self.most = _MOST_IN_REACH, _MOST_IN_REACH
 
     def whole(self) -> None:
         """All pixels as one row, where rows are no whole blocks."""
@@ -207,7 +212,7 @@ class Swar(Kernel):
         layout = _Layout(width, operands, excess, sizes)
         packed = _pack(conv, chunks, tables, first, layout)
         constants = self.layer.pool.get(packed, "weights")
-        turn = _turn(chunks, width)
+        turn = _turn(chunks, *self.most)
 
         def load(number: Index, at: Index, size: int = 4) -> ir.Value:
             start = emitter.mul(number, layout.size // size)
@@ -282,10 +287,13 @@ def _split(emitter: Emitter, sums: list[ir.Value], chunks: list[ir.Value]) -> li
     return result
 
 
-def _turn(chunks: Chunks, channels: int) -> int:
-    """Chunks between two branches: all, or the most that divide all, if not too few do."""
-    if chunks.count * chunks.size * channels <= _MOST_AT_ONCE:
+def _turn(chunks: Chunks, most_at_once: int, most: int) -> int:
+    """Chunks between two branches: all, or the most that divide all, if not too few do.
+
+    ``most_at_once`` and ``most`` count operands.
+    """
+    if chunks.count * chunks.size <= most_at_once:
         return chunks.count
-    most = max(_MOST_A_TURN // (chunks.size * channels), 1)
+    most = max(most // chunks.size, 1)
     fair = range(-(-most // 2), most + 1)
     return max((n for n in fair if chunks.count % n == 0), default=most)
