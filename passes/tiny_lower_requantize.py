@@ -163,10 +163,11 @@ class LowerRequantize(Pass):
         choice = scf.IfOp(llvm.intr_expect(near, false), [_i32()], has_else=True)
         with ir.InsertionPoint(choice.then_block):
             exact = func.call([_i32()], _NEAR_TIE, [accumulator, multiplier, _constant(32 + below)])
-            scf.yield_([arith.addi(exact, _constant(zero_point))])
+            # Shifted as the line is, so that the way back is one with the saturation.
+            scf.yield_([arith.shli(arith.addi(exact, _constant(zero_point)), _constant(below))])
         with ir.InsertionPoint(choice.else_block):
-            scf.yield_([arith.shrsi(line, _constant(below))])
-        return choice.results[0]
+            scf.yield_([line])
+        return arith.shrsi(choice.results[0], _constant(below))
 
     def _emit_near_tie(self) -> None:
         """``@round_near_tie(acc, m, s)``: what a float32 product rounds to, in integers.

@@ -18,19 +18,20 @@ from tinymlir.kernels.pairs import STEP, operand_pairs
 from tinymlir.kernels.pixels import Site, finish
 from tinymlir.kernels.words import advance, extend, fetch, join, stream
 
-#: Steps between two branches, about 120 bytes of code each; without a branch; in small code.
-_MOST_STEPS_A_TURN = 12
-MOST_STEPS_AT_ONCE = 16
-_SMALL_TURN = 4
+#: Steps between two branches, about 120 bytes of code each; where weights take so many bytes
+#: that code does not count; without any branch; of a pixel by itself, which uses each weight once.
+_MOST_STEPS_A_TURN, MOST_STEPS, _MANY_BYTES = 12, 18, 16384
+_MOST_STEPS_AT_ONCE = 16
+_STEPS_OF_ONE_PIXEL = 8
 
 
 class DotProducts:
     """All output channels of some pixels, whose windows lie in scratch memory.
 
     A window takes ``steps`` of four operands, two words each; the next pixel's begins ``pitch``
-    words after it. Up to ``pixels`` are computed together, with ``channels``: these make pixels
-    times channels accumulators, which share Thumb-2's registers with two activations, two weights
-    and two pointers.
+    words after it. ``channels`` are computed together, halves of them where fewer are left. With
+    the pixels, these make accumulators, which share Thumb-2's registers with two activations, two
+    weights and two pointers.
     """
 
     def __init__(
@@ -39,11 +40,10 @@ class DotProducts:
         layer: Layer,
         operands: np.ndarray,
         pitch: int,
-        pixels: int,
         channels: int,
     ) -> None:
         self.conv, self.layer = conv, layer
-        self.steps, self.pitch, self.pixels = operands.shape[1] // STEP, pitch, pixels
+        self.steps, self.pitch = operands.shape[1] // STEP, pitch
         self.tables = channel_tables(conv, layer.root)
         #: channels computed together, the first of them, and their constants block by block
         self.blocks: list[tuple[int, int, np.ndarray]] = []
@@ -105,12 +105,21 @@ class DotProducts:
                 totals = self._step(step, w, a, totals, channels)
             return [advance(w, steps * channels), advance(a, 2 * steps), *totals]
 
-        # A pixel left over of a row runs too seldom to be worth much code.
-        size = _turn(self.steps, small=len(biases) == channels < self.pixels * channels)
+        size = self._turn(len(biases) // channels)
         carried = [weights, activations, *biases]
         carried = emitter.loop(0, self.steps // size, 1, lambda _, *v: turn(size, *v), carried)
         end, _, *sums = turn(self.steps % size, *carried)
         return end, sums
+
+    def _turn(self, pixels: int) -> int:
+        """Steps between two branches: the most that divide all, if not too few do."""
+        most = MOST_STEPS if self.conv.weights.size >= _MANY_BYTES else _MOST_STEPS_A_TURN
+        if pixels == 1:
+            most = _STEPS_OF_ONE_PIXEL
+        elif self.steps <= _MOST_STEPS_AT_ONCE:
+            return self.steps
+        fair = range(most // 2, most + 1)
+        return max((n for n in fair if self.steps % n == 0), default=most)
 
     def _step(
         self, step: int, w: ir.Value, a: ir.Value, totals: list[ir.Value], channels: int
@@ -118,33 +127,25 @@ class DotProducts:
         """``totals`` plus the products of four operands."""
         totals = list(totals)
         pixels = len(totals) // channels
-        words = [fetch(w, step)] if channels == 1 else []
-        for half in (0, 1):
-            if channels > 1:
-                at = (step * 2 + half) * (channels // 2)
-                words = [fetch(w, at + i) for i in range(channels // 2)]
-            pairs: list[ir.Value] = []
-            # Two pixels at a time leave registers for the accumulators.
-            for begin in range(0, pixels, 2):
-                together = range(begin, min(begin + 2, pixels))
-                at = step * 2 + half
-                x = [fetch(a, p * self.pitch + at) for p in together]
-                if not pairs:
-                    halves = (half,) if channels == 1 else (0, 1)
-                    pairs = [extend(word, h) for word in words for h in halves]
-                for b, weight in enumerate(pairs):
-                    for p, pair in zip(together, x, strict=True):
-                        i = p * channels + b
-                        totals[i] = tiny.DualMacOp(totals[i], pair, weight).res
+        word = fetch(w, step) if channels == 1 else None
+        for pair in (step * 2, step * 2 + 1):
+            x: dict[int, ir.Value] = {}
+            # Two channels at a time, of two pixels at a time: so accumulators find registers.
+            for first in range(0, channels, 2):
+                both = word or fetch(w, (pair * channels + first) // 2)
+                weights: list[ir.Value] = []
+                for begin in range(0, pixels, 2):
+                    together = range(begin, min(begin + 2, pixels))
+                    for p in together:
+                        x[p] = x.get(p) or fetch(a, p * self.pitch + pair)
+                    if not weights:
+                        halves = (pair % 2,) if channels == 1 else (0, 1)
+                        weights = [extend(both, half) for half in halves]
+                    for b, weight in enumerate(weights, first):
+                        for p in together:
+                            i = p * channels + b
+                            totals[i] = tiny.DualMacOp(totals[i], x[p], weight).res
         return totals
-
-
-def _turn(steps: int, small: bool) -> int:
-    """Steps between two branches: the most that divide all, if not too few do."""
-    most = _SMALL_TURN if small else _MOST_STEPS_A_TURN
-    if steps <= (most if small else MOST_STEPS_AT_ONCE):
-        return steps
-    return max((n for n in range(most // 2, most + 1) if steps % n == 0), default=most)
 
 
 def pack_words(weights: np.ndarray) -> np.ndarray:

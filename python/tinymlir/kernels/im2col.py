@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from tinymlir.bindings import ir
 from tinymlir.kernels.convolution import Convolution
-from tinymlir.kernels.dot_products import MOST_STEPS_AT_ONCE, DotProducts
+from tinymlir.kernels.dot_products import MOST_STEPS, DotProducts
 from tinymlir.kernels.emitter import Index
 from tinymlir.kernels.gather import gather_of
 from tinymlir.kernels.kernel import Kernel, Layer
@@ -24,7 +24,7 @@ _SCRATCH_LIMIT = 8192
 #: What a load reaches from its pointer, in words.
 _REACH = 1024
 #: Output channels computed together, for so many pixels.
-_CHANNELS = {1: 4, 2: 2, 3: 2, 4: 2}
+_CHANNELS = {1: 8, 2: 2, 3: 2, 4: 2}
 #: Rows of at most so many blocks have no pixel computed alone.
 _SHORT = 4
 
@@ -47,7 +47,7 @@ class Im2col(Kernel):
         self.pixels = min(self.pixels, conv.out_hw[1])
 
     def _has_room(self, pixels: int) -> bool:
-        reach = (pixels - 1) * self.gather.pitch + 2 * MOST_STEPS_AT_ONCE
+        reach = (pixels - 1) * self.gather.pitch + 2 * MOST_STEPS
         return reach <= _REACH and self.gather.scratch_bytes(pixels) <= _SCRATCH_LIMIT
 
     @classmethod
@@ -77,7 +77,6 @@ class Im2col(Kernel):
             layer,
             self.gather.operands(),
             self.gather.pitch,
-            self.pixels,
             _CHANNELS[self.pixels],
         )
 
