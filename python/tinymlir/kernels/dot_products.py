@@ -68,10 +68,19 @@ class DotProducts:
         for channels, start, packed in self.blocks:
 
             def block(
-                number: Index, w: ir.Value, channels: int = channels, start: int = start
+                number: Index,
+                w: ir.Value,
+                channels: int = channels,
+                start: int = start,
+                packed: np.ndarray = packed,
             ) -> list[ir.Value]:
                 first = emitter.add(emitter.mul(number, channels), start)
-                return [self._block(site, pixels, scratch, w, first, channels)]
+                if self.steps > _MOST_STEPS_AT_ONCE:
+                    return [self._block(site, pixels, scratch, w, first, channels)]
+                # Without a loop within, a pointer found anew leaves a register more.
+                at = advance(w, emitter.mul(number, packed.shape[1]))
+                self._block(site, pixels, scratch, at, first, channels)
+                return [w]
 
             constants = pool.get(packed.reshape(-1), "weights")
             emitter.loop(0, len(packed), 1, block, [stream(constants)])
@@ -84,7 +93,7 @@ class DotProducts:
         w, sums = self._sums(advance(w, channels), stream(scratch), biases, channels)
         place = 0
         for b in range(channels):
-            known = {}
+            known: dict[ir.Value, ir.Value] = {}
             for value, table in self.tables.items():
                 words = [fetch(w, place + word) for word in range(table.itemsize // 4)]
                 known[value] = words[0] if len(words) == 1 else join(*words)

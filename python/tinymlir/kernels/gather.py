@@ -47,6 +47,10 @@ class Gather(ABC):
     def prepare(self, layer: Layer, scratch: ir.Value) -> None:
         """Emit the function that `copy` calls."""
 
+    def goes_on_in_the_next_row(self) -> bool:
+        """Have columns beyond the end of a row stand for the next row's; whether that works."""
+        return False
+
     @abstractmethod
     def copy(self, row: Index, column: Index, pixels: int) -> None:
         """Emit the copying of the windows of ``pixels`` neighbours."""
@@ -175,6 +179,9 @@ class SharedColumns(Gather):
 class SingleWindows(Gather):
     """Window by window, in the order of rows, columns and channels."""
 
+    #: output columns of a row, where columns beyond stand for the next row's
+    columns: int | None = None
+
     def __init__(self, conv: Convolution) -> None:
         super().__init__(conv)
         self.pitch = windows.steps(conv) * 2
@@ -191,6 +198,14 @@ class SingleWindows(Gather):
         self.symbol = windows.emit_copy(self.conv, layer, scratch, places)
 
     def copy(self, row: Index, column: Index, pixels: int) -> None:
+        emitter = self.layer.emitter
         for p in range(pixels):
-            where = (row, self.layer.emitter.add(column, p), p)
-            windows.call_copy(self.layer, self.symbol, self.scratch, where)
+            y, x = row, emitter.add(column, p)
+            if self.columns is not None:
+                width = emitter.index(self.columns)
+                y, x = (op(emitter.index(x), width) for op in (arith.divui, arith.remui))
+            windows.call_copy(self.layer, self.symbol, self.scratch, (y, x, p))
+
+    def goes_on_in_the_next_row(self) -> bool:
+        self.columns = self.conv.out_hw[1]
+        return True

@@ -7,6 +7,7 @@ by all channels, that of widening a weight by all pixels of the block.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 from tinymlir.bindings import ir
@@ -79,6 +80,16 @@ class Im2col(Kernel):
             self.gather.pitch,
             _CHANNELS[self.pixels],
         )
+
+    def whole(self) -> None:
+        height, width = self.conv.out_hw
+        if height == 1 or not self.gather.goes_on_in_the_next_row():
+            super().whole()
+            return
+        # All pixels as one row: a block may go on in the next one.
+        columns = self.conv.result_columns or width
+        self.products.conv = replace(self.conv, result_columns=columns)
+        self.row(0, (0, height * width))
 
     def row(self, row: Index, columns: tuple[Index, Index]) -> None:
         emitter = self.layer.emitter
