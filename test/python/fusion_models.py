@@ -194,8 +194,11 @@ class Machine:
             rings[tensor] = _Rows(work[begin : begin + size], ring.rows, columns, channels)
             begin += aligned(size)
         width = -(-output.columns // int(stage.strips[0]))
-        for low in range(0, output.columns, width):
+        for strip, low in enumerate(range(0, output.columns, width)):
             columns_of = _needed(graph, stage, low, min(low + width, output.columns))
+            for needed, span in columns_of.items():
+                begins, ends = stage.columns(needed)
+                assert (int(begins[strip]), int(ends[strip])) == span
             for tensor, kept in rings.items():
                 kept.first = columns_of[tensor][0]
             self._strip(stage, {**whole, **rings}, columns_of)

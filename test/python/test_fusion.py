@@ -14,7 +14,7 @@ from tinymlir.fusion.edges import Memory, alone, edges, stage_edge
 from tinymlir.fusion.graph import Graph
 from tinymlir.fusion.planner import Planner
 from tinymlir.fusion.schedule import simulate, steps_of
-from tinymlir.fusion.search import front
+from tinymlir.fusion.search import cheapest, front
 from tinymlir.fusion.setting import InputMode
 
 MODES: tuple[InputMode, ...] = ("external", "in-arena", "streamed")
@@ -60,17 +60,25 @@ def test_the_front_is_that_of_all_settings(graph: Graph, mode: InputMode) -> Non
         for cost in costs
         if not any(o != cost and o[0] <= cost[0] and o[1] <= cost[1] for o in costs)
     }
-    found = front(edges(graph, mode))
-    assert [(s.bytes, s.macs) for s in found] == sorted(best)
+    ways = list(edges(graph, mode))
+    found = front(ways)
+    assert found == sorted(best)
+    for size, macs in found:
+        blocks = cheapest(ways, size, "stages")
+        assert blocks is not None and Planner(graph, mode).price(blocks).macs == macs
+        assert size == 0 or cheapest(ways, size - 1, "memory") != blocks
 
 
 @given(graphs(), st.sampled_from(MODES), st.data())
 @settings(deadline=None, max_examples=80)
 def test_settings_run_in_their_arena(graph: Graph, mode: InputMode, data: st.DataObject) -> None:
-    found = front(edges(graph, mode))
+    ways = list(edges(graph, mode))
+    found = front(ways)
     if not found:
         return
-    blocks = data.draw(st.sampled_from(found)).blocks
+    size, _ = data.draw(st.sampled_from(found))
+    blocks = cheapest(ways, size, data.draw(st.sampled_from(["stages", "memory"])))
+    assert blocks is not None
     shape = graph.tensors[0]
     image = np.random.default_rng(0).integers(
         0, 251, (shape.rows, shape.columns, shape.channels), np.uint8

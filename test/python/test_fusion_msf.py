@@ -112,7 +112,7 @@ def test_finds_what_msf_cnn_finds(name: str) -> None:
     ways = list(edges(graph))
     alone = [edge for found in ways for edge in found if edge.first == edge.last]
     assert (max(int(e.bytes[0]) for e in alone), graph.macs) == (ram, macs)
-    found = [(s.bytes, s.macs / macs) for s in front(ways)]
+    found = [(size, work / macs) for size, work in front(ways)]
     best = [(next(p for p in found if p[1] <= limit), p) for limit, p in least_ram.items()]
     best += [([p for p in found if p[0] <= size][-1], p) for size, p in least_macs.items()]
     for (size, factor), expected in best:
@@ -127,7 +127,6 @@ def test_additions_are_left_out_and_branches_are_not_there() -> None:
     after = Layer("after", "conv2d", (Read(3, part, part),), 4, 32)
     residual = Graph((whole,) * 5, (*conv, add, after), (0,), (4,))
     plain = chain(whole, [(layer, whole) for layer in (*conv, after)])
-    costs = [[(s.bytes, s.macs) for s in front(edges(graph))] for graph in (residual, plain)]
-    assert costs[0] == costs[1]
+    assert front(edges(residual)) == front(edges(plain))
     branch = Layer("branch", "conv2d", (Read(1, part, part),), 3, 32)
     assert not list(edges(Graph((whole,) * 4, (*conv, branch), (0,), (2, 3))))

@@ -51,6 +51,7 @@ class Stage:
         shared: tensors whose rows lie in the ring, or in the whole output, of another since an
             elementwise layer works in place.
         macs: multiply-accumulates.
+        elements: of all tensors, how many are made.
         sum_bytes, scratch_bytes: accumulators of reductions; work space of the layers.
     """
 
@@ -79,6 +80,7 @@ class Stage:
         self.rings: dict[int, Ring] = {}
         self.shared: dict[int, int] = {}
         self.macs = np.zeros(len(self.strips), np.int64)
+        self.elements = np.zeros(len(self.strips), np.int64)
         self.scratch_bytes = np.zeros(len(self.strips), np.int64)
         self.sum_bytes = 0
         self.grow()
@@ -88,6 +90,10 @@ class Stage:
         """Tensors that the stage reads and does not make."""
         made = {step.tensor for step in self._steps}
         return sorted(tensor for tensor in self._readers if tensor not in made)
+
+    def columns(self, tensor: int) -> tuple[Ints, Ints]:
+        """First, and past the last, column that each strip needs of a tensor, strip after strip."""
+        return self._columns[tensor]
 
     @property
     def bytes(self) -> Ints:
@@ -116,7 +122,8 @@ class Stage:
         tensor = graph.tensors[layer.output]
         made = len(self._times(len(self._steps) - len(steps)))
         pixels = np.add.reduceat(high - low, self._begin) * made
-        self.macs = self.macs + layer.macs // (tensor.rows * tensor.columns) * pixels
+        self.macs += layer.macs // (tensor.rows * tensor.columns) * pixels
+        self.elements += tensor.channels * pixels
         widest = np.maximum.reduceat(high - low, self._begin)
         scratch = np.array(layer.row_scratch_bytes)[
             np.minimum(widest, len(layer.row_scratch_bytes)) - 1

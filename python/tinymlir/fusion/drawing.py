@@ -56,10 +56,10 @@ def _trade(planner: Planner, found: Sequence[Setting]) -> Points:
     return sorted(points)
 
 
-def _rivals(found: Sequence[Setting]) -> Points:
+def _rivals(found: Sequence[tuple[int, int]]) -> Points:
     """msf-CNN's points; the one with the most memory computes nothing twice."""
-    least = found[-1].macs
-    return [(setting.macs / least, setting.bytes / _KILO) for setting in found]
+    least = found[-1][1]
+    return [(macs / least, size / _KILO) for size, macs in found]
 
 
 def _live(planner: Planner, mode: InputMode, setting: Setting) -> Points:

@@ -19,21 +19,18 @@ from tinymlir.fusion.setting import InputMode
 
 @dataclass(frozen=True)
 class Edges:
-    """Ways to run the layers from ``first`` to ``last``: bytes in the arena, MACs, strips.
+    """Ways to run the layers from ``first`` to ``last``, by numbers of strips.
 
-    No strips (0) means layer by layer.
+    No strips (0) means a layer by itself. ``bytes`` are those in the arena; ``elements`` those of
+    tensors that are made, which costs time where there are no MACs.
     """
 
     first: int
     last: int
+    strips: Ints
     bytes: Ints
     macs: Ints
-    strips: Ints
-
-    def kept(self, options: Ints) -> Edges:
-        """Only some of the numbers of strips."""
-        costs = (each[options] for each in (self.bytes, self.macs, self.strips))
-        return Edges(self.first, self.last, *costs)
+    elements: Ints
 
 
 class Memory:
@@ -72,7 +69,7 @@ class Memory:
 
 
 def edges(graph: Graph, mode: InputMode) -> Iterator[list[Edges]]:
-    """All edges that end at each layer in turn, without strips that others beat."""
+    """All edges that end at each layer in turn."""
     memory = Memory(graph, mode)
     for last in range(len(graph.layers)):
         found = []
@@ -90,7 +87,8 @@ def alone(graph: Graph, memory: Memory, position: int) -> Edges:
     layer = graph.layers[position]
     saved = memory.saved(position, ((r.tensor, r.overlap) for r in layer.reads))
     size = memory.live(position, position) - saved + aligned(layer.scratch_bytes)
-    return Edges(position, position, np.array([size]), np.array([layer.macs]), np.array([0]))
+    costs = (0, size, layer.macs, graph.tensors[layer.output].bytes)
+    return Edges(position, position, *(np.array([cost]) for cost in costs))
 
 
 def _stages(graph: Graph, memory: Memory, last: int, streamed: bool) -> Iterator[Edges]:
@@ -99,23 +97,17 @@ def _stages(graph: Graph, memory: Memory, last: int, streamed: bool) -> Iterator
     while growing:
         if streamed and stage.first == 0:
             if stage.stream():
-                yield stage_edge(memory, stage).kept(np.zeros(1, np.int64))
+                yield stage_edge(memory, stage, most_strips=1)
         elif stage.first < last:
-            edge = stage_edge(memory, stage)
-            yield edge.kept(best(edge.bytes, edge.macs))
+            yield stage_edge(memory, stage)
         growing = stage.grow()
 
 
-def stage_edge(memory: Memory, stage: Stage) -> Edges:
+def stage_edge(memory: Memory, stage: Stage, most_strips: int | None = None) -> Edges:
     """The costs of a stage in the network."""
     size = stage.bytes + memory.live(stage.first, stage.last)
     distances = ((tensor, stage.overlap(tensor)) for tensor in stage.inputs)
     size[stage.strips == 1] -= memory.saved(stage.last, distances)
-    return Edges(stage.first, stage.last, size, stage.macs, stage.strips)
-
-
-def best(size: Ints, macs: Ints, slack: Ints | None = None) -> Ints:
-    """Places of the pairs that no other beats, by size; of equal ones the least in ``slack``."""
-    order = np.lexsort((macs, size) if slack is None else (slack, macs, size))
-    before = np.append(np.iinfo(np.int64).max, np.minimum.accumulate(macs[order]))
-    return order[macs[order] < before[:-1]]
+    keep = stage.strips <= (most_strips or stage.strips.max())
+    costs = (stage.strips, size, stage.macs, stage.elements)
+    return Edges(stage.first, stage.last, *(cost[keep] for cost in costs))

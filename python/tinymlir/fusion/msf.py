@@ -27,8 +27,8 @@ def edges(graph: Graph) -> Iterator[list[Edges]]:
         for first in range(last + 1):
             cost = _cost(graph, layers, first, last)
             if cost is not None:
-                size, macs = (np.array([value]) for value in cost)
-                found.append(Edges(first, last, size, macs, np.array([int(first < last)])))
+                costs = (int(first < last), *cost, 0)
+                found.append(Edges(first, last, *(np.array([value]) for value in costs)))
         yield found
 
 

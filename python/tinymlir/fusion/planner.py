@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tinymlir.errors import TinymlirError
-from tinymlir.fusion.edges import edges
+from tinymlir.fusion.edges import Edges, edges
 from tinymlir.fusion.graph import Graph
 from tinymlir.fusion.placement import place
-from tinymlir.fusion.search import front
+from tinymlir.fusion.search import Preference, cheapest, front
 from tinymlir.fusion.setting import Block, InputMode, Setting
 from tinymlir.fusion.stages import make_stage, require_whole_inputs
 from tinymlir.progress import progress
@@ -46,21 +46,33 @@ class Planner:
     def front(self) -> list[Setting]:
         """The settings that no other beats, the least memory first, placed in the arena.
 
-        None has fewer bytes alive at once for its MACs (`front`). What placing adds to that, where
-        one layer after another lies over a part of its input, is in ``bytes``.
+        None has fewer bytes alive at once for its MACs (`search.front`). What placing adds to that,
+        where one layer after another lies over a part of its input, is in ``bytes``.
         """
-        every = progress(edges(self.graph, self.mode), len(self.graph.layers), "planning")
-        alive = front(every)
-        found = [self.price(s.blocks) for s in progress(alive, len(alive), "placing")]
-        found = [
-            s for i, s in enumerate(found) if all(s.bytes < later.bytes for later in found[i + 1 :])
-        ]
+        count = len(self.graph.layers)
+        ways = list(progress(edges(self.graph, self.mode), count, "planning"))
+        points = front(ways)
+        found = [self._settle(ways, size) for size, _ in progress(points, len(points), "placing")]
         if not found:
             raise TinymlirError(
                 "no stage of this network can take its input row by row",
                 hint="leave its input external, or in the arena",
             )
-        return found
+        return [
+            s for i, s in enumerate(found) if all(s.bytes < later.bytes for later in found[i + 1 :])
+        ]
+
+    def _settle(self, ways: Sequence[list[Edges]], limit: int) -> Setting:
+        """The setting with ``limit`` bytes alive: with few stages if that can be placed as well."""
+        preferences: tuple[Preference, ...] = ("stages", "memory")
+        settled = []
+        for preference in preferences:
+            blocks = cheapest(ways, limit, preference)
+            assert blocks is not None
+            settled.append(self.price(blocks))
+            if settled[-1].bytes <= limit:
+                break
+        return min(settled, key=lambda setting: setting.bytes)
 
     def vanilla(self) -> Setting:
         """Layer by layer; an input that is to be streamed is in the arena then."""

@@ -6,77 +6,78 @@ multiply-accumulates are the sum.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Sequence
+from typing import Literal
 
 import numpy as np
 
-from tinymlir.fusion.edges import Edges, best
+from tinymlir.fusion.edges import Edges
 from tinymlir.fusion.graph import Ints
-from tinymlir.fusion.setting import Block, Setting
+from tinymlir.fusion.setting import Block
+
+#: What to have least of where memory and computation are equal: layers in stages, whose kernels
+#: may be slower than those for whole layers; or memory, whatever the most at once.
+Preference = Literal["stages", "memory"]
 
 
-@dataclass(frozen=True)
-class _Node:
-    """Best ways to a place between layers: costs, and the edge, option and way each comes from."""
-
-    bytes: Ints
-    macs: Ints
-    total: Ints
-    edge: Ints
-    option: Ints
-    before: Ints
-
-
-def front(ways: Iterable[list[Edges]]) -> list[Setting]:
-    """All settings that no other beats, the least memory first.
+def front(ways: Iterable[list[Edges]]) -> list[tuple[int, int]]:
+    """Bytes and MACs of all settings that no other beats, the least memory first.
 
     Exact: a setting's part up to a node is beaten by another part whatever follows, since the
     greatest of sizes and the sum of MACs grow with both; so each node keeps only its best parts
     (Martins' labels for two objectives, on an acyclic graph).
     """
-    zero = np.zeros(1, np.int64)
-    nodes = [_Node(zero, zero, zero, zero, zero, zero)]
-    incoming: list[list[Edges]] = []
+    zero, nothing = np.zeros(1, np.int64), np.zeros(0, np.int64)
+    nodes = [(zero, zero)]
     for found in ways:
-        incoming.append(found)
-        nodes.append(_join(nodes, found))
+        sizes, macs = [nothing], [nothing]
+        for edge in found:
+            start = nodes[edge.first]
+            size = np.maximum(start[0][:, None], edge.bytes[None, :]).ravel()
+            work = (start[1][:, None] + edge.macs[None, :]).ravel()
+            keep = _best(size, work)
+            sizes.append(size[keep])
+            macs.append(work[keep])
+        size, work = np.concatenate(sizes), np.concatenate(macs)
+        keep = _best(size, work)
+        nodes.append((size[keep], work[keep]))
+    return [(int(size), int(work)) for size, work in zip(*nodes[-1], strict=True)]
+
+
+def _best(size: Ints, macs: Ints) -> Ints:
+    """Places of the pairs that no other beats, by size."""
+    order = np.lexsort((macs, size))
+    before = np.append(np.iinfo(np.int64).max, np.minimum.accumulate(macs[order]))
+    return order[macs[order] < before[:-1]]
+
+
+def cheapest(
+    ways: Sequence[list[Edges]], limit: int, preference: Preference
+) -> tuple[Block, ...] | None:
+    """The setting within ``limit`` bytes that computes least; None where none is within.
+
+    Of those with the fewest MACs it is the one that makes the fewest elements of tensors, and of
+    these the one with least of what is preferred.
+    """
+    nodes: list[tuple[tuple[int, ...], Block | None] | None] = [((0, 0, 0), None)]
+    for found in ways:
+        reached: tuple[tuple[int, ...], Block] | None = None
+        for edge in found:
+            start = nodes[edge.first]
+            options = np.flatnonzero(edge.bytes <= limit)
+            if start is None or not len(options):
+                continue
+            layers = edge.last + 1 - edge.first
+            least = (edge.strips > 0) if preference == "stages" else edge.bytes
+            costs = np.stack([edge.macs, edge.elements, least * layers], axis=1)[options]
+            pick = np.lexsort(costs.T[::-1])[0]
+            total = tuple(int(a + b) for a, b in zip(start[0], costs[pick], strict=True))
+            if reached is None or total < reached[0]:
+                reached = total, Block(edge.first, edge.last, int(edge.strips[options[pick]]))
+        nodes.append(reached)
     last = nodes[-1]
-    return [
-        Setting(int(last.bytes[i]), int(last.macs[i]), _blocks(nodes, incoming, i))
-        for i in range(len(last.bytes))
-    ]
-
-
-def _join(nodes: list[_Node], found: list[Edges]) -> _Node:
-    """The best ways to the node at which these edges end."""
-    # None yet: a place that no way may lead to has none either.
-    nothing = np.zeros(0, np.int64)
-    parts = [_Node(*[nothing] * len(fields(_Node)))]
-    for index, edge in enumerate(found):
-        start = nodes[edge.first]
-        size = np.maximum(start.bytes[:, None], edge.bytes[None, :]).ravel()
-        macs = (start.macs[:, None] + edge.macs[None, :]).ravel()
-        weighted = edge.bytes * (edge.last + 1 - edge.first)
-        total = (start.total[:, None] + weighted[None, :]).ravel()
-        keep = best(size, macs, total)
-        before, option = np.divmod(keep, len(edge.bytes))
-        parts.append(
-            _Node(size[keep], macs[keep], total[keep], np.full(len(keep), index), option, before)
-        )
-    names = [field.name for field in fields(_Node)]
-    every = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-    keep = best(every["bytes"], every["macs"], every["total"])
-    return _Node(**{name: column[keep] for name, column in every.items()})
-
-
-def _blocks(nodes: list[_Node], incoming: list[list[Edges]], way: int) -> tuple[Block, ...]:
-    """The blocks of a way, found from the end."""
     blocks: list[Block] = []
-    place = len(nodes) - 1
-    while place:
-        node = nodes[place]
-        edge = incoming[place - 1][node.edge[way]]
-        blocks.insert(0, Block(edge.first, edge.last, int(edge.strips[node.option[way]])))
-        place, way = edge.first, int(node.before[way])
-    return tuple(blocks)
+    while last is not None and last[1] is not None:
+        blocks.insert(0, last[1])
+        last = nodes[last[1].first]
+    return tuple(blocks) or None
