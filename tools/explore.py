@@ -14,7 +14,8 @@ import numpy as np
 
 from tinymlir.compiler import identifier
 from tinymlir.exploration.report import render
-from tinymlir.exploration.study import Exploration, Settings, Study
+from tinymlir.exploration.result import Exploration
+from tinymlir.exploration.study import Settings, Study
 from tinymlir.files import write_all
 from tinymlir.skipping.compensation import Compensation
 from tinymlir.skipping.significance import Score

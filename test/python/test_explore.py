@@ -7,6 +7,7 @@ import html.parser
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from tinymlir.dialects import register
 from tinymlir.exploration.confidence import paired_drop, samples_for, wilson
 from tinymlir.exploration.data import load_data
 from tinymlir.exploration.levels import at_levels
+from tinymlir.exploration.result import Exploration
 from tinymlir.exploration.search import MOST_LOSS, Evaluated, descents, front, search
-from tinymlir.exploration.study import Exploration, Settings, Study, require_samples
+from tinymlir.exploration.study import Settings, Study, require_samples
 from tinymlir.host import compile_for_host
 from tinymlir.network import TensorInfo
 from tinymlir.pipeline import run_pipeline
@@ -124,8 +126,8 @@ def test_nearest_accuracy_is_named(found: tuple[Study, Exploration]) -> None:
 
 
 def test_kernels_fit_the_flash(found: tuple[Study, Exploration]) -> None:
-    study, result = found
-    levels = result.front[0].levels
+    study, _ = found
+    levels = {layer.symbol: 1 for layer in study.layers}
     roomy, small = study.prices.choose(levels), study.prices.choose(levels, 1)
     assert small[1] < roomy[1]
     assert small[0] > roomy[0]
@@ -168,6 +170,21 @@ def test_search_library_is_missing(
     command = ["explore", folder / "net.mlir", "--data", folder / "data.npz"]
     assert tinymlir_main.main(list(map(str, command))) == 1
     assert "needs Optuna; pip install 'tinymlir[explore]'" in capsys.readouterr().err
+
+
+def test_flash_that_nothing_fits(
+    found: tuple[Study, Exploration], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, result = found
+    roomy = min(point.measured.flash_bytes for point in result.front)
+    for budget in (100, 2 * roomy):
+        monkeypatch.setattr(study, "settings", replace(study.settings, max_flash=budget))
+        if budget == 100:
+            with pytest.raises(Exception, match=r"bytes of flash, more than --max-flash .*\(100\)"):
+                study._fitting(result.tried)
+        else:
+            assert result.tried[0].levels == (0, 0, 0)
+            assert study._fitting(result.tried)
 
 
 class _Tags(html.parser.HTMLParser):

@@ -21,8 +21,9 @@ from tinymlir.simulators import simulate
 from tinymlir.skipping.annotations import skippable
 from tinymlir.targets import Target
 
-#: Kernels whose cost depends on how many weights are zero.
-_ZERO_AWARE = (Unpacked.name, Compact.name)
+#: Kernels whose cost depends on how many weights are zero: those of the fewest instructions,
+#: and those of the least flash.
+_FAST, _SMALL = (Unpacked.name,), (Compact.name,)
 #: Levels at which those are measured; in between and beyond, costs are lines.
 _MEASURED = (2, 6, 11)
 
@@ -58,12 +59,16 @@ class Prices:
     Measured: whole networks at a few levels are compiled and simulated.
     """
 
-    def __init__(self, text: str, name: str, target: Target, layers: Sequence[SkippableLayer]):
+    def __init__(
+        self, text: str, name: str, target: Target, layers: Sequence[SkippableLayer], small: bool
+    ) -> None:
         """
         Args:
             text: outlined module.
             name: C prefix.
+            small: whether flash counts, so that kernels that save it have prices as well.
         """
+        self._kernels = (*_FAST, *(_SMALL if small else ()))
         self._text, self._name, self._target, self._layers = text, name, target, layers
         self.exact = self.measure({}, {})
         self._table = self._measure_layers()
@@ -140,7 +145,7 @@ class Prices:
             for layer in self._layers
             for level in range(len(FRACTIONS))
         }
-        for kernel, points in progress(self._runs(), len(_ZERO_AWARE), "pricing"):
+        for kernel, points in progress(self._runs(), len(self._kernels), "pricing"):
             for layer in self._layers:
                 known = {
                     layer.skipped_macs(level): prices[layer.symbol]
@@ -160,7 +165,7 @@ class Prices:
 
     def _runs(self) -> Iterator[tuple[str, dict[int, dict[str, Price]]]]:
         """Each kernel that leaves out zeros: its prices by level and layer."""
-        for kernel in _ZERO_AWARE:
+        for kernel in self._kernels:
             able = {
                 layer.symbol: kernel
                 for layer in self._layers

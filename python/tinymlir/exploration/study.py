@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from tinymlir.arrays import from_object
 from tinymlir.bindings import ir
-from tinymlir.compiler import versions
+from tinymlir.compiler import check_budget, versions
 from tinymlir.dialects import register
 from tinymlir.errors import TinymlirError
 from tinymlir.exploration.confidence import paired_drop, samples_for, wilson
@@ -22,6 +22,7 @@ from tinymlir.exploration.data import Data, Part, load_data
 from tinymlir.exploration.evaluator import Evaluator
 from tinymlir.exploration.levels import FRACTIONS, SkippableLayer, skippable_layers
 from tinymlir.exploration.prices import Measured, Prices
+from tinymlir.exploration.result import Exploration, Point
 from tinymlir.exploration.search import Candidate, Evaluated, descents, front, load_optuna, search
 from tinymlir.files import write_all
 from tinymlir.frontends import import_model
@@ -53,86 +54,6 @@ class Settings:
     compensation: Compensation = "weights"
     granularity: Granularity = "pair"
     max_flash: int | None = None
-
-
-@dataclass(frozen=True)
-class Point:
-    """A network of the front, compiled, measured and reported on.
-
-    ``accuracy`` and ``chosen_accuracy`` are shares of the samples that were reported on and
-    chosen on; without labels, of agreement with the exact network.
-    """
-
-    levels: dict[str, int]
-    kernels: Mapping[str, str | None]
-    measured: Measured
-    chosen_accuracy: float
-    accuracy: float
-    interval: tuple[float, float]
-    drop: tuple[float, float, float]
-    confusion: list[list[int]]
-    layers: list[dict[str, Any]]
-    pipeline: str
-
-    @property
-    def macs_skipped(self) -> int:
-        return sum(layer["macs_skipped"] for layer in self.layers)
-
-    def to_json(self) -> dict[str, Any]:
-        report = self.measured.report
-        return {
-            "accuracy": self.accuracy,
-            "accuracy_interval": self.interval,
-            "accuracy_when_choosing": self.chosen_accuracy,
-            "drop": self.drop[0],
-            "drop_interval": self.drop[1:],
-            "instructions": report["instructions"],
-            "cycles": report["cycles"],
-            "macs_skipped": self.macs_skipped,
-            "flash_bytes": report["flash_bytes"],
-            "thresholds": {layer["symbol"]: layer["threshold"] for layer in self.layers},
-            "fractions": {layer["symbol"]: layer["fraction"] for layer in self.layers},
-            "layers": self.layers,
-            "confusion": self.confusion,
-            "pipeline": self.pipeline,
-        }
-
-
-@dataclass(frozen=True)
-class Exploration:
-    """What a search found. ``front`` is of points, the fastest first; ``exact`` is the last."""
-
-    facts: dict[str, Any]
-    exact: Point
-    front: list[Point]
-    tried: list[Evaluated]
-    sensitivity: dict[str, list[float]]
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            **self.facts,
-            "exact": self.exact.to_json(),
-            "front": [point.to_json() for point in self.front],
-            "sensitivity": self.sensitivity,
-            "tried": [asdict(one) for one in self.tried],
-        }
-
-    def within(self, max_drop: float) -> Point:
-        """The fastest point that loses at most so much, on the samples that were chosen on.
-
-        Raises:
-            TinymlirError: no point does; names the nearest.
-        """
-        least = self.exact.chosen_accuracy - max_drop
-        for point in self.front:
-            if point.chosen_accuracy >= least:
-                return point
-        nearest = max(self.front, key=lambda point: point.chosen_accuracy)
-        raise TinymlirError(
-            f"no point of the front reaches an accuracy of {least:.2%}",
-            hint=f"the nearest has {nearest.chosen_accuracy:.2%}: --max-accuracy-drop "
-            f"{self.exact.chosen_accuracy - nearest.chosen_accuracy:.4f}",
-        )
 
 
 def require_samples(data: Data, max_drop: float) -> None:
@@ -205,7 +126,9 @@ class Study:
         self.layers = layers
         by_symbol = {layer.symbol: layer for layer in layers}
         self.evaluator = Evaluator(self.module, lambda s, level: by_symbol[s].constants(level))
-        self.prices = Prices(self.text, self.name, self.target, layers)
+        self.prices = Prices(
+            self.text, self.name, self.target, layers, small=settings.max_flash is not None
+        )
         self.known = self._load()
         sensitivity = self._sensitivity()
         costs = {
@@ -265,11 +188,10 @@ class Study:
         truth = self._truth(part)
         exact_classes = self._classes(part, {})
         none = tried[0]
-        best = front(tried)
-        losses = sorted({*_LOSSES, *(() if promised is None else (promised,))})
-        picks = front(
-            [next(b for b in best if b.accuracy >= none.accuracy - loss) for loss in losses]
-        )
+        best = front(self._fitting(tried))
+        losses = {*_LOSSES, *(() if promised is None else (promised,))}
+        within = [[b for b in best if b.accuracy >= none.accuracy - loss] for loss in losses]
+        picks = front([found[0] for found in within if found] or best[-1:])
         points = [
             self._point(one, truth, exact_classes, self._kernels(one))
             for one in progress(picks, len(picks), "measuring the front")
@@ -285,6 +207,20 @@ class Study:
                 for i, layer in enumerate(self.layers)
             },
         )
+
+    def _fitting(self, tried: list[Evaluated]) -> list[Evaluated]:
+        """Those that ``--max-flash`` allows.
+
+        Raises:
+            TinymlirError: there are none; names the least that is needed.
+        """
+        budget = self.settings.max_flash
+        if budget is None:
+            return tried
+        bytes_of = {one: self.prices.choose(self._levels(one.levels), budget)[1] for one in tried}
+        least = round(min(bytes_of.values()))
+        check_budget("flash", "--max-flash", least, budget)
+        return [one for one in tried if bytes_of[one] <= budget]
 
     def _point(
         self,

@@ -1,0 +1,91 @@
+"""What an exploration found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tinymlir.errors import TinymlirError
+from tinymlir.exploration.prices import Measured
+from tinymlir.exploration.search import Evaluated
+
+
+@dataclass(frozen=True)
+class Point:
+    """A network of the front, compiled, measured and reported on.
+
+    ``accuracy`` and ``chosen_accuracy`` are shares of the samples that were reported on and
+    chosen on; without labels, of agreement with the exact network.
+    """
+
+    levels: dict[str, int]
+    kernels: Mapping[str, str | None]
+    measured: Measured
+    chosen_accuracy: float
+    accuracy: float
+    interval: tuple[float, float]
+    drop: tuple[float, float, float]
+    confusion: list[list[int]]
+    layers: list[dict[str, Any]]
+    pipeline: str
+
+    @property
+    def macs_skipped(self) -> int:
+        return sum(layer["macs_skipped"] for layer in self.layers)
+
+    def to_json(self) -> dict[str, Any]:
+        report = self.measured.report
+        return {
+            "accuracy": self.accuracy,
+            "accuracy_interval": self.interval,
+            "accuracy_when_choosing": self.chosen_accuracy,
+            "drop": self.drop[0],
+            "drop_interval": self.drop[1:],
+            "instructions": report["instructions"],
+            "cycles": report["cycles"],
+            "macs_skipped": self.macs_skipped,
+            "flash_bytes": report["flash_bytes"],
+            "thresholds": {layer["symbol"]: layer["threshold"] for layer in self.layers},
+            "fractions": {layer["symbol"]: layer["fraction"] for layer in self.layers},
+            "layers": self.layers,
+            "confusion": self.confusion,
+            "pipeline": self.pipeline,
+        }
+
+
+@dataclass(frozen=True)
+class Exploration:
+    """What a search found. ``front`` is of points, the fastest first; ``exact`` is the last."""
+
+    facts: dict[str, Any]
+    exact: Point
+    front: list[Point]
+    tried: list[Evaluated]
+    sensitivity: dict[str, list[float]]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            **self.facts,
+            "exact": self.exact.to_json(),
+            "front": [point.to_json() for point in self.front],
+            "sensitivity": self.sensitivity,
+            "tried": [asdict(one) for one in self.tried],
+        }
+
+    def within(self, max_drop: float) -> Point:
+        """The fastest point that loses at most so much, on the samples that were chosen on.
+
+        Raises:
+            TinymlirError: no point does; names the nearest.
+        """
+        least = self.exact.chosen_accuracy - max_drop
+        for point in self.front:
+            if point.chosen_accuracy >= least:
+                return point
+        nearest = max(self.front, key=lambda point: point.chosen_accuracy)
+        raise TinymlirError(
+            f"no point of the front reaches an accuracy of {least:.2%}",
+            hint=f"the nearest has {nearest.chosen_accuracy:.2%}: --max-accuracy-drop "
+            f"{self.exact.chosen_accuracy - nearest.chosen_accuracy:.4f}",
+        )
