@@ -9,6 +9,7 @@ from tinymlir.bindings import ROOT, ext, ir
 I8 = ir.IntegerType[8]
 I32 = ir.IntegerType[32]
 I64 = ir.IntegerType[64]
+I8x16 = ir.VectorType[[16], I8]
 
 #: How ``tiny.requantize`` rounds; see `RequantizeOp`.
 ROUNDING_MODES = ("float32", "nearest_even", "nearest_up", "double")
@@ -222,6 +223,18 @@ class MaxBytesOp(Tiny.Operation, name="max_bytes", traits=[ext.Pure]):
 
     lhs: ext.Operand[I32]
     rhs: ext.Operand[I32]
+    res: ext.Result[I32] = ext.infer_result()
+
+
+class DotOp(Tiny.Operation, name="dot", traits=[ext.Pure]):
+    """The sum of 16 products of signed bytes, accumulated, as Arm's VMLADAVA does it.
+
+    ``res = acc + Σ lhs[i]·rhs[i]``, modulo 2^32.
+    """
+
+    acc: ext.Operand[I32]
+    lhs: ext.Operand[I8x16]
+    rhs: ext.Operand[I8x16]
     res: ext.Result[I32] = ext.infer_result()
 
 

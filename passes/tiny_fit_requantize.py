@@ -12,7 +12,8 @@ from tinymlir import numerics
 from tinymlir.bindings import arith, func, ir, linalg
 from tinymlir.dialects import tiny
 from tinymlir.kernels.convolution import find_convolution
-from tinymlir.linalg_info import constant_array, constant_scalar, indexing_maps
+from tinymlir.kernels.requantization import read_requantization
+from tinymlir.linalg_info import indexing_maps
 from tinymlir.line_fit import Line, common_shift, fit_line
 from tinymlir.numerics import IntArray
 
@@ -200,34 +201,14 @@ def _tensor(array: np.ndarray) -> ir.Type:
 
 def _read(generic: ir.Operation) -> _Requantization | None:
     """What ``generic`` requantises; None where its body does more than that."""
-    block = generic.regions[0].blocks[0]
-    body = [op.operation for op in block.operations]
-    if len(body) != 2 or body[0].name != "tiny.requantize":
+    found = read_requantization(generic)
+    if found is None or found.op.name != "tiny.requantize":
         return None
-    requantize = body[0]
-    if requantize.operands[0] != block.arguments[0] or body[1].operands[0] != requantize.results[0]:
-        return None
-    maps = indexing_maps(generic)
-    arrays: list[np.ndarray] = []
-    channels: ir.AffineMap | None = None
-    for operand in list(requantize.operands)[1:]:
-        if isinstance(operand, ir.BlockArgument) and operand.owner == block:
-            array = constant_array(generic.operands[operand.arg_number])
-            where = maps[operand.arg_number]
-            if array is None or (channels is not None and channels != where):
-                return None
-            channels = where
-        else:
-            scalar = constant_scalar(operand)
-            array = None if scalar is None else np.array([scalar])
-            if array is None:
-                return None
-        arrays.append(array)
     try:
-        multipliers, shifts = np.broadcast_arrays(*arrays)
+        multipliers, shifts = np.broadcast_arrays(*found.constants)
     except ValueError:
         return None
-    return _Requantization(generic, requantize, multipliers, shifts, channels)
+    return _Requantization(generic, found.op, multipliers, shifts, found.channels)
 
 
 def _accumulators(generic: ir.Operation) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from tinymlir.bindings import arith, ir, llvm
+from tinymlir.bindings import arith, ir, llvm, vector
 
 from ._pass import Pass, find_ops, register_pass
 
@@ -13,10 +13,11 @@ from ._pass import Pass, find_ops, register_pass
 @register_pass
 @dataclass(frozen=True)
 class LowerDualMac(Pass):
-    """Turn tiny.dual_mac, tiny.extend_bytes and tiny.max_bytes into DSP intrinsics or arith
+    """Turn packed arithmetic into instructions of the core, or into arith
 
-    Cores with the DSP extension get SMLAD, SXTB16, SSUB8 and SEL; others, the host among
-    them, the same arithmetic spelled out. With ``dsp=true``:
+    tiny.dual_mac, tiny.extend_bytes and tiny.max_bytes become SMLAD, SXTB16, SSUB8 and SEL on
+    cores with the DSP extension, tiny.dot becomes VMLADAVA on those with Helium; on others, the
+    host among them, the same arithmetic is spelled out. With ``dsp=true``:
 
     Before::
 
@@ -40,12 +41,15 @@ class LowerDualMac(Pass):
     name: ClassVar[str] = "tiny-lower-dual-mac"
     #: whether the core has SMLAD and SXTB16
     dsp: bool = False
+    #: whether it has VMLADAVA
+    mve: bool = False
 
     def run(self, op: ir.Operation) -> None:
         lowerings = {
             "tiny.dual_mac": _smlad if self.dsp else _dual_mac,
             "tiny.extend_bytes": _sxtb16 if self.dsp else _extend_bytes,
             "tiny.max_bytes": _sel if self.dsp else _max_bytes,
+            "tiny.dot": _vmladava if self.mve else _dot,
         }
         found = find_ops(op, *lowerings)
         for packed in found:
@@ -88,6 +92,12 @@ def _sel(op: ir.Operation) -> ir.Value:
     return _intrinsic("llvm.arm.sel", [lhs, rhs])
 
 
+def _vmladava(op: ir.Operation) -> ir.Value:
+    accumulator, lhs, rhs = op.operands
+    # Signed; not subtracted, not exchanged.
+    return _intrinsic("llvm.arm.mve.vmldava.v16i8", [_c(0), _c(0), _c(0), accumulator, lhs, rhs])
+
+
 def _dual_mac(op: ir.Operation) -> ir.Value:
     accumulator, lhs, rhs = op.operands
     sixteen = _c(16)
@@ -113,3 +123,10 @@ def _max_bytes(op: ir.Operation) -> ir.Value:
     lanes = ir.VectorType.get([4], ir.IntegerType.get_signless(8))
     lhs, rhs = (llvm.bitcast(lanes, operand) for operand in op.operands)
     return llvm.bitcast(_i32(), llvm.intr_smax(lhs, rhs))
+
+
+def _dot(op: ir.Operation) -> ir.Value:
+    accumulator, lhs, rhs = op.operands
+    wide = ir.VectorType.get(lhs.type.shape, _i32())
+    products = arith.muli(arith.extsi(wide, lhs), arith.extsi(wide, rhs))
+    return arith.addi(accumulator, vector.reduction(_i32(), vector.CombiningKind.ADD, products))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from tinymlir.bindings import bufferization, func, ir, memref
-from tinymlir.kernels import max_pooling, overlap
+from tinymlir.kernels import helium_lanes, max_pooling, overlap
 from tinymlir.kernels.catalogue import candidates
 from tinymlir.kernels.convolution import Convolution, find_convolution
 from tinymlir.kernels.emitter import ConstantPool, Emitter
@@ -77,7 +77,7 @@ class LowerLayers(Pass):
 
     def run(self, op: ir.Operation) -> None:
         core = get_target(self.target)
-        if core.vector_bits:
+        if core.has_vectors:
             # Where the conversion of vectors looks up how wide an index is.
             op.attributes["dlti.dl_spec"] = ir.Attribute.parse("#dlti.dl_spec<index = 32>")
         pool = ConstantPool(op)
@@ -231,6 +231,9 @@ def _emit_elements(
     allocate: Callable[[ir.Type], ir.Value],
 ) -> None:
     """A layer without a kernel of its own: as many elements together as the core can."""
+    if helium_lanes.takes(root, core):
+        helium_lanes.emit(evaluator, root, target, core)
+        return
     if emit_by_lanes(evaluator, root, target, most_lanes(core.vector_bits)):
         return
     if max_pooling.takes(root, core):

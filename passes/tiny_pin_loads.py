@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import ClassVar
 
 from tinymlir.bindings import ir
@@ -38,10 +39,17 @@ class PinLoads(Pass):
     name: ClassVar[str] = "tiny-pin-loads"
     #: section of constants, if not the one that LLVM chooses
     section: str = ""
+    #: bits of the least vectors that stay
+    least_bits: int = 0
 
     def run(self, op: ir.Operation) -> None:
         for constant in find_ops(op, "llvm.mlir.global") if self.section else ():
             constant.attributes["section"] = ir.StringAttr.get(self.section)
         for load in find_ops(op, "llvm.load"):
-            if isinstance(load.results[0].type, ir.VectorType):
+            kind = load.results[0].type
+            if isinstance(kind, ir.VectorType) and _bits(kind) >= self.least_bits:
                 load.attributes["volatile_"] = ir.UnitAttr.get()
+
+
+def _bits(kind: ir.VectorType) -> int:
+    return int(prod(kind.shape)) * int(kind.element_type.width)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinymlir.numerics import MULTIPLIER_BITS, IntArray
+from tinymlir.numerics import I32_MAX, I32_MIN, MULTIPLIER_BITS, IntArray
 
 #: Multipliers differ by less than this share from the reference's scale.
 _RELATIVE = 2.0**-12
@@ -72,6 +72,58 @@ def fit_line(
     if (lower > upper).any():
         return None
     return Line(multipliers, lower + (upper - lower) // 2, shift)
+
+
+def split_offsets(
+    line: Line, low: IntArray, high: IntArray, results: tuple[int, int]
+) -> tuple[IntArray, IntArray] | None:
+    """``(biases, words)`` such that ``((((acc + bias) * m) >> 32) + word) >> (shift - 32)``
+    equals the line, limited to ``results``, at every accumulator in ``low..high``.
+
+    Cores that have the high word of a product without the low one compute that. It is the line
+    with the offset ``bias * m + (word << 32)``; a bias that takes it between the bounds of the
+    offset mostly exists. None if none does, or if ``acc + bias`` or ``word`` could overflow 32
+    bits.
+    """
+    least, most = (np.broadcast_to(a, line.multipliers.shape).astype(np.int64) for a in (low, high))
+    steps = np.arange(results[0] + 1, results[1] + 1, dtype=np.int64)
+    m, r = line.multipliers[:, None], line.offsets[:, None]
+    biases, words = np.zeros_like(line.offsets), line.offsets >> 32
+
+    def reference(accumulators: IntArray) -> IntArray:
+        return np.clip((accumulators * m + r) >> line.shift, *results)
+
+    if len(steps):
+        thresholds = _thresholds(reference, least, most, steps)
+        reached, kept = thresholds <= most[:, None], thresholds > least[:, None]
+        stairs = _Stairs(thresholds, steps << line.shift, reached, kept)
+        lower, upper = stairs.offsets(line.multipliers)
+        for channel, bounds in enumerate(zip(lower, upper, strict=True)):
+            multiplier, first, last = int(line.multipliers[channel]), *map(int, bounds)
+            bias = _first_multiple(multiplier, 1 << 32, first % (1 << 32), last - first)
+            if first > last or bias is None:
+                return None
+            biases[channel], words[channel] = bias, -((bias * multiplier - first) >> 32)
+    fits = (most + biases <= I32_MAX) & (words >= I32_MIN) & (words <= I32_MAX)
+    return (biases, words) if fits.all() else None
+
+
+def _first_multiple(step: int, modulus: int, low: int, width: int) -> int | None:
+    """The least n >= 0 with ``n * step mod modulus`` at most ``width`` above ``low``.
+
+    If no multiple below the modulus is there, those of the second turn are, shifted against
+    the first, and so on: the same question for the shift, modulo the step.
+    """
+    if low == 0 or low + width >= modulus:
+        return 0
+    step %= modulus
+    if step == 0:
+        return None
+    n = -(-low // step)
+    if n * step <= low + width:
+        return n
+    turns = _first_multiple(modulus % step, step, -(low + width) % step, width)
+    return None if turns is None else -(-(low + turns * modulus) // step)
 
 
 def common_shift(scales: np.ndarray) -> int | None:

@@ -70,7 +70,8 @@ class Target:
     ``extensions`` holds the ISA facts that passes ask for: ``mul-long`` (a
     32 by 32 to 64 bit multiply), ``divide``, ``unaligned`` (word loads at any
     address), ``ldrd`` (two registers loaded by one instruction), ``dsp`` (SMLAD
-    and friends), ``mve`` (Helium), ``zve32x`` (RISC-V vectors of integers).
+    and friends), ``mve`` (Helium: vectors of integers), ``mve-float``
+    (and of float32), ``zve32x`` (RISC-V vectors of integers).
     """
 
     name: str
@@ -95,6 +96,11 @@ class Target:
     qemu_cpu: str | None = None
     zig_target: str | None = None
     zig_cpu: str | None = None
+
+    @property
+    def has_vectors(self) -> bool:
+        """Whether kernels may use vectors, of any kind."""
+        return self.vector_bits > 0 or self.has("mve")
 
     def has(self, extension: str) -> bool:
         return extension in self.extensions
@@ -251,8 +257,8 @@ TARGETS: dict[str, Target] = {
             "cortex-m55",
             "thumbv8.1m.main",
             "cortex_m55",
-            features="+dsp,+mve",
-            extensions=(*_ARMV7M, "dsp", "mve"),
+            features="+dsp,+mve.fp",
+            extensions=(*_ARMV7M, "dsp", "mve", "mve-float"),
             costs=Costs(
                 dual_mac=1,
                 divide=6,

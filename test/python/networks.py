@@ -259,6 +259,7 @@ class Network:
         groups: int = 1,
         pad_value: int = 0,
         per_channel: bool = True,
+        rounding: str = "float32",
     ) -> Value:
         """A convolution: plain, depthwise (groups = channels of ``x``) or grouped."""
         padded = self.pad(x, window.pad, pad_value) if any(window.pad) else x
@@ -303,7 +304,8 @@ class Network:
             grouped = patch.reshape(*patch.shape[:3], groups, inside)
             array += np.einsum("nhwgi,goi->nhwgo", grouped, weights[:, :, kh, kw].astype(np.int64))
         op = "depthwise_conv2d" if groups == depth > 1 else "conv2d"
-        return self.requantize(op, acc, array.reshape(SAMPLES, 1, *size, channels), per_channel)
+        array = array.reshape(SAMPLES, 1, *size, channels)
+        return self.requantize(op, acc, array, per_channel, rounding)
 
     def dense(self, x: Value, channels: int, per_channel: bool = True) -> Value:
         rows, depth = x.shape
@@ -474,9 +476,9 @@ def everything() -> tuple[Network, Value]:
 
 
 HOST = get_target("host")
-#: Cores whose kernels are compared: without and with SMLAD, and one of few registers that has
-#: neither long products nor divisions.
-CORES = [HOST, *map(get_target, ("cortex-m0", "cortex-m4"))]
+#: Cores whose kernels are compared: without and with SMLAD, one of few registers that has
+#: neither long products nor divisions, and one with vectors.
+CORES = [HOST, *map(get_target, ("cortex-m0", "cortex-m4", "cortex-m55"))]
 
 
 def lower(text: str, target: Target, name: str = "network") -> Compilation:

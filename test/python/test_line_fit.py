@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinymlir import numerics
-from tinymlir.line_fit import Line, fit_line
+from tinymlir.line_fit import Line, fit_line, split_offsets
 
 MODES = ("float32", "nearest_even", "nearest_up", "double")
 REACH = 1 << 14
@@ -70,3 +70,32 @@ def test_results_of_both_signs_rounded_away_from_zero_are_no_line() -> None:
 
 def test_scales_too_large_have_none() -> None:
     assert fitted([3.0], "nearest_up", 0, -128, 127)[0] is None
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.floats(2.0**-10, 2.0**-4), min_size=1, max_size=4),
+    st.sampled_from(MODES),
+    st.integers(-128, 127),
+    st.tuples(st.integers(-128, 127), st.integers(-128, 127)),
+)
+def test_a_line_of_high_words_is_the_line(
+    scales: list[float], mode: str, zero_point: int, limits: tuple[int, int]
+) -> None:
+    least, most = sorted(limits)
+    line, accumulators, wanted = fitted(scales, mode, zero_point, least, most)
+    if line is None:
+        return
+    reach = np.full(len(scales), REACH)
+    split = split_offsets(line, -reach, reach, (least, most))
+    assert split is not None
+    biases, words = (column[:, None] for column in split)
+    high = ((accumulators + biases) * line.multipliers[:, None]) >> 32
+    assert (np.clip((high + words) >> (line.shift - 32), least, most) == wanted).all()
+
+
+def test_no_line_of_high_words_overflows() -> None:
+    line = Line(np.array([1 << 30]), np.array([(1 << 62) + 12345]), 32)
+    reach = np.array([REACH])
+    assert split_offsets(line, -reach, reach, (-128, 127)) is not None
+    assert split_offsets(line, -(reach << 17), (reach << 17) - 1, (-128, 127)) is None

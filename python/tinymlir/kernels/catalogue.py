@@ -7,6 +7,8 @@ from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.depthwise import Depthwise
 from tinymlir.kernels.depthwise_pairs import DepthwisePairs
 from tinymlir.kernels.direct import Direct
+from tinymlir.kernels.helium_depthwise import HeliumDepthwise
+from tinymlir.kernels.helium_dot import HeliumDot
 from tinymlir.kernels.im2col import Im2col
 from tinymlir.kernels.kernel import Kernel
 from tinymlir.kernels.swar import Swar
@@ -20,6 +22,8 @@ from tinymlir.targets import Target
 KERNELS: tuple[type[Kernel], ...] = (
     VectorConvolution,
     VectorDepthwise,
+    HeliumDot,
+    HeliumDepthwise,
     Im2col,
     Swar,
     DepthwisePairs,

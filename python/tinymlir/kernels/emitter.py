@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from tinymlir.bindings import arith, ir, memref, scf
+from tinymlir.bindings import arith, ir, llvm, memref, scf
 
 #: A position: known now, or an SSA value of type index.
 Index: TypeAlias = int | ir.Value
@@ -24,6 +24,16 @@ class Emitter:
 
     def integer(self, value: int, width: int = 32) -> ir.Value:
         return arith.constant(ir.IntegerType.get_signless(width), value)
+
+    def opaque(self, value: Index) -> ir.Value:
+        """``value`` in a register of its own: nobody knows that it equals the other one.
+
+        What is loaded from there is loaded again, instead of kept in registers that there
+        are not.
+        """
+        i32 = ir.IntegerType.get_signless(32)
+        same = llvm.inline_asm(i32, [arith.index_cast(i32, self.index(value))], "", "=r,0")
+        return arith.index_cast(ir.IndexType.get(), same)
 
     def add(self, a: Index, b: Index) -> Index:
         if isinstance(a, int) and isinstance(b, int):

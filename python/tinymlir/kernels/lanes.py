@@ -178,12 +178,13 @@ def _callee(op: ir.Operation) -> func.FuncOp:
     )
 
 
-def has_lanes(root: ir.Value, known: Collection[ir.Value] = ()) -> bool:
+def has_lanes(root: ir.Value, known: Collection[ir.Value] = (), ops: Collection[str] = ()) -> bool:
     """Whether neighbours along the last dimension of ``root`` can be computed by lanes.
 
     Args:
         root: a tensor.
         known: tensors whose elements will be in registers.
+        ops: names of ops in bodies that the evaluator knows besides upstream's.
     """
     kind = root.type
     if not isinstance(kind, ir.RankedTensorType) or not kind.rank:
@@ -197,17 +198,17 @@ def has_lanes(root: ir.Value, known: Collection[ir.Value] = ()) -> bool:
         return True
     if op.name == "tensor.pad":
         ends = (list(op.attributes[f"static_{end}"])[-1] for end in ("low", "high"))
-        return not any(ends) and has_lanes(op.operands[0], known)
+        return not any(ends) and has_lanes(op.operands[0], known, ops)
     if op.name in VIEW_OPS:
         last = list(op.attributes["reassociation"])[-1]
-        return len(last) == 1 and has_lanes(op.operands[0], known)
-    return is_linalg(op) and len(op.results) == 1 and _linalg_has_lanes(op, known)
+        return len(last) == 1 and has_lanes(op.operands[0], known, ops)
+    return is_linalg(op) and len(op.results) == 1 and _linalg_has_lanes(op, known, ops)
 
 
-def _linalg_has_lanes(op: ir.Operation, known: Collection[ir.Value]) -> bool:
+def _linalg_has_lanes(op: ir.Operation, known: Collection[ir.Value], ops: Collection[str]) -> bool:
     maps, body = indexing_maps(op), op.regions[0].blocks[0]
     last = list(maps[-1].results)[-1]
-    if not isinstance(last, ir.AffineDimExpr) or not _body_has_lanes(body):
+    if not isinstance(last, ir.AffineDimExpr) or not _body_has_lanes(body, ops):
         return False
     lane = re.compile(rf"\bd{last.position}\b")
     for operand, affine_map, argument in zip(op.operands, maps, body.arguments, strict=True):
@@ -216,31 +217,31 @@ def _linalg_has_lanes(op: ir.Operation, known: Collection[ir.Value]) -> bool:
             continue
         if any(lane.search(str(e)) for e in exprs[:-1]) or str(exprs[-1]) != str(last):
             return False
-        if not has_lanes(operand, known):
+        if not has_lanes(operand, known, ops):
             return False
     return True
 
 
-def _body_has_lanes(block: ir.Block) -> bool:
+def _body_has_lanes(block: ir.Block, ops: Collection[str]) -> bool:
     """Whether every op of a body is the same on vectors."""
     for nested in block.operations:
         op = nested.operation
-        if op.name in _YIELDS:
+        if op.name in _YIELDS or op.name in ops:
             continue
         if any(str(value.type) not in _ELEMENTS for value in (*op.operands, *op.results)):
             return False
         if op.name == "scf.if":
-            if not all(_body_has_lanes(region.blocks[0]) for region in op.regions):
+            if not all(_body_has_lanes(region.blocks[0], ops) for region in op.regions):
                 return False
         elif op.name == "func.call":
-            if not _body_has_lanes(_callee(op).body.blocks[0]):
+            if not _body_has_lanes(_callee(op).body.blocks[0], ops):
                 return False
         elif not op.name.startswith("arith.") and op.name != "llvm.intr.expect":
             return False
     return True
 
 
-def _is_one_run(root: ir.Value) -> bool:
+def is_one_run(root: ir.Value) -> bool:
     """Whether each element of ``root`` depends on those at its own place alone."""
     if isinstance(root, ir.BlockArgument) or not is_linalg(root.owner.operation):
         return isinstance(root, ir.BlockArgument)
@@ -248,7 +249,7 @@ def _is_one_run(root: ir.Value) -> bool:
     operands = list(op.operands)[:-1]
     identity = ir.AffineMap.get_identity(root.type.rank)
     return all(affine_map == identity for affine_map in indexing_maps(op)) and all(
-        operand.type.shape == root.type.shape and _is_one_run(operand) for operand in operands
+        operand.type.shape == root.type.shape and is_one_run(operand) for operand in operands
     )
 
 
@@ -262,7 +263,7 @@ def emit_by_lanes(evaluator: Evaluator, root: ir.Value, out: ir.Value, most: int
     if not most or not has_lanes(root):
         return False
     outer, size = shape[:-1], shape[-1]
-    if _is_one_run(root):
+    if is_one_run(root):
         outer, size = [1] * len(outer), prod(shape)
     if size < LEAST_LANES:
         return False

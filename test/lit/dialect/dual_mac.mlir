@@ -15,3 +15,10 @@ func.func @most(%x: i32, %y: i32) -> i32 {
   %m = "tiny.max_bytes"(%x, %y) : (i32, i32) -> i32
   return %m : i32
 }
+
+// CHECK-LABEL: func.func @dot(
+// CHECK: "tiny.dot"(%{{.*}}, %{{.*}}, %{{.*}}) : (i32, vector<16xi8>, vector<16xi8>) -> i32
+func.func @dot(%acc: i32, %x: vector<16xi8>, %w: vector<16xi8>) -> i32 {
+  %s = "tiny.dot"(%acc, %x, %w) : (i32, vector<16xi8>, vector<16xi8>) -> i32
+  return %s : i32
+}

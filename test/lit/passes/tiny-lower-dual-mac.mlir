@@ -1,5 +1,6 @@
 // RUN: tinymlir-opt %s --tiny-lower-dual-mac | FileCheck %s
 // RUN: tinymlir-opt %s --tiny-lower-dual-mac=dsp=true | FileCheck %s --check-prefix=DSP
+// RUN: tinymlir-opt %s --tiny-lower-dual-mac=mve=true | FileCheck %s --check-prefix=MVE
 
 // CHECK-LABEL: func.func @pair
 // CHECK-NOT: tiny.
@@ -49,4 +50,15 @@ func.func @plain(%acc: i32, %a: i32, %b: i32) -> i32 {
 func.func @most(%x: i32, %y: i32) -> i32 {
   %m = "tiny.max_bytes"(%x, %y) : (i32, i32) -> i32
   return %m : i32
+}
+
+// CHECK-LABEL: func.func @dot
+// CHECK: %[[PRODUCTS:.*]] = arith.muli {{.*}} : vector<16xi32>
+// CHECK: vector.reduction <add>, %[[PRODUCTS]] : vector<16xi32> into i32
+// MVE-LABEL: func.func @dot(
+// MVE-SAME: %[[ACC:[a-z0-9]+]]: i32, %[[X:[a-z0-9]+]]: vector<16xi8>, %[[W:[a-z0-9]+]]: vector<16xi8>
+// MVE: llvm.call_intrinsic "llvm.arm.mve.vmldava.v16i8"(%{{.*}}, %{{.*}}, %{{.*}}, %[[ACC]], %[[X]], %[[W]])
+func.func @dot(%acc: i32, %x: vector<16xi8>, %w: vector<16xi8>) -> i32 {
+  %s = "tiny.dot"(%acc, %x, %w) : (i32, vector<16xi8>, vector<16xi8>) -> i32
+  return %s : i32
 }

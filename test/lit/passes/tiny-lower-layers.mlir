@@ -2,6 +2,7 @@
 // RUN: tinymlir-opt %s --split-input-file --tiny-lower-layers=target=cortex-m0 | FileCheck %s --check-prefix=FEW
 // RUN: tinymlir-opt %s --split-input-file --tiny-lower-layers=target=cortex-m4 | FileCheck %s --check-prefix=DUAL
 // RUN: tinymlir-opt %s --split-input-file --tiny-lower-layers=target=host | FileCheck %s --check-prefix=LANES
+// RUN: tinymlir-opt %s --split-input-file --tiny-lower-layers=target=cortex-m55 | FileCheck %s --check-prefix=VECTORS
 
 #all = affine_map<(d0, d1, d2, d3) -> (d0, d1, d2, d3)>
 
@@ -175,6 +176,16 @@ func.func private @slice(%x: tensor<8xi8>) -> tensor<3xi8> attributes {tiny.laye
 // DUAL-NOT: call @wide_im2col
 // DUAL: func.func private @wide_im2col
 // DUAL-NOT: _border
+// 16 MACs at a time: windows are copied as bytes and filled up to three vectors. The four
+// channels are requantised together, for one pixel and then for the other.
+// VECTORS-LABEL: func.func private @wide(
+// VECTORS-SAME: memref<96xi8>)
+// VECTORS-SAME: tiny.kernel = "helium-dot"
+// VECTORS-COUNT-2: call @wide_window
+// VECTORS-COUNT-24: tiny.dot
+// VECTORS-NOT: tiny.dot
+// VECTORS-COUNT-2: arith.mulsi_extended {{.*}} : vector<4xi32>
+// VECTORS: func.func private @wide_window
 func.func private @wide(%x: tensor<1x4x4x4xi8>) -> tensor<1x4x4x4xi8> attributes {tiny.layer = "wide", tiny.macs = 2304 : i64, tiny.op = "conv2d"} {
   %m = arith.constant 1500000000 : i32
   %s = arith.constant 40 : i32
