@@ -81,6 +81,8 @@ class _Windows:
         self.depth = conv.in_per_group
         #: operands of a kernel row
         self.run = conv.kernel[1] * self.depth
+        #: whether padding may lie under a window, by axis
+        self.bordered = [len(conv.interior(axis)) < conv.out_hw[axis] for axis in (0, 1)]
         self.places = self._places(row, column, run)
         tops = [input_row(emitter, conv, place, 0) for place, _ in self.places]
         lefts = [input_column(emitter, conv, place) for _, place in self.places]
@@ -120,18 +122,17 @@ class _Windows:
             neighbours = emitter.index(emitter.add(first, PIXELS - 1))
             tests.append(arith.cmpi(arith.CmpIPredicate.eq, emitter.index(last), neighbours))
         reach = conv.dilation[1] * (conv.kernel[1] - 1) + conv.stride[1] * (PIXELS - 1)
-        if len(conv.interior(1)) < conv.out_hw[1]:
+        if self.bordered[1]:
             tests.append(self._below(self.corners[0][1], max(conv.in_hw[1] - reach, 0)))
         return tests
 
     def emit(self) -> None:
         emitter, conv = self.emitter, self.conv
-        above = len(conv.interior(0)) < conv.out_hw[0]
 
         def kernel_row(kh: Index) -> None:
             row = self._input_row(0, kh)
             first = emitter.mul(kh, self.run)
-            tests = [*self.inside, *([self._below(row, conv.in_hw[0])] if above else [])]
+            tests = [*self.inside, *([self._below(row, conv.in_hw[0])] if self.bordered[0] else [])]
             if not tests:
                 self._put_neighbours(row, first)
                 return
@@ -185,26 +186,15 @@ class _Windows:
         emitter.loop(0, conv.kernel[1], 1, tap)
 
     def _put_apart(self, kh: Index, first: Index) -> None:
-        """A kernel row tap by tap, where a tap in the padding reads a pixel of padding."""
+        """A kernel row tap by tap, each pixel by itself."""
         emitter, conv = self.emitter, self.conv
-        i8 = ir.IntegerType.get_signless(8)
-        anywhere = ir.MemRefType.get([ir.ShapedType.get_dynamic_size()], i8)
-        padding = self.pool.get(np.full(self.depth, conv.pad_value, np.int8), "padding")
-        source, beside = memref.cast(anywhere, self.source.buffer), memref.cast(anywhere, padding)
         rows = [self._input_row(p, kh) for p in range(PIXELS)]
 
         def tap(kw: Index) -> None:
             places = []
             for row, (_, left) in zip(rows, self.corners, strict=True):
                 column = emitter.add(left, emitter.mul(kw, conv.dilation[1]))
-                inside = arith.andi(
-                    self._below(row, conv.in_hw[0]), self._below(column, conv.in_hw[1])
-                )
-                start = emitter.add(
-                    self.source.origin(emitter, row), emitter.mul(column, self.depth)
-                )
-                buffer = arith.select(inside, source, beside)
-                places.append((buffer, arith.select(inside, start, emitter.index(0))))
+                places.append(self._pixel(row, column))
             at = emitter.add(first, emitter.mul(kw, self.depth))
 
             def operand(c: Index) -> None:
@@ -214,6 +204,26 @@ class _Windows:
             emitter.loop(0, self.depth, 1, operand, unroll=_UNROLL)
 
         emitter.loop(0, conv.kernel[1], 1, tap)
+
+    def _pixel(self, row: Index, column: Index) -> tuple[ir.Value, Index]:
+        """Buffer and position of an input pixel: in the padding, one that holds its value."""
+        conv, emitter = self.conv, self.emitter
+        start = emitter.mul(column, self.depth)
+        start = emitter.index(emitter.add(self.source.origin(emitter, row), start))
+        tests = [
+            self._below(position, size)
+            for axis, (position, size) in enumerate(zip((row, column), conv.in_hw, strict=True))
+            if self.bordered[axis]
+        ]
+        if not tests:
+            return self.source.buffer, start
+        inside = arith.andi(*tests) if len(tests) == 2 else tests[0]
+        i8 = ir.IntegerType.get_signless(8)
+        anywhere = ir.MemRefType.get([ir.ShapedType.get_dynamic_size()], i8)
+        padding = self.pool.get(np.full(self.depth, conv.pad_value, np.int8), "padding")
+        source, beside = memref.cast(anywhere, self.source.buffer), memref.cast(anywhere, padding)
+        buffer = arith.select(inside, source, beside)
+        return buffer, arith.select(inside, start, emitter.index(0))
 
     def _put(self, operand: Index, activations: list[ir.Value]) -> None:
         """One operand of all pixels."""
