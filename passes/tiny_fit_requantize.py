@@ -19,6 +19,7 @@ from tinymlir.numerics import IntArray
 
 from ._pass import Pass, register_pass
 
+_WORD = 1 << 32
 _I32_RANGE = (np.array([numerics.I32_MIN]), np.array([numerics.I32_MAX]))
 
 
@@ -70,7 +71,7 @@ class FitRequantize(Pass):
     """
 
     name: ClassVar[str] = "tiny-fit-requantize"
-    #: whether to take only lines that lanes of 32 bits compute: offsets whose low word is zero
+    #: whether lanes of 32 bits will compute it: an offset with a low word is added in two words
     lanes: bool = False
 
     def run(self, op: ir.Operation) -> None:
@@ -110,8 +111,11 @@ class _Requantization:
         mode = self.requantize.attributes["rounding"].value
         if mode == "nearest_up" and self.multipliers.size == 1:
             return
-        line = self._line(mode, lanes)
-        if line is not None:
+        line = self._line(mode)
+        if line is not None and lanes and (line.offsets % _WORD).any():
+            tables = [line.multipliers, line.offsets // _WORD, _low_words(line.offsets)]
+            self._replace([t.astype(np.int32) for t in tables], self._rescale_by_words(line))
+        elif line is not None:
             self._replace([line.multipliers.astype(np.int32), line.offsets], self._rescale(line))
         elif mode == "float32":
             shift = common_shift(self._scales())
@@ -124,7 +128,7 @@ class _Requantization:
         m, s = (a.reshape(-1) for a in (self.multipliers, self.shifts))
         return np.ldexp(m.astype(np.float64), -s)
 
-    def _line(self, mode: str, lanes: bool) -> Line | None:
+    def _line(self, mode: str) -> Line | None:
         """The line with the reference's steps over the accumulators that can occur."""
         low, high = _accumulators(self.generic)
         if len(low) != self.multipliers.size:
@@ -138,8 +142,7 @@ class _Requantization:
             quotient = numerics.scaled(accumulators, m, s, mode)
             return np.clip(quotient + zero_point, least, most)
 
-        results = (zero_point, least, most)
-        return fit_line(self._scales(), reference, low, high, results, any_offset=not lanes)
+        return fit_line(self._scales(), reference, low, high, (zero_point, least, most))
 
     def _rescale(self, line: Line) -> Callable[..., ir.Value]:
         shift = ir.IntegerAttr.get(ir.IntegerType.get_signless(32), line.shift)
@@ -147,6 +150,23 @@ class _Requantization:
 
         def make(acc: ir.Value, multiplier: ir.Value, offset: ir.Value) -> ir.Value:
             return tiny.RescaleOp(acc, multiplier, offset, shift=shift, min=least, max=most).res
+
+        return make
+
+    def _rescale_by_words(self, line: Line) -> Callable[..., ir.Value]:
+        least, most = (self.requantize.attributes[name].value for name in ("min", "max"))
+
+        def make(acc: ir.Value, multiplier: ir.Value, high: ir.Value, low: ir.Value) -> ir.Value:
+            i32 = ir.IntegerType.get_signless(32)
+            bottom, top = arith.mulsi_extended(acc, multiplier)
+            total = arith.addi(bottom, low)
+            carry = arith.extui(i32, arith.cmpi(arith.CmpIPredicate.ult, total, low))
+            words = arith.addi(arith.addi(top, high), carry)
+            value = arith.shrsi(words, arith.constant(i32, line.shift - 32))
+            bounded = arith.maxsi(
+                arith.minsi(value, arith.constant(i32, most)), arith.constant(i32, least)
+            )
+            return arith.trunci(ir.IntegerType.get_signless(8), bounded)
 
         return make
 
@@ -192,6 +212,11 @@ class _Requantization:
                 made.operation.attributes[name] = self.generic.attributes[name]
         self.generic.results[0].replace_all_uses_with(made.results[0])
         self.generic.erase()
+
+
+def _low_words(values: IntArray) -> IntArray:
+    """Bits 0 to 31, as an i32 has them."""
+    return (values + _WORD // 2) % _WORD - _WORD // 2
 
 
 def _tensor(array: np.ndarray) -> ir.Type:

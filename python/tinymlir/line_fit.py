@@ -30,7 +30,6 @@ def fit_line(
     low: IntArray,
     high: IntArray,
     results: tuple[int, int, int],
-    any_offset: bool = True,
 ) -> Line | None:
     """Lines equal to ``reference`` at every accumulator in ``low..high``; None if there are none.
 
@@ -49,7 +48,6 @@ def fit_line(
         reference: from accumulators (channels x any) to results.
         low, high: the accumulators that occur, for each channel or for all.
         results: zero point, least and greatest result.
-        any_offset: whether offsets may have a low word other than zero.
     """
     least, most = (np.broadcast_to(a, scales.shape).astype(np.int64) for a in (low, high))
     zero_point, first, last = results
@@ -65,8 +63,6 @@ def fit_line(
     multipliers = stairs.multipliers(nearest, nominal)
     if shift > 32 and multipliers is not None:
         return Line(multipliers, nearest, shift)
-    if not any_offset:
-        return None
     multipliers = stairs.widest(nominal)
     lower, upper = stairs.offsets(multipliers)
     if (lower > upper).any():

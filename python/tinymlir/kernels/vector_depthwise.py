@@ -1,4 +1,8 @@
-"""Depthwise convolution by vectors: channels in lanes, of activations as of weights."""
+"""Depthwise convolution by vectors: channels in lanes, of activations as of weights.
+
+Both are widened to halfwords once. A tap's weights serve all pixels of a block, and a column of
+the input serves all pixels under whose windows it lies.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +33,11 @@ class VectorDepthwise(VectorKernel):
         return self.conv.weights.swapaxes(0, 1)
 
     def _operand_registers(self) -> int:
-        return 2 * (self._registers(16) + self._registers(8))
+        return self._registers(16) + self._registers(8)
+
+    def _pixel_registers(self) -> int:
+        """The sum, and a column that the next tap of a neighbour reads again."""
+        return self._registers(32) + self._registers(16)
 
     def _sums(
         self, bias: ir.Value, window: Window, number: Index, first: Index, lanes: int, pixels: int
@@ -38,19 +46,22 @@ class VectorDepthwise(VectorKernel):
         kernel_h, kernel_w = conv.kernel
         packed = self.layer.pool.get(self.packed, "weights")
         start = emitter.mul(first, kernel_h * kernel_w)
-        step = conv.stride[1] * conv.groups
 
         def kernel_row(kh: Index, *sums: ir.Value) -> list[ir.Value]:
             at = emitter.add(window.row(kh), first)
             result = list(sums)
+            columns: dict[int, ir.Value] = {}
             for kw in range(kernel_w):
                 tap = emitter.add(emitter.mul(kh, kernel_w), kw)
                 place = emitter.add(start, emitter.mul(tap, lanes))
                 w = widen_lanes(load_lanes(emitter, packed, place, lanes))
                 for p in range(pixels):
-                    where = emitter.add(at, kw * conv.dilation[1] * conv.groups + p * step)
-                    x = widen_lanes(load_lanes(emitter, window.buffer, where, lanes))
-                    result[p] = arith.addi(result[p], arith.muli(x, w))
+                    column = kw * conv.dilation[1] + p * conv.stride[1]
+                    if column not in columns:
+                        where = emitter.add(at, column * conv.groups)
+                        x = load_lanes(emitter, window.buffer, where, lanes)
+                        columns[column] = widen_lanes(x)
+                    result[p] = arith.addi(result[p], arith.muli(columns[column], w))
             return result
 
         unroll = kernel_h if kernel_h * kernel_w <= _MOST_TAPS else 1

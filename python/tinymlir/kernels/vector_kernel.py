@@ -35,6 +35,8 @@ from tinymlir.targets import Target
 _REGISTERS = 32
 #: With more neighbours than this the code grows and little is gained.
 _MOST_PIXELS = 8
+#: Lanes that go the long way round together: two registers a vector.
+_PART = 8
 #: Scratch memory for a strip, where one pixel does not need more.
 _STRIP_BYTES = 4096
 
@@ -72,7 +74,7 @@ class VectorKernel(Kernel):
         #: channels of the last block
         self.last = channels - (self.blocks - 1) * self.lanes
         room = _REGISTERS - self._operand_registers()
-        self.block = _evenly(conv.out_hw[1], min(room // self._registers(32), _MOST_PIXELS))
+        self.block = _evenly(conv.out_hw[1], min(room // self._pixel_registers(), _MOST_PIXELS))
         self.pixels = self.block
         #: whether any window reaches into padding
         self.padded = any(len(conv.interior(a)) < conv.out_hw[a] for a in (0, 1))
@@ -90,6 +92,10 @@ class VectorKernel(Kernel):
     @abstractmethod
     def _operand_registers(self) -> int:
         """Vector registers that the operands of the products take."""
+
+    def _pixel_registers(self) -> int:
+        """Those that each pixel of a block takes besides."""
+        return self._registers(32)
 
     @abstractmethod
     def _sums(
@@ -212,59 +218,90 @@ class VectorKernel(Kernel):
         types = [argument.type for argument in given] + [ir.IndexType.get()] * 4
         with ir.InsertionPoint.after(function.operation):
             helper = func.FuncOp(symbol, (types, []), visibility="private")
-        met: list[bool] = []
         with ir.InsertionPoint(helper.add_entry_block()):
-            layer = self.layer.rebind(helper)
             words = view(helper.arguments[given.index(self.memory)], 32)
             row, column, channel, pixels = list(helper.arguments)[-4:]
-
-            def by_lane(p: Index) -> None:
-                site = Site(layer, row, emitter.add(column, p), (0, 0), (0, 0), border=False)
-
-                def lane(number: Index) -> None:
-                    total = emitter.load(words, [emitter.add(emitter.mul(p, lanes), number)])
-                    finish(conv, site, 0, emitter.add(channel, number), total)
-
-                emitter.loop(0, lanes, 1, lane)
-
-            def together(p: Index, doubt: ir.Value) -> list[ir.Value]:
-                sums = load_lanes(emitter, words, emitter.mul(p, lanes), lanes)
-                doubts: list[ir.Value] | None = [] if hurried else None
-                _finish(conv, layer, (row, emitter.add(column, p), channel), sums, doubts)
-                met.extend(True for _ in doubts or ())
-                for condition in doubts or ():
-                    doubt = arith.ori(doubt, any_lane(condition))
-                return [doubt]
-
-            if self.by_lanes:
-                (doubt,) = emitter.loop(0, pixels, 1, together, [emitter.integer(0, 1)])
+            out = _Out(conv, self.layer.rebind(helper), words, (row, column, channel), lanes)
+            if not self.by_lanes:
+                emitter.loop(0, pixels, 1, out.one_by_one)
+            elif not hurried:
+                emitter.loop(0, pixels, 1, out.in_parts)
             else:
-                emitter.loop(0, pixels, 1, by_lane)
-            if met:
-                exact = self._emit_out(lanes, hurried=False)
-                choice = scf.IfOp(doubt)
-                with ir.InsertionPoint(choice.then_block):
-                    func.call([], exact, list(helper.arguments))
-                    scf.yield_([])
+                (doubt,) = emitter.loop(0, pixels, 1, out.at_once, [emitter.integer(0, 1)])
+                if out.has_doubts:
+                    exact = self._emit_out(lanes, hurried=False)
+                    choice = scf.IfOp(doubt)
+                    with ir.InsertionPoint(choice.then_block):
+                        func.call([], exact, list(helper.arguments))
+                        scf.yield_([])
             func.ReturnOp([])
         return symbol
 
 
-def _finish(
-    conv: Convolution,
-    layer: Layer,
-    place: tuple[Index, Index, Index],
-    sums: ir.Value,
-    doubts: list[ir.Value] | None,
-) -> None:
-    """Run the rest of the layer on accumulators, and store their results.
+class _Out:
+    """The way from the accumulators of a block of pixels, in ``words``, to their results.
 
-    ``place`` is row, column and first channel; ``doubts`` as `LanesEvaluator` has them.
+    ``place`` is the row, the first pixel's column, and the first of ``lanes`` channels.
     """
-    emitter, (row, column, channel) = layer.emitter, place
-    buffers, lanes = layer.evaluator.buffers, sums.type.shape[0]
-    evaluator = LanesEvaluator(emitter, layer.pool, buffers, lanes, doubts)
-    evaluator.registers = dict.fromkeys(views_of(conv.result), sums)
-    indices = root_indices(emitter, layer.root.type.shape, conv, row, column, Lanes(channel))
-    where = layer.target.position(emitter, [0, *place])
-    store_lanes(emitter, evaluator.at(layer.root, indices), layer.target.buffer, where)
+
+    def __init__(
+        self,
+        conv: Convolution,
+        layer: Layer,
+        words: ir.Value,
+        place: tuple[Index, Index, Index],
+        lanes: int,
+    ) -> None:
+        self.conv, self.layer, self.words, self.lanes = conv, layer, words, lanes
+        self.row, self.column, self.channel = place
+        #: whether a lane may take the long way round
+        self.has_doubts = False
+
+    def one_by_one(self, pixel: Index) -> None:
+        """The results of a pixel, where lanes cannot compute them."""
+        emitter = self.layer.emitter
+        column = emitter.add(self.column, pixel)
+        site = Site(self.layer, self.row, column, (0, 0), (0, 0), border=False)
+
+        def lane(number: Index) -> None:
+            total = emitter.load(self.words, [self._word(pixel, number)])
+            finish(self.conv, site, 0, emitter.add(self.channel, number), total)
+
+        emitter.loop(0, self.lanes, 1, lane)
+
+    def at_once(self, pixel: Index, doubt: ir.Value) -> list[ir.Value]:
+        """The results of a pixel, and ``doubt`` or whether there is one about them."""
+        doubts: list[ir.Value] = []
+        self._finish(pixel, 0, self.lanes, doubts)
+        self.has_doubts = bool(doubts)
+        for condition in doubts:
+            doubt = arith.ori(doubt, any_lane(condition))
+        return [doubt]
+
+    def in_parts(self, pixel: Index) -> None:
+        """The results of a pixel, the long way round: few lanes at a time do not spill."""
+        whole = self.lanes // _PART * _PART
+        self.layer.emitter.loop(
+            0, whole, _PART, lambda first: self._finish(pixel, first, _PART, None)
+        )
+        if whole < self.lanes:
+            self._finish(pixel, whole, self.lanes - whole, None)
+
+    def _word(self, pixel: Index, lane: Index) -> Index:
+        emitter = self.layer.emitter
+        return emitter.add(emitter.mul(pixel, self.lanes), lane)
+
+    def _finish(
+        self, pixel: Index, first: Index, lanes: int, doubts: list[ir.Value] | None
+    ) -> None:
+        """Run the rest of the layer on some lanes' accumulators, and store the results."""
+        conv, layer, emitter = self.conv, self.layer, self.layer.emitter
+        column, channel = emitter.add(self.column, pixel), emitter.add(self.channel, first)
+        sums = load_lanes(emitter, self.words, self._word(pixel, first), lanes)
+        buffers = layer.evaluator.buffers
+        evaluator = LanesEvaluator(emitter, layer.pool, buffers, lanes, doubts)
+        evaluator.registers = dict.fromkeys(views_of(conv.result), sums)
+        shape = layer.root.type.shape
+        indices = root_indices(emitter, shape, conv, self.row, column, Lanes(channel))
+        where = layer.target.position(emitter, [0, self.row, column, channel])
+        store_lanes(emitter, evaluator.at(layer.root, indices), layer.target.buffer, where)

@@ -10,9 +10,12 @@
 // CHECK: ins(%{{.*}}, %{{.*}}, %{{.*}} : tensor<3x2xi32>, tensor<2xi32>, tensor<2xi64>)
 // CHECK: "tiny.rescale"(%{{.*}}) {max = 127 : i32, min = -128 : i32, shift = 39 : i32}
 // CHECK-NOT: tiny.requantize
-// Lanes of 32 bits cannot add such offsets.
+// Lanes of 32 bits add such offsets word by word.
 // LANES-LABEL: func.func private @twice
-// LANES: tiny.requantize
+// LANES: ins(%{{.*}}, %{{.*}}, %{{.*}} : tensor<3x2xi32>, tensor<2xi32>, tensor<2xi32>)
+// LANES: arith.mulsi_extended
+// LANES: arith.cmpi ult
+// LANES: return
 func.func private @twice(%acc: tensor<3x2xi32>) -> tensor<3x2xi8> attributes {tiny.layer = "q"} {
   %m = arith.constant dense<[1717986918, 1288490189]> : tensor<2xi32>
   %s = arith.constant dense<[39, 40]> : tensor<2xi32>
