@@ -187,6 +187,12 @@ def test_flash_that_nothing_fits(
             assert study._fitting(result.tried)
 
 
+def test_cores_that_cannot_skip(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["explore", folder / "net.mlir", "--data", folder / "data.npz"]
+    assert tinymlir_main.main([*map(str, command), "--target", "cortex-m0"]) == 1
+    assert "no layer has a kernel for cortex-m0 that leaves out" in capsys.readouterr().err
+
+
 class _Tags(html.parser.HTMLParser):
     """That tags are balanced, and nothing is loaded from elsewhere."""
 

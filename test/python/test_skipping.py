@@ -188,3 +188,18 @@ def test_every_kernel_computes_what_is_left(tmp_path: Path) -> None:
     results = [HostModel(model)(x.array)[0] for model in models]
     assert all((result == results[0]).all() for result in results)
     assert (results[0] != output.array).any()
+
+
+def test_positions_of_large_images_are_spread() -> None:
+    """A sample of them has the moments of all, as near as sampling brings it."""
+    network = Network(8)
+    x = network.input(1, 40, 40, 3)
+    y = network.conv(x, 4, Window((3, 3)))
+    conv = only(outlined(network.text(y)))
+    accumulation = Accumulation(conv, 0)
+    accumulation.add(x.array)
+    assert accumulation.count == len(x.array) * 256
+    every = windows(conv, x.array)[0].astype(np.float64)
+    statistics = accumulation.finish()
+    spread = np.sqrt(np.diagonal(statistics.covariance[0]) / accumulation.count)
+    assert (np.abs(statistics.mean[0] - every.mean(0)) < 5 * spread).all()

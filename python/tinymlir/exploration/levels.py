@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -70,12 +70,13 @@ class SkippableLayer:
 
 def skippable_layers(
     module: ir.Module,
+    pays: Callable[[Convolution], bool],
     statistics: Mapping[str, Statistics],
     score: Score,
     granularity: Granularity,
     compensation: Compensation,
 ) -> list[SkippableLayer]:
-    """The layers of an outlined module in which skipping can pay."""
+    """The layers of an outlined module that ``pays`` and that are no trifle."""
     found = [
         (layer.name.value, layer.operation.attributes, conv)
         for layer, conv in skippable(module.operation)
@@ -93,7 +94,7 @@ def skippable_layers(
             compensation,
         )
         for symbol, attributes, conv in found
-        if conv.groups == 1 and attributes["tiny.macs"].value >= _LEAST_SHARE * total
+        if pays(conv) and attributes["tiny.macs"].value >= _LEAST_SHARE * total
     ]
 
 

@@ -15,6 +15,7 @@ from tinymlir.compiler import lower_module
 from tinymlir.exploration.levels import FRACTIONS, SkippableLayer, at_levels
 from tinymlir.kernels.catalogue import candidates
 from tinymlir.kernels.compact import Compact
+from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.unpacked import Unpacked
 from tinymlir.progress import progress
 from tinymlir.simulators import simulate
@@ -51,6 +52,11 @@ class Measured:
     @property
     def flash_bytes(self) -> int:
         return int(self.report["flash_bytes"])
+
+
+def leaves_out_zeros(conv: Convolution, target: Target) -> bool:
+    """Whether some kernel for ``conv`` is faster where weights are zero."""
+    return any(kernel.name in _FAST for kernel in candidates(conv, target))
 
 
 class Prices:

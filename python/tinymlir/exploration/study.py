@@ -21,7 +21,7 @@ from tinymlir.exploration.confidence import paired_drop, samples_for, wilson
 from tinymlir.exploration.data import Data, Part, load_data
 from tinymlir.exploration.evaluator import Evaluator
 from tinymlir.exploration.levels import FRACTIONS, SkippableLayer, skippable_layers
-from tinymlir.exploration.prices import Measured, Prices
+from tinymlir.exploration.prices import Measured, Prices, leaves_out_zeros
 from tinymlir.exploration.result import Exploration, Point
 from tinymlir.exploration.search import Candidate, Evaluated, descents, front, load_optuna, search
 from tinymlir.files import write_all
@@ -119,10 +119,18 @@ class Study:
         settings, choosing = self.settings, self.data.choosing
         statistics = calibrate(self.module, choosing.first(_CALIBRATION).inputs)
         layers = skippable_layers(
-            self.module, statistics, settings.score, settings.granularity, settings.compensation
+            self.module,
+            lambda conv: leaves_out_zeros(conv, self.target),
+            statistics,
+            settings.score,
+            settings.granularity,
+            settings.compensation,
         )
         if not layers:
-            raise TinymlirError("has no layer in which multiplications could be skipped")
+            raise TinymlirError(
+                f"no layer has a kernel for {self.target.name} that leaves out multiplications",
+                hint="docs/kernels.md says which layers and cores have one",
+            )
         self.layers = layers
         by_symbol = {layer.symbol: layer for layer in layers}
         self.evaluator = Evaluator(self.module, lambda s, level: by_symbol[s].constants(level))

@@ -19,6 +19,11 @@ Bytes = npt.NDArray[np.int8]
 
 #: Elements of the window matrix that is made at a time.
 _BLOCK = 1 << 23
+#: Output positions of a sample that count, at most, and products that their moments take: what
+#: lies side by side in an image says much the same.
+_MOST_POSITIONS, _MOST_PRODUCTS = 256, 1 << 24
+#: Output positions that count even where operands are many.
+_LEAST_POSITIONS = 16
 
 
 @dataclass(frozen=True)
@@ -88,8 +93,13 @@ class Accumulation:
         """Count in samples (N, ...) of the layer's input."""
         positions = self.conv.out_hw[0] * self.conv.out_hw[1]
         step = max(1, _BLOCK // max(1, positions * self.first.size))
+        counted = self._positions(positions)
         for start in range(0, len(samples), step):
-            seen = windows(self.conv, samples[start : start + step]).astype(np.float64)
+            part = samples[start : start + step]
+            every = windows(self.conv, part)
+            groups, _, operands = every.shape
+            seen = every.reshape(groups, len(part), positions, operands)[:, :, counted]
+            seen = seen.reshape(groups, -1, operands).astype(np.float64)
             self.count += seen.shape[1]
             self.first += seen.sum(1)
             self.second += seen.transpose(0, 2, 1) @ seen
@@ -98,6 +108,14 @@ class Accumulation:
             inverse = np.divide(1.0, np.abs(sums), out=np.zeros_like(sums), where=sums != 0)
             self.shares += inverse.transpose(0, 2, 1) @ np.abs(seen)
             self.counted += (sums != 0).sum(1)[..., None]
+
+    def _positions(self, count: int) -> npt.NDArray[np.intp]:
+        """Which of a sample's output positions count: evenly spread ones."""
+        affordable = _MOST_PRODUCTS // self.second.size
+        wanted = max(_LEAST_POSITIONS, min(_MOST_POSITIONS, affordable))
+        if count <= wanted:
+            return np.arange(count)
+        return np.linspace(0, count - 1, wanted).astype(np.intp)
 
     def finish(self) -> Statistics:
         mean = self.first / self.count
