@@ -20,6 +20,7 @@ from .tiny_pin_loads import PinLoads
 from .tiny_plan_arena import PlanArena
 from .tiny_plan_fusion import PlanFusion
 from .tiny_quantize_io import QuantizeIo
+from .tiny_select_kernels import SelectKernels
 from .tiny_significance import Significance
 from .tiny_sink_transposes import SinkTransposes
 from .tiny_skip_macs import SkipMacs
@@ -49,6 +50,7 @@ __all__ = [
     "PlanArena",
     "PlanFusion",
     "QuantizeIo",
+    "SelectKernels",
     "Significance",
     "SinkTransposes",
     "SkipMacs",

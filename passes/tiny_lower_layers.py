@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from tinymlir.bindings import bufferization, func, ir, memref
 from tinymlir.kernels import helium_lanes, max_pooling, overlap
-from tinymlir.kernels.catalogue import candidates
+from tinymlir.kernels.catalogue import candidates, find_kernel
 from tinymlir.kernels.convolution import Convolution, find_convolution
 from tinymlir.kernels.emitter import ConstantPool, Emitter
 from tinymlir.kernels.evaluator import Evaluator, emit_by_element, materialize_reused
@@ -159,7 +159,7 @@ def _lower_layer(
         [overlap.distance(argument, root, kernel) for argument in arguments]
     )
     if kernel is not None:
-        attributes["tiny.kernel"] = ir.StringAttr.get(kernel.name)
+        attributes["tiny.kernel"] = ir.StringAttr.get(kernel.label)
     _rewrite_calls(calls, symbol, scratch)
     layer.operation.erase()
 
@@ -169,12 +169,7 @@ def _kernel(layer: func.FuncOp, convolution: Convolution, core: Target) -> Kerne
     able = candidates(convolution, core)
     if "tiny.kernel" not in layer.operation.attributes:
         return able[0]
-    wanted = layer.operation.attributes["tiny.kernel"].value
-    for kernel in able:
-        if kernel.name == wanted:
-            return kernel
-    names = ", ".join(f"'{kernel.name}'" for kernel in able)
-    raise PassFailure(layer.location, f"cannot be computed by kernel '{wanted}', only by {names}")
+    return find_kernel(able, layer.operation.attributes["tiny.kernel"].value, layer.location)
 
 
 def _new_function(layer: func.FuncOp, symbol: str, types: list[ir.Type]) -> func.FuncOp:
@@ -182,8 +177,9 @@ def _new_function(layer: func.FuncOp, symbol: str, types: list[ir.Type]) -> func
     with ir.InsertionPoint(layer.operation), layer.location:
         lowered = func.FuncOp(symbol, (types, []), visibility="private")
         lowered.add_entry_block()
-    for name in _FACTS:
-        lowered.operation.attributes[name] = layer.operation.attributes[name]
+    for name in (*_FACTS, "tiny.price"):
+        if name in layer.operation.attributes:
+            lowered.operation.attributes[name] = layer.operation.attributes[name]
     return lowered
 
 

@@ -202,8 +202,9 @@ def _outline(module: ir.Operation, root: ir.Operation, symbol: str) -> ir.Operat
     for key, default in defaults.items():
         given = key in root.attributes
         attributes[key] = root.attributes[key] if given else ir.StringAttr.get(default)
-    if "tiny.tensor" in root.attributes:
-        attributes["tiny.tensor"] = root.attributes["tiny.tensor"]
+    for key in ("tiny.tensor", "tiny.kernel"):
+        if key in root.attributes:
+            attributes[key] = root.attributes[key]
     i64 = ir.IntegerType.get_signless(64)
     attributes["tiny.macs"] = ir.IntegerAttr.get(i64, sum(macs_of(m) for m in members))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,8 @@ def report(compilation: Compilation, code: Code, options: dict[str, Any]) -> dic
                 "arena_bytes": layer.arena_bytes,
                 "code_bytes": code_bytes,
                 "constant_bytes": layer.constant_bytes,
+                "kernel": layer.kernel,
+                "price": None if layer.price is None else asdict(layer.price),
             }
         )
     return {

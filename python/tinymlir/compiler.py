@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,11 @@ from tinymlir.codegen import versions as codegen_versions
 from tinymlir.dialects import register
 from tinymlir.errors import TinymlirError
 from tinymlir.frontends import import_model
+from tinymlir.kernels.price import Price
+from tinymlir.kernels.selection import Aim
 from tinymlir.network import TensorInfo, read_interface
 from tinymlir.passes.tiny_outline_layers import find_main
+from tinymlir.passes.tiny_select_kernels import layer_candidates
 from tinymlir.pipeline import run_pipeline
 from tinymlir.targets import Target
 
@@ -31,11 +36,32 @@ _BY_LANES = ("tiny-fit-requantize{lanes=true}", "tiny-lower-requantize{lanes=tru
 _SECTION = "{section=.rodata}"
 
 
-def _to_arena(target: Target) -> tuple[str, ...]:
+@dataclass(frozen=True)
+class Selection:
+    """How ``tiny-select-kernels`` chooses: what counts, and bytes of flash for all kernels."""
+
+    optimize: Aim = "balanced"
+    max_flash: int | None = None
+
+    def __str__(self) -> str:
+        room = "" if self.max_flash is None else f" max-flash={self.max_flash}"
+        return f"optimize={self.optimize}{room}"
+
+
+BALANCED = Selection()
+
+
+def _to_layers(target: Target) -> tuple[str, ...]:
+    """Canonical form to one function per layer, each a specification still."""
+    fit = _BY_LANES if target.vector_bits else ("tiny-fit-requantize",)
+    return ("tiny-outline-layers", *fit)
+
+
+def _to_arena(target: Target, selection: Selection) -> tuple[str, ...]:
     """Canonical form to loops on memrefs in one arena."""
     return (
-        "tiny-outline-layers",
-        *(_BY_LANES if target.vector_bits else ("tiny-fit-requantize",)),
+        *_to_layers(target),
+        f"tiny-select-kernels{{target={target.name} {selection}}}",
         f"tiny-lower-layers{{target={target.name}}}",
         "canonicalize",
         "cse",
@@ -96,15 +122,20 @@ def _on_module(passes: tuple[str, ...]) -> str:
 _FLOAT_IO = ("tiny-quantize-io",)
 
 
-def pipeline(target: Target, symbol: str, *, float_io: bool = False) -> str:
+def pipeline(
+    target: Target, symbol: str, *, float_io: bool = False, selection: Selection = BALANCED
+) -> str:
     """The whole compiler as one pass pipeline: canonical form in, LLVM dialect out."""
     borders = _FLOAT_IO if float_io else ()
-    return _on_module((*borders, *_to_arena(target), *_to_llvm(target, symbol)))
+    return _on_module((*borders, *_to_arena(target, selection), *_to_llvm(target, symbol)))
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer of the network, as compiled."""
+    """A layer of the network, as compiled.
+
+    ``kernel`` and ``price`` are None where no kernel computes it but code by element.
+    """
 
     name: str
     op: str
@@ -113,6 +144,8 @@ class Layer:
     executed_macs: int
     constant_bytes: int
     arena_bytes: int
+    kernel: str | None
+    price: Price | None
 
 
 @dataclass
@@ -143,7 +176,13 @@ class Compilation:
 
 
 def compile_model(
-    model: str | Path, target: Target, name: str | None = None, *, float_io: bool = False
+    model: str | Path,
+    target: Target,
+    name: str | None = None,
+    *,
+    float_io: bool = False,
+    selection: Selection = BALANCED,
+    kernels: Mapping[str, str] | None = None,
 ) -> Compilation:
     """Compile a model file down to the LLVM dialect for ``target``.
 
@@ -152,6 +191,8 @@ def compile_model(
         target: what to compile for.
         name: C prefix; the file's stem, made an identifier, where not given.
         float_io: whether float32 inputs and outputs of the model stay that.
+        selection: how kernels are chosen.
+        kernels: the kernel of each layer that shall have that one, by the layer's name.
 
     Raises:
         TinymlirError: the model cannot be compiled; names file and node.
@@ -163,10 +204,46 @@ def compile_model(
         module = import_model(path, context)
         if float_io:
             _require_float_io(module, str(path))
+        _pin(module, kernels or {}, str(path))
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        return lower_module(
-            module, target, name or identifier(path.stem), digest, float_io=float_io
-        )
+        symbol = name or identifier(path.stem)
+        return lower_module(module, target, symbol, digest, float_io=float_io, selection=selection)
+
+
+def _pin(module: ir.Module, kernels: Mapping[str, str], file: str) -> None:
+    """Write the kernel of each layer into the IR."""
+    layers = {
+        op.operation.attributes["tiny.layer"].value: op.operation
+        for op in find_main(module.operation).body.blocks[0].operations
+        if "tiny.layer" in op.operation.attributes
+    }
+    for name, kernel in kernels.items():
+        if name not in layers:
+            near = difflib.get_close_matches(name, layers, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else "its layers are those in the report"
+            raise TinymlirError(f"has no layer '{name}' to give a kernel", file=file, hint=hint)
+        layers[name].attributes["tiny.kernel"] = ir.StringAttr.get(kernel)
+
+
+def kernel_candidates(model: str | Path, target: Target) -> dict[str, dict[str, Price]]:
+    """The kernels that can compute each convolution of a model, and their prices.
+
+    The layers in order, by name; the kernels by what ``tiny.kernel`` calls them.
+
+    Raises:
+        TinymlirError: the model cannot be compiled; names file and node.
+    """
+    context = ir.Context()
+    register(context)
+    with context, ir.Location.unknown():
+        module = import_model(Path(model), context)
+        run_pipeline(module, _on_module(_to_layers(target)))
+        return {
+            layer.operation.attributes["tiny.layer"].value: {
+                kernel.label: kernel.price() for kernel in kernels
+            }
+            for layer, kernels in layer_candidates(module.operation, target)
+        }
 
 
 def _require_float_io(module: ir.Module, file: str) -> None:
@@ -193,6 +270,7 @@ def lower_module(
     model_sha256: str = "",
     *,
     float_io: bool = False,
+    selection: Selection = BALANCED,
 ) -> Compilation:
     """Run `pipeline` on a module in canonical form, in place, and note what it found.
 
@@ -202,7 +280,7 @@ def lower_module(
     if float_io:
         run_pipeline(module, _on_module(_FLOAT_IO))
     inputs, outputs = read_interface(find_main(module.operation))
-    run_pipeline(module, _on_module(_to_arena(target)))
+    run_pipeline(module, _on_module(_to_arena(target, selection)))
     stages["memref"] = str(module)
     main = find_main(module.operation)
     facts = main.operation.attributes
@@ -244,9 +322,15 @@ def _read_layers(module: ir.Module, main: func.FuncOp, name: str) -> list[Layer]
                 executed_macs=facts["tiny.executed_macs"].value,
                 constant_bytes=facts["tiny.constant_bytes"].value,
                 arena_bytes=live_bytes,
+                kernel=facts["tiny.kernel"].value if "tiny.kernel" in facts else None,
+                price=_read_price(facts["tiny.price"]) if "tiny.price" in facts else None,
             )
         )
     return layers
+
+
+def _read_price(attribute: ir.DictAttr) -> Price:
+    return Price(**{field: attribute[field].value for field in Price.__dataclass_fields__})
 
 
 def versions() -> dict[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -481,6 +482,12 @@ HOST = get_target("host")
 CORES = [HOST, *map(get_target, ("cortex-m0", "cortex-m4", "cortex-m55"))]
 
 
+def pinned(text: str, kernel: str) -> str:
+    """The network whose convolutions and dense layers are all computed by ``kernel``."""
+    layers = 'tiny.layer = "(conv2d|depthwise_conv2d|fully_connected)_'
+    return re.sub(layers, rf'tiny.kernel = "{kernel}", \g<0>', text)
+
+
 def lower(text: str, target: Target, name: str = "network") -> Compilation:
     """Compile MLIR text down to the LLVM dialect."""
     context = ir.Context()
@@ -492,7 +499,7 @@ def lower(text: str, target: Target, name: str = "network") -> Compilation:
 def lower_for_host(text: str, core: Target, *choices: str) -> Compilation:
     """The kernels of ``core``, in the arithmetic that it has, compiled for this machine.
 
-    ``choices`` are passes that say which kernels, before layers are lowered.
+    ``choices`` are passes that say which kernels, before the others are selected.
     """
     arithmetic = [e for e in HOST.extensions if core.has(e)]
     with choosing(core, *choices):
@@ -502,12 +509,12 @@ def lower_for_host(text: str, core: Target, *choices: str) -> Compilation:
 
 @contextlib.contextmanager
 def choosing(core: Target, *choices: str) -> Iterator[None]:
-    """Compile for ``core`` down to the arena, with more passes before layers are lowered."""
-    passes = list(compiler._to_arena(core))
-    lowering = next(i for i, p in enumerate(passes) if p.startswith("tiny-lower-layers"))
+    """Compile for ``core`` down to the arena, with more passes before kernels are selected."""
+    passes = list(compiler._to_arena(core, compiler.BALANCED))
+    selection = next(i for i, p in enumerate(passes) if p.startswith("tiny-select-kernels"))
     with pytest.MonkeyPatch.context() as patch:
-        chosen = (*passes[:lowering], *choices, *passes[lowering:])
-        patch.setattr(compiler, "_to_arena", lambda _: chosen)
+        chosen = (*passes[:selection], *choices, *passes[selection:])
+        patch.setattr(compiler, "_to_arena", lambda *_: chosen)
         yield
 
 

@@ -33,7 +33,7 @@ TENSOR = {
 }
 LAYER = {
     *("name", "op", "symbol", "macs", "executed_macs", "arena_bytes", "code_bytes"),
-    "constant_bytes",
+    *("constant_bytes", "kernel", "price"),
 }
 Result = tuple[int, str, str]
 

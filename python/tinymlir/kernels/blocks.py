@@ -13,6 +13,7 @@ from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Index
 from tinymlir.kernels.kernel import Kernel, Layer
 from tinymlir.kernels.pairs import pair_words
+from tinymlir.kernels.price import Mix, function, line, loop
 from tinymlir.targets import Target
 
 #: Scratch memory beyond which a layer is better off without.
@@ -39,6 +40,12 @@ class Blocks(Kernel):
         pixels = self.conv.out_hw[0] * self.conv.out_hw[1]
         blocks = -(-pixels // self.pixels)
         return 2 * int(np.count_nonzero(pair_words(self.conv))) * blocks * self.pixels
+
+    def mix(self) -> Mix:
+        turns = -(-self.conv.out_hw[0] * self.conv.out_hw[1] // self.pixels)
+        window = function(windows.copy_mix(self.conv)).times(self.pixels)
+        block = window + self.channel_mix() + line(alu=12, store=3, call=1) * self.pixels
+        return function(loop(block, turns))
 
     def prepare(self, layer: Layer, scratch: ir.Value | None) -> None:
         super().prepare(layer, scratch)
@@ -82,6 +89,10 @@ class Blocks(Kernel):
         assert self.scratch is not None
         for number, (row, column) in enumerate(places):
             windows.call_copy(self.layer, self.copy, self.scratch, (row, column, number))
+
+    @abstractmethod
+    def channel_mix(self) -> Mix:
+        """What `channel_sums` emits for a block of pixels."""
 
     @abstractmethod
     def channel_sums(self, conv: Convolution, row: Index, first: Index, last: Index) -> None:

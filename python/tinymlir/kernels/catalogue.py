@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tinymlir.bindings import ir
+from tinymlir.errors import PassFailure
 from tinymlir.kernels.compact import Compact
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.depthwise import Depthwise
@@ -36,4 +38,18 @@ KERNELS: tuple[type[Kernel], ...] = (
 
 def candidates(conv: Convolution, core: Target) -> list[Kernel]:
     """The kernels that compute ``conv`` on ``core``, the preferred one first."""
-    return [kernel(conv, core) for kernel in KERNELS if kernel.takes(conv, core)]
+    able = [kernel for kernel in KERNELS if kernel.takes(conv, core)]
+    return [variant for kernel in able for variant in kernel.variants(conv, core)]
+
+
+def find_kernel(able: list[Kernel], label: str, location: ir.Location) -> Kernel:
+    """The kernel of that label, or the preferred one of that name.
+
+    Raises:
+        PassFailure: at ``location``, where none of those that are able has it.
+    """
+    for kernel in able:
+        if label in (kernel.label, kernel.name):
+            return kernel
+    names = ", ".join(f"'{kernel.label}'" for kernel in able)
+    raise PassFailure(location, f"cannot be computed by kernel '{label}', only by {names}")

@@ -51,6 +51,11 @@ def channel_tables(conv: Convolution, root: ir.Value) -> dict[ir.Value, np.ndarr
     return {value: a for value, a in found.items() if reads[value] == len(list(value.uses))}
 
 
+def table_bytes(conv: Convolution) -> int:
+    """Bytes of all `channel_tables`."""
+    return sum(table.nbytes for table in channel_tables(conv, conv.root).values())
+
+
 def _lowering_needs_tables(op: ir.Operation) -> bool:
     for nested in op.regions[0].blocks[0].operations:
         requantize = nested.operation

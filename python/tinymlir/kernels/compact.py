@@ -16,7 +16,8 @@ from tinymlir.kernels.channel_tables import channel_tables
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Index
 from tinymlir.kernels.pairs import pair_words
-from tinymlir.kernels.pixels import Site, finish
+from tinymlir.kernels.pixels import Site, finish, finish_mix
+from tinymlir.kernels.price import Mix, line, loop
 from tinymlir.kernels.words import extend, halves, moved, view
 from tinymlir.targets import Target
 
@@ -40,6 +41,17 @@ class Compact(Blocks):
     def takes(cls, conv: Convolution, core: Target) -> bool:
         """Whether there is more than one pixel to compute at a time."""
         return conv.out_hw != (1, 1) and super().takes(conv, core)
+
+    def constant_bytes(self) -> int:
+        return len(pack(self.conv, list(channel_tables(self.conv, self.conv.root).values())))
+
+    def channel_mix(self) -> Mix:
+        groups = [-(-len(_entries(words)[0]) // GROUP) for words in pair_words(self.conv)]
+        pair = line(load_pair=PIXELS / 2, alu=3, dual_mac=PIXELS)
+        sums = loop(pair * GROUP + line(load=1, load_pair=1, alu=1), float(np.mean(groups)))
+        tables = len(channel_tables(self.conv, self.conv.root))
+        ends = line(load_pair=1 + tables, alu=6 + PIXELS) + finish_mix(self.conv) * PIXELS
+        return loop(sums + ends, self.conv.out_per_group)
 
     def channel_sums(self, conv: Convolution, row: Index, first: Index, last: Index) -> None:
         layer, emitter, scratch = self.layer, self.layer.emitter, self.scratch

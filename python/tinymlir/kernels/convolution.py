@@ -27,9 +27,11 @@ class Convolution:
 
     ``weights`` is ``(groups, out per group, KH, KW, in per group)`` i8 and ``bias``
     ``(groups · out per group)`` i32. ``pad`` is (top, left); ``pad_value`` the i8
-    value there. ``result`` is the i32 tensor, ``source`` the i8 tensor before padding.
+    value there. ``result`` is the i32 tensor, ``source`` the i8 tensor before padding,
+    ``root`` the layer's result, which scales ``result``.
     """
 
+    root: ir.Value
     result: ir.Value
     source: ir.Value
     weights: np.ndarray
@@ -114,7 +116,7 @@ def find_convolution(root: ir.Value) -> Convolution | None:
     value = candidates[0]
     if not _multiplies_bytes(value.owner.operation):
         return None
-    convolution = _READERS[value.owner.operation.name](value)
+    convolution = _READERS[value.owner.operation.name](value, root)
     if convolution is None or root.type.shape not in convolution.result_shapes():
         return None
     return convolution.folded()
@@ -198,7 +200,7 @@ def _unpadded(value: ir.Value) -> tuple[ir.Value, tuple[int, int], int] | None:
     return source, (low[1], low[2]), scalar
 
 
-def _read_conv(value: ir.Value) -> Convolution | None:
+def _read_conv(value: ir.Value, root: ir.Value) -> Convolution | None:
     op = value.owner.operation
     weights = constant_array(op.operands[1])
     if weights is None:
@@ -223,6 +225,7 @@ def _read_conv(value: ir.Value) -> Convolution | None:
         return None
     source, pad, filler = unpadded
     return Convolution(
+        root=root,
         result=value,
         source=source,
         weights=weights,
@@ -287,7 +290,7 @@ _CHANNELS_IN_TWO = ("linalg.conv_2d_nhwgc_gfhwc", "linalg.depthwise_conv_2d_nhwc
 _ROWS_BY_COLUMNS = [f"(d0, d1, d2) -> ({dims})" for dims in ("d0, d2", "d2, d1", "d0, d1")]
 
 
-def _read_matmul(value: ir.Value) -> Convolution | None:
+def _read_matmul(value: ir.Value, root: ir.Value) -> Convolution | None:
     """M×K by K×N as a 1×1 convolution over M columns."""
     op = value.owner.operation
     if [str(m) for m in indexing_maps(op)] != _ROWS_BY_COLUMNS:
@@ -298,6 +301,7 @@ def _read_matmul(value: ir.Value) -> Convolution | None:
         return None
     rows = value.type.shape[0]
     return Convolution(
+        root=root,
         result=value,
         source=source,
         weights=weights.T[None, :, None, None, :],
@@ -311,7 +315,7 @@ def _read_matmul(value: ir.Value) -> Convolution | None:
     )
 
 
-_READERS: dict[str, Callable[[ir.Value], Convolution | None]] = {
+_READERS: dict[str, Callable[[ir.Value, ir.Value], Convolution | None]] = {
     "linalg.conv_2d_nhwc_fhwc": _read_conv,
     "linalg.conv_2d_nhwgc_gfhwc": _read_conv,
     "linalg.depthwise_conv_2d_nhwc_hwc": _read_conv,

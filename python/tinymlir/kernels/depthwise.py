@@ -10,11 +10,12 @@ from __future__ import annotations
 import numpy as np
 
 from tinymlir.bindings import arith, func, ir, scf
-from tinymlir.kernels.channel_tables import channel_tables
+from tinymlir.kernels.channel_tables import channel_tables, table_bytes
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Emitter, Index
 from tinymlir.kernels.kernel import Kernel, Layer
-from tinymlir.kernels.pixels import Site, finish
+from tinymlir.kernels.pixels import Site, finish, finish_mix
+from tinymlir.kernels.price import Mix, function, line, loop
 from tinymlir.kernels.words import halves, load_word, repeated, store_word
 from tinymlir.targets import Target
 
@@ -52,6 +53,38 @@ class Depthwise(Kernel):
         """MACs of the kernel: padding under a window included."""
         rows, columns = self.conv.out_hw
         return rows * columns * self.conv.groups * self.conv.kernel[0] * self.conv.kernel[1]
+
+    def constant_bytes(self) -> int:
+        conv = self.conv
+        blocks = -(-conv.groups // CHANNEL_BLOCK)
+        taps = conv.kernel[0] * conv.kernel[1]
+        channel = taps + 4 + table_bytes(conv) // conv.groups
+        return blocks * CHANNEL_BLOCK * channel
+
+    def mix(self) -> Mix:
+        conv = self.conv
+        blocks, last = divmod(conv.groups, CHANNEL_BLOCK)
+        mix = loop(self._block_mix(CHANNEL_BLOCK), blocks)
+        return function(mix + self._block_mix(last) if last else mix)
+
+    def _block_mix(self, width: int) -> Mix:
+        """All rows of ``width`` channels."""
+        conv = self.conv
+        taps = conv.kernel[0] * conv.kernel[1]
+        whole = self.core.has("unaligned")
+        word = line(load=1) if whole else line(load=width, alu=2 * width - 2)
+        column = word + (line(store=1) if whole else line(alu=width - 1, store=width))
+        # A row is copied for the first time, or is all padding.
+        copy = function(loop(column, ring_columns(conv), _UNROLL) + line(alu=12, store=4, load=4))
+        copy += loop(line(store=1 if whole else width), ring_columns(conv), _UNROLL).times(0) * 3
+        copies = conv.kernel[0] + (conv.out_hw[0] - 1) * conv.stride[0]
+        tap = line(load=2 * width)
+        words = 1 + table_bytes(conv) // (4 * conv.groups)
+        ends = line(load_pair=words * CHANNEL_BLOCK / 2, load=words * width, store=words * width)
+        pixel = ends + (tap + line(mac=width)) * taps + finish_mix(conv) * width + line(alu=8)
+        return copy.times(copies) + loop(
+            loop(pixel, conv.out_hw[1]) + line(alu=12, load=6, store=6), conv.out_hw[0]
+        )
 
     def works_in_place(self) -> bool:
         """Whether each output row lies where the input has been copied from already."""

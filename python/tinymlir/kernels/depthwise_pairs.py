@@ -14,12 +14,13 @@ import numpy as np
 
 from tinymlir.bindings import arith, func, ir, scf
 from tinymlir.dialects import tiny
-from tinymlir.kernels.channel_tables import channel_tables
+from tinymlir.kernels.channel_tables import channel_tables, table_bytes
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.depthwise import CHANNEL_BLOCK, Depthwise
 from tinymlir.kernels.emitter import Index
 from tinymlir.kernels.kernel import Kernel, Layer
-from tinymlir.kernels.pixels import Site, finish
+from tinymlir.kernels.pixels import Site, finish, finish_mix
+from tinymlir.kernels.price import Mix, function, line, loop
 from tinymlir.kernels.words import (
     advance,
     extend,
@@ -63,6 +64,36 @@ class DepthwisePairs(Depthwise):
     def scratch_bytes(self) -> int:
         """The rows under a window."""
         return self.conv.kernel[0] * self.slot * 4
+
+    def constant_bytes(self) -> int:
+        words = 1 + self.conv.kernel[0] * len(self.taps.first)
+        return 4 * words * self.conv.groups + table_bytes(self.conv)
+
+    def _block_mix(self, width: int) -> Mix:
+        conv = self.conv
+        rows, columns = conv.out_hw
+        pair = line(load=2) + line(alu=8, store=width)
+        copy = function(loop(pair, self.plane, _UNROLL) + line(alu=14, load=4, store=4))
+        copy += loop(line(store=width), self.plane, _UNROLL).times(0) * 3
+        blocks, rest = divmod(columns, self.together)
+        channel = loop(self._output_mix(self.together), blocks)
+        if rest:
+            channel += self._output_mix(rest)
+        row = loop(channel + line(alu=10, load=3, store=2), width)
+        copies = copy.times(conv.kernel[0] + (rows - 1) * conv.stride[0])
+        return copies + loop(row + line(alu=12, load=6, store=6), rows)
+
+    def _output_mix(self, count: int) -> Mix:
+        """``count`` outputs of a channel."""
+        conv, (stride, width) = self.conv, (self.conv.stride[1], self.conv.kernel[1])
+        words = ((count - 1) * stride + width + 1) // 2
+        taps = [2 * word - p * stride for word in range(words) for p in range(count)]
+        both = sum(0 <= tap < width - 1 for tap in taps)
+        single = sum(tap in (-1, width - 1) for tap in taps)
+        row = line(load=len(self.taps.first) + words)
+        row += line(dual_mac=both, mac=single, alu=1)
+        tables = line(load=1 + table_bytes(conv) // (4 * conv.groups))
+        return row * conv.kernel[0] + tables + finish_mix(conv) * count + line(alu=4)
 
     def prepare(self, layer: Layer, scratch: ir.Value | None) -> None:
         Kernel.prepare(self, layer, scratch)

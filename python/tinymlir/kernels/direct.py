@@ -5,17 +5,20 @@ from __future__ import annotations
 import numpy as np
 
 from tinymlir.bindings import arith, func, ir, scf
+from tinymlir.kernels.channel_tables import table_bytes
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Index
 from tinymlir.kernels.kernel import Kernel, Layer
 from tinymlir.kernels.pixels import (
     Site,
     finish,
+    finish_mix,
     full_bias,
     input_pixel,
     load_activation,
     multiply_accumulate,
 )
+from tinymlir.kernels.price import Mix, function, line, loop
 from tinymlir.targets import Target
 
 #: Registers of the hot loop besides accumulators and operands: two pointers and a counter.
@@ -81,11 +84,57 @@ class Direct(Kernel):
     def takes(cls, conv: Convolution, core: Target) -> bool:
         return True
 
+    def constant_bytes(self) -> int:
+        biases = 4 * len(self.conv.bias) * (2 if self._has_border() else 1)
+        return self.packed.size + biases + table_bytes(self.conv)
+
+    def mix(self) -> Mix:
+        conv, (rows, columns) = self.conv, map(len, self.inside)
+        blocks, singles = divmod(columns, self.pixels)
+        full = conv.kernel[0] * conv.kernel[1]
+        row = loop(self._pixel_mix(self.pixels, full), blocks)
+        row += loop(self._pixel_mix(1, full), singles)
+        mix = loop(row + line(alu=8, load=2, store=2), rows)
+        border = conv.out_hw[0] * conv.out_hw[1] - rows * columns
+        if border:
+            products = conv.executed_macs() // (len(conv.bias) * conv.in_per_group)
+            taps = (products - rows * columns * full) / border
+            pixel = line(alu=30) + self._pixel_mix(1, taps, border=True)
+            mix += function(pixel).times(border) + line(alu=30, branch=6)
+        return function(mix)
+
+    def _pixel_mix(self, pixels: int, taps: float, border: bool = False) -> Mix:
+        """All channels of ``pixels`` neighbours under a window of that many taps."""
+        conv = self.conv
+        finish = finish_mix(conv)
+        offset = pixels if border and conv.pad_value else 0
+
+        def block(width: int) -> Mix:
+            tap = line(load=pixels + width) + line(alu=offset, mac=pixels * width)
+            run = taps / conv.kernel[0]
+            if conv.groups == 1 and conv.dilation[1] == 1:
+                row = loop(tap, run * conv.in_per_group)
+            else:
+                row = loop(loop(tap, conv.in_per_group) + line(alu=1), run)
+            sums = loop(row + line(alu=6, load=1), conv.kernel[0])
+            ends = line(load=width + table_bytes(conv) // (4 * len(conv.bias)) * width)
+            spills = line(alu=8, load=4, store=4)
+            return ends + sums + finish * (pixels * width) + spills
+
+        whole, rest = divmod(conv.out_per_group, self.channels)
+        group = loop(block(self.channels), whole)
+        if rest:
+            group += block(rest)
+        return loop(group, conv.groups)
+
+    def _has_border(self) -> bool:
+        rows, columns = self.inside
+        return len(rows) * len(columns) < self.conv.out_hw[0] * self.conv.out_hw[1]
+
     def prepare(self, layer: Layer, scratch: ir.Value | None) -> None:
         super().prepare(layer, scratch)
         self.border_symbol = f"{layer.function.name.value}_border"
-        rows, columns = self.inside
-        if len(rows) * len(columns) < self.conv.out_hw[0] * self.conv.out_hw[1]:
+        if self._has_border():
             self._emit_border_function()
 
     def whole(self) -> None:

@@ -10,18 +10,17 @@ import numpy as np
 
 from tinymlir.bindings import ir
 from tinymlir.dialects import tiny
-from tinymlir.kernels.channel_tables import channel_tables
+from tinymlir.kernels.channel_tables import channel_tables, table_bytes
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Index
 from tinymlir.kernels.kernel import Layer
 from tinymlir.kernels.pairs import STEP, operand_pairs
-from tinymlir.kernels.pixels import Site, finish
+from tinymlir.kernels.pixels import Site, finish, finish_mix
+from tinymlir.kernels.price import Mix, line, loop
 from tinymlir.kernels.words import advance, extend, fetch, join, stream
 
-#: Steps between two branches, about 120 bytes of code each; where weights take so many bytes
-#: that code does not count; without any branch; of a pixel by itself, which uses each weight once.
-_MOST_STEPS_A_TURN, MOST_STEPS, _MANY_BYTES = 12, 18, 16384
-_MOST_STEPS_AT_ONCE = 16
+#: The most steps between two branches, about 120 bytes of code each, of a pixel by itself, which
+#: uses each weight once.
 _STEPS_OF_ONE_PIXEL = 8
 
 
@@ -31,7 +30,7 @@ class DotProducts:
     A window takes ``steps`` of four operands, two words each; the next pixel's begins ``pitch``
     words after it. ``channels`` are computed together, halves of them where fewer are left. With
     the pixels, these make accumulators, which share Thumb-2's registers with two activations, two
-    weights and two pointers.
+    weights and two pointers. ``unroll`` is the most steps between two branches.
     """
 
     def __init__(
@@ -41,8 +40,9 @@ class DotProducts:
         operands: np.ndarray,
         pitch: int,
         channels: int,
+        unroll: int,
     ) -> None:
-        self.conv, self.layer = conv, layer
+        self.conv, self.layer, self.unroll = conv, layer, unroll
         self.steps, self.pitch = operands.shape[1] // STEP, pitch
         self.tables = channel_tables(conv, layer.root)
         #: channels computed together, the first of them, and their constants block by block
@@ -75,7 +75,7 @@ class DotProducts:
                 packed: np.ndarray = packed,
             ) -> list[ir.Value]:
                 first = emitter.add(emitter.mul(number, channels), start)
-                if self.steps > _MOST_STEPS_AT_ONCE:
+                if turn_of(self.steps, pixels, self.unroll) < self.steps:
                     return [self._block(site, pixels, scratch, w, first, channels)]
                 # Without a loop within, a pointer found anew leaves a register more.
                 at = advance(w, emitter.mul(number, packed.shape[1]))
@@ -114,21 +114,11 @@ class DotProducts:
                 totals = self._step(step, w, a, totals, channels)
             return [advance(w, steps * channels), advance(a, 2 * steps), *totals]
 
-        size = self._turn(len(biases) // channels)
+        size = turn_of(self.steps, len(biases) // channels, self.unroll)
         carried = [weights, activations, *biases]
         carried = emitter.loop(0, self.steps // size, 1, lambda _, *v: turn(size, *v), carried)
         end, _, *sums = turn(self.steps % size, *carried)
         return end, sums
-
-    def _turn(self, pixels: int) -> int:
-        """Steps between two branches: the most that divide all, if not too few do."""
-        most = MOST_STEPS if self.conv.weights.size >= _MANY_BYTES else _MOST_STEPS_A_TURN
-        if pixels == 1:
-            most = _STEPS_OF_ONE_PIXEL
-        elif self.steps <= _MOST_STEPS_AT_ONCE:
-            return self.steps
-        fair = range(most // 2, most + 1)
-        return max((n for n in fair if self.steps % n == 0), default=most)
 
     def _step(
         self, step: int, w: ir.Value, a: ir.Value, totals: list[ir.Value], channels: int
@@ -155,6 +145,44 @@ class DotProducts:
                             i = p * channels + b
                             totals[i] = tiny.DualMacOp(totals[i], x[p], weight).res
         return totals
+
+
+def product_mix(conv: Convolution, steps: int, pixels: int, channels: int, unroll: int) -> Mix:
+    """All channels of ``pixels`` neighbours."""
+    words = 1 + table_bytes(conv) // (4 * conv.out_per_group)
+    turns, rest = divmod(steps, turn_of(steps, pixels, unroll))
+    finish = finish_mix(conv) * pixels
+    mix, left = Mix(), conv.out_per_group
+    while left:
+        # Half a step, and the loads of it: weights with two pixels, then two pixels more.
+        loads = line(load=max(channels / 2, 0.5) + min(pixels, 2))
+        loads += line(load=max(pixels - 2, 0))
+        half = loads + line(alu=max(channels, 1), dual_mac=pixels * channels)
+        # At a branch LLVM moves accumulators and pointers about.
+        kept = pixels * channels
+        moves = line(alu=4 * kept, load=kept, store=kept)
+        turn = half * (2 * (steps // turns))
+        sums = loop(turn + moves, turns) if turns > 1 else turn
+        sums += half * (2 * rest)
+        block = line(load=words * channels, alu=4, store=1) + sums + finish * channels
+        mix += loop(block, left // channels)
+        left, channels = left % channels, channels // 2
+    return mix
+
+
+def most_at_once(unroll: int) -> int:
+    """Steps that have no branch between them where ``unroll`` may."""
+    return unroll * 4 // 3
+
+
+def turn_of(steps: int, pixels: int, unroll: int) -> int:
+    """Steps between two branches: the most that divide all, if not too few do."""
+    if pixels == 1:
+        unroll = min(unroll, _STEPS_OF_ONE_PIXEL)
+    elif steps <= most_at_once(unroll):
+        return steps
+    fair = range(-(-unroll // 2), unroll + 1)
+    return min(steps, max((n for n in fair if steps % n == 0), default=unroll))
 
 
 def pack_words(weights: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ from tinymlir.kernels.emitter import Index
 from tinymlir.kernels.kernel import Layer
 from tinymlir.kernels.pairs import STEP
 from tinymlir.kernels.pixels import input_column, input_row
+from tinymlir.kernels.price import Mix, function, line, loop
 from tinymlir.kernels.rows import Rows
 from tinymlir.kernels.words import extend, load_word, repeated, view
 
@@ -42,6 +43,10 @@ class Gather(ABC):
     @abstractmethod
     def operands(self) -> np.ndarray:
         """Weights ``[channel, operand]`` in the order of a window's operands, in whole steps."""
+
+    @abstractmethod
+    def mix(self, pixels: int) -> Mix:
+        """The function that `copy` calls, as often as for ``pixels`` neighbours."""
 
     @abstractmethod
     def prepare(self, layer: Layer, scratch: ir.Value) -> None:
@@ -97,6 +102,16 @@ class SharedColumns(Gather):
 
     def operands(self) -> np.ndarray:
         return _in_steps(self.conv.weights[0].swapaxes(1, 2))
+
+    def mix(self, pixels: int) -> Mix:
+        conv = self.conv
+        step = line(load=1) + line(alu=2, store=2)
+        put = loop(step, conv.in_per_group // STEP, _UNROLL) + line(alu=4)
+        row = loop(put, self._columns(pixels)) + line(alu=8, load=2)
+        if any(len(conv.interior(axis)) < conv.out_hw[axis] for axis in (0, 1)):
+            # Columns of padding have loops of their own.
+            row += line(alu=20, load=4, skip=3) + loop(put, 2).times(0)
+        return function(loop(row, conv.kernel[0]))
 
     def prepare(self, layer: Layer, scratch: ir.Value) -> None:
         self.layer, self.scratch = layer, scratch
@@ -191,6 +206,9 @@ class SingleWindows(Gather):
 
     def operands(self) -> np.ndarray:
         return _in_steps(self.conv.weights[0])
+
+    def mix(self, pixels: int) -> Mix:
+        return function(windows.copy_mix(self.conv)).times(pixels)
 
     def prepare(self, layer: Layer, scratch: ir.Value) -> None:
         self.layer, self.scratch = layer, scratch

@@ -10,12 +10,14 @@ import numpy as np
 
 from tinymlir.bindings import arith, func, ir, scf
 from tinymlir.kernels import vectors
+from tinymlir.kernels.channel_tables import table_bytes
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.depthwise import Depthwise, ring_columns
 from tinymlir.kernels.emitter import Index
-from tinymlir.kernels.helium_dot import find_rescale
+from tinymlir.kernels.helium_dot import FINISH, find_rescale
 from tinymlir.kernels.kernel import Kernel, Layer
 from tinymlir.kernels.pixels import Site, finish
+from tinymlir.kernels.price import Mix, function, line, loop
 from tinymlir.targets import Target
 
 #: Channels computed together.
@@ -41,6 +43,21 @@ class HeliumDepthwise(Depthwise):
     def scratch_bytes(self) -> int:
         """The rows under a window."""
         return self.conv.kernel[0] * ring_columns(self.conv) * BLOCK
+
+    def constant_bytes(self) -> int:
+        taps = self.conv.kernel[0] * self.conv.kernel[1]
+        channel = taps + 4 + table_bytes(self.conv) // self.conv.groups
+        return -(-self.conv.groups // BLOCK) * BLOCK * channel
+
+    def mix(self) -> Mix:
+        conv, (rows, columns) = self.conv, self.conv.out_hw
+        taps, tables = conv.kernel[0] * conv.kernel[1], table_bytes(conv) // (4 * conv.groups)
+        copy = function(loop(line(vector=2), ring_columns(conv), _UNROLL) + line(alu=16, load=4))
+        # Two halves of a product, then four vectors of sums with their constants.
+        pixel = line(vector=6) * taps + line(vector=(FINISH + 1 + tables) * len(_LANES) + 8)
+        row = loop(pixel + line(alu=4), columns) + line(alu=12, load=6, store=6)
+        copies = copy.times(conv.kernel[0] + (rows - 1) * conv.stride[0])
+        return function(loop(copies + loop(row, rows), -(-conv.groups // BLOCK)))
 
     def prepare(self, layer: Layer, scratch: ir.Value | None) -> None:
         Kernel.prepare(self, layer, scratch)

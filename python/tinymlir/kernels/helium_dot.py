@@ -16,12 +16,14 @@ from tinymlir import numerics
 from tinymlir.bindings import arith, func, ir
 from tinymlir.dialects import tiny
 from tinymlir.kernels import vectors
+from tinymlir.kernels.channel_tables import table_bytes
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Index
 from tinymlir.kernels.helium_rescale import HeliumRescale, helium_rescale
 from tinymlir.kernels.helium_window import emit_window_copy, windows_of
 from tinymlir.kernels.kernel import Kernel, Layer
 from tinymlir.kernels.pixels import Site, finish, input_column, input_row, views_of
+from tinymlir.kernels.price import Mix, function, line, loop
 from tinymlir.kernels.requantization import read_requantization
 from tinymlir.targets import Target
 
@@ -35,6 +37,8 @@ _MOST_STEPS_A_TURN = 12
 _MOST_KEPT = 8
 #: Bytes from a window to the next one up to which vectors that both have are loaded once.
 _MOST_SHARED = 4 * vectors.BYTES
+#: Instructions that make four results of four sums.
+FINISH = 10
 #: Scratch memory beyond which a layer is better off without.
 _SCRATCH_LIMIT = 8192
 
@@ -80,6 +84,32 @@ class HeliumDot(Kernel):
         """MACs of the dot products: padding under a window included."""
         rows, columns = self.conv.out_hw
         return rows * columns * self.conv.out_per_group * int(self.conv.weights[0, 0].size)
+
+    def constant_bytes(self) -> int:
+        blocks = -(-self.conv.out_per_group // BLOCK)
+        weights = BLOCK * self.steps * vectors.BYTES
+        return blocks * (weights + 4 * BLOCK) + table_bytes(self.conv)
+
+    def mix(self) -> Mix:
+        conv, (rows, columns) = self.conv, self.conv.out_hw
+        windows, rest = divmod(columns, self.pixels)
+        row = loop(self._pixel_mix(self.pixels), windows) + loop(self._pixel_mix(1), rest)
+        work = function(loop(row + line(alu=6), rows))
+        if self._in_place():
+            return work
+        run = -(-conv.kernel[1] * conv.in_per_group // vectors.BYTES)
+        copy = function(loop(loop(line(vector=2), run) + line(alu=16, load=2), conv.kernel[0]))
+        return work + copy.times(rows * columns)
+
+    def _pixel_mix(self, pixels: int) -> Mix:
+        """All channels of some neighbours."""
+        step = line(vector=pixels + self.width + pixels * self.width)
+        sums = loop(step, self.steps, _turn(self.steps)) + line(vector=pixels * self.width, alu=4)
+        ends = line(vector=2 + table_bytes(self.conv) // (4 * len(self.conv.bias)))
+        block = sums * (BLOCK // self.width) + ends + line(vector=FINISH) * pixels
+        return loop(block + line(alu=4), -(-self.conv.out_per_group // BLOCK)) + line(
+            alu=20, load=4
+        )
 
     def prepare(self, layer: Layer, scratch: ir.Value | None) -> None:
         super().prepare(layer, scratch)

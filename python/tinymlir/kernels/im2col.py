@@ -11,17 +11,21 @@ from dataclasses import replace
 from typing import ClassVar
 
 from tinymlir.bindings import ir
+from tinymlir.kernels.channel_tables import table_bytes
 from tinymlir.kernels.convolution import Convolution
-from tinymlir.kernels.dot_products import MOST_STEPS, DotProducts
+from tinymlir.kernels.dot_products import DotProducts, most_at_once, product_mix
 from tinymlir.kernels.emitter import Index
 from tinymlir.kernels.gather import gather_of
 from tinymlir.kernels.kernel import Kernel, Layer
 from tinymlir.kernels.pairs import STEP
 from tinymlir.kernels.pixels import Site
+from tinymlir.kernels.price import Mix, function, line, loop
 from tinymlir.targets import Target
 
 #: Scratch memory beyond which a layer is better off without.
 _SCRATCH_LIMIT = 8192
+#: The most steps of a dot product between two branches: preferred, in small code, in fast code.
+_UNROLLS = (12, 4, 18, 36)
 #: What a load reaches from its pointer, in words.
 _REACH = 1024
 #: Output channels computed together, for so many pixels.
@@ -38,8 +42,9 @@ class Im2col(Kernel):
     #: pixels computed together where nothing is against it
     most_pixels: ClassVar[int] = 4
 
-    def __init__(self, conv: Convolution, core: Target) -> None:
-        super().__init__(conv, core)
+    def __init__(self, conv: Convolution, core: Target, unroll: int = _UNROLLS[0]) -> None:
+        super().__init__(conv, core, unroll=unroll)
+        self.unroll = unroll
         self.gather = gather_of(conv)
         self.pixels = next(
             (n for n in range(self.most_pixels, 1, -1) if self._has_room(n)),
@@ -48,8 +53,15 @@ class Im2col(Kernel):
         self.pixels = min(self.pixels, conv.out_hw[1])
 
     def _has_room(self, pixels: int) -> bool:
-        reach = (pixels - 1) * self.gather.pitch + 2 * MOST_STEPS
+        reach = (pixels - 1) * self.gather.pitch + 2 * most_at_once(self.unroll)
         return reach <= _REACH and self.gather.scratch_bytes(pixels) <= _SCRATCH_LIMIT
+
+    @classmethod
+    def variants(cls, conv: Convolution, core: Target) -> list[Kernel]:
+        steps = -(-conv.weights[0, 0].size // STEP)
+        # One that leaves no branch makes the same code as any that is greater.
+        enough = next((n for n in sorted(_UNROLLS) if steps <= most_at_once(n)), max(_UNROLLS))
+        return [cls(conv, core, n) for n in _UNROLLS if n <= enough]
 
     @classmethod
     def takes(cls, conv: Convolution, core: Target) -> bool:
@@ -69,6 +81,29 @@ class Im2col(Kernel):
         rows, columns = self.conv.out_hw
         return rows * columns * int(self.conv.weights.size)
 
+    def constant_bytes(self) -> int:
+        return self.gather.operands().size + 4 * len(self.conv.bias) + table_bytes(self.conv)
+
+    def mix(self) -> Mix:
+        rows, columns = self.conv.out_hw
+        if self._goes_on():
+            rows, columns = 1, rows * columns
+        steps = self.gather.operands().shape[1] // STEP
+        row, first = Mix(), 0
+        for pixels, end in self._blocks(0, columns):
+            assert isinstance(end, int)
+            channels = _CHANNELS[self.pixels]
+            products = product_mix(self.conv, steps, pixels, channels, self.unroll)
+            copy = self.gather.mix(pixels).elsewhere() + line(alu=6, load=2, store=2, call=1)
+            row += loop(copy + products + line(alu=4, load=2), (end - first) // pixels)
+            first = end
+        helper = self.gather.mix(self.pixels).times(0)
+        return helper + function(loop(row + line(alu=6, load=2, store=2), rows))
+
+    def _goes_on(self) -> bool:
+        """Whether all pixels are one row: a block may go on in the next one."""
+        return self.conv.out_hw[0] > 1 and self.gather.goes_on_in_the_next_row()
+
     def prepare(self, layer: Layer, scratch: ir.Value | None) -> None:
         super().prepare(layer, scratch)
         assert scratch is not None
@@ -79,14 +114,14 @@ class Im2col(Kernel):
             self.gather.operands(),
             self.gather.pitch,
             _CHANNELS[self.pixels],
+            self.unroll,
         )
 
     def whole(self) -> None:
         height, width = self.conv.out_hw
-        if height == 1 or not self.gather.goes_on_in_the_next_row():
+        if not self._goes_on():
             super().whole()
             return
-        # All pixels as one row: a block may go on in the next one.
         columns = self.conv.result_columns or width
         self.products.conv = replace(self.conv, result_columns=columns)
         self.row(0, (0, height * width))
@@ -100,8 +135,9 @@ class Im2col(Kernel):
 
     def _blocks(self, first: Index, last: Index) -> list[tuple[int, Index]]:
         """Pixels computed together, from left to right, and where the blocks of so many end."""
-        emitter, most = self.layer.emitter, self.pixels
+        most = self.pixels
         if not (isinstance(first, int) and isinstance(last, int)):
+            emitter = self.layer.emitter
             whole = emitter.add(first, emitter.down(emitter.sub(last, first), most))
             return [(most, whole), (1, last)]
         blocks, rest = divmod(last - first, most)

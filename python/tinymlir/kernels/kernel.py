@@ -11,6 +11,7 @@ from tinymlir.bindings import func, ir
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import ConstantPool, Emitter, Index
 from tinymlir.kernels.evaluator import Evaluator
+from tinymlir.kernels.price import Mix, Price, price
 from tinymlir.kernels.rows import Rows
 from tinymlir.targets import Target
 
@@ -55,13 +56,41 @@ class Kernel(ABC):
     #: whether all that is read for pixels computed together is read before any of them is written
     gathers: ClassVar[bool] = False
 
-    def __init__(self, conv: Convolution, core: Target) -> None:
-        self.conv, self.core = conv, core
+    def __init__(self, conv: Convolution, core: Target, **options: int) -> None:
+        self.conv, self.core, self.options = conv, core, options
+
+    @classmethod
+    def variants(cls, conv: Convolution, core: Target) -> list[Kernel]:
+        """The kernel with each set of options worth a price, the preferred one first."""
+        return [cls(conv, core)]
+
+    @property
+    def label(self) -> str:
+        """The name with the options, as ``im2col{unroll=4}``: what ``tiny.kernel`` says."""
+        options = " ".join(f"{key}={value}" for key, value in self.options.items())
+        return f"{self.name}{{{options}}}" if options else self.name
 
     @classmethod
     @abstractmethod
     def takes(cls, conv: Convolution, core: Target) -> bool:
         """Whether the kernel computes ``conv``, and pays at all."""
+
+    @abstractmethod
+    def mix(self) -> Mix:
+        """What `whole` and the helper functions are made of, and how often it runs.
+
+        A description beside the schedule, loop by loop; what LLVM adds to it (spills, moves,
+        address arithmetic) in round figures, read off its assembly. ``benchmarks/prices.py``
+        compares it with what simulators count.
+        """
+
+    @abstractmethod
+    def constant_bytes(self) -> int:
+        """Bytes of flash that weights, biases and tables take."""
+
+    def price(self) -> Price:
+        """What the layer costs on the core."""
+        return price(self.mix(), self.constant_bytes(), self.core)
 
     def scratch_bytes(self) -> int:
         """Scratch memory that the kernel wants."""

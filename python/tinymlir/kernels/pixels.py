@@ -11,6 +11,8 @@ from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Emitter, Index
 from tinymlir.kernels.evaluator import VIEW_OPS
 from tinymlir.kernels.kernel import Layer
+from tinymlir.kernels.price import Mix, line
+from tinymlir.linalg_info import is_linalg
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,34 @@ def finish(
     start = layer.target.position(emitter, [0, site.row, site.column, channel])
     distance = pixel * layer.target.channels + lane
     emitter.store(result, layer.target.buffer, [emitter.add(start, distance)])
+
+
+#: What becomes of a scalar op of a layer's body; others are one instruction each.
+_SCALARS = {
+    "tiny.rescale": line(mul_long=1, clamp=1, alu=1),
+    # A function looks closer near ties, which are few.
+    "tiny.requantize": line(mul_long=1, clamp=1, alu=3, skip=1)
+    + line(alu=5, call=1, jump=1).times(0),
+    "tensor.extract": line(alu=1, load=1),
+    "arith.constant": Mix(),
+    "arith.extsi": Mix(),
+    "arith.trunci": Mix(),
+    "linalg.yield": Mix(),
+}
+
+
+def finish_mix(conv: Convolution) -> Mix:
+    """What `finish` emits for one accumulator; tables apart, which kernels load."""
+    mix, pending, seen = line(store=1), [conv.result], [conv.result]
+    while pending:
+        for use in pending.pop().uses:
+            user = use.owner.operation
+            fresh = [result for result in user.results if result not in seen]
+            pending, seen = pending + fresh, seen + fresh
+            if fresh and is_linalg(user):
+                names = [op.operation.name for op in user.regions[0].blocks[0].operations]
+                mix = sum((_SCALARS.get(name, line(alu=1)) for name in names), mix)
+    return mix
 
 
 def views_of(value: ir.Value) -> list[ir.Value]:

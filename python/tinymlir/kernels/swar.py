@@ -23,13 +23,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tinymlir.bindings import arith, func, ir
-from tinymlir.kernels.channel_tables import channel_tables
+from tinymlir.kernels.channel_tables import channel_tables, table_bytes
 from tinymlir.kernels.chunks import Chunks, best_chunks
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Emitter, Index
 from tinymlir.kernels.kernel import Kernel, Layer
-from tinymlir.kernels.pixels import Site, finish, multiply_accumulate
-from tinymlir.kernels.window_pairs import PIXELS, Run, emit_gather
+from tinymlir.kernels.pixels import Site, finish, finish_mix, multiply_accumulate
+from tinymlir.kernels.price import Mix, function, line, loop
+from tinymlir.kernels.window_pairs import PIXELS, Run, emit_gather, gather_mix
 from tinymlir.kernels.words import halves, view
 from tinymlir.targets import Target
 
@@ -131,6 +132,12 @@ class Swar(Kernel):
     def __init__(self, conv: Convolution, core: Target) -> None:
         super().__init__(conv, core)
         self.chunks = best_chunks(conv.weights[0].reshape(conv.out_per_group, -1))
+        # A channel keeps four sums; besides there are the words of a chunk, two chunks on their
+        # way, a weight, a product, what chunks begin with, two pointers and a counter.
+        self.block = 1 if core.registers < 20 else 2
+        self.most = _MOST_AT_ONCE[self.block], _MOST_A_TURN[self.block]
+        if core.registers < _FEW_REGISTERS:
+            self.most = _MOST_IN_REACH, _MOST_IN_REACH
 
     @classmethod
     def takes(cls, conv: Convolution, core: Target) -> bool:
@@ -152,16 +159,45 @@ class Swar(Kernel):
         rows, columns = self.conv.out_hw
         return rows * columns * self.conv.out_per_group * int(self.conv.weights[0, 0].size)
 
+    def constant_bytes(self) -> int:
+        assert self.chunks is not None
+        tables = channel_tables(self.conv, self.conv.root).values()
+        whole, left = divmod(self.conv.out_per_group, self.block)
+        operands, excess = self.chunks.count * self.chunks.size, self.chunks.excess.shape[1]
+        sizes = tuple(table.itemsize for table in tables)
+        widths = [self.block] * whole + ([left] if left else [])
+        return sum(_Layout(width, operands, excess, sizes).size for width in widths)
+
+    def mix(self) -> Mix:
+        blocks = -(-self.conv.out_hw[0] * self.conv.out_hw[1] // PIXELS)
+        whole, left = divmod(self.conv.out_per_group, self.block)
+        channels = loop(self._block_mix(self.block), whole)
+        if left:
+            channels += self._block_mix(left)
+        return gather_mix(self.conv).times(blocks) + function(
+            loop(channels + line(alu=10, load=3, store=3), blocks)
+        )
+
+    def _block_mix(self, width: int) -> Mix:
+        """``width`` channels of a block of pixels."""
+        conv, chunks, words = self.conv, self.chunks, PIXELS // 2
+        assert chunks is not None
+        operand = line(load_pair=words / 2) + line(load=width) + line(mac=words * width)
+        # The high half is one instruction more where no operand is shifted on its way.
+        split = line(alu=(2 if self.core.costs.mac is not None else 3) * words * width)
+        sums = loop(operand * chunks.size + split, chunks.count, _turn(chunks, *self.most))
+        if chunks.excess.size:
+            place = operand + line(load=width, alu=2 * width)
+            excesses = float(chunks.excesses.mean())
+            sums += split + loop(place, max(excesses, 1)) + line(alu=4)
+        tables = table_bytes(conv) // (4 * len(conv.bias))
+        ends = line(load=2 + (2 + tables) * width, alu=(4 + words) * width, store=2)
+        return ends + sums + finish_mix(conv) * (PIXELS * width)
+
     def prepare(self, layer: Layer, scratch: ir.Value | None) -> None:
         super().prepare(layer, scratch)
         self.tables = channel_tables(self.conv, layer.root)
         self.gathers_of: dict[tuple[bool, bool], str] = {}
-        # A channel keeps four sums; besides there are the words of a chunk, two chunks on their
-        # way, a weight, a product, what chunks begin with, two pointers and a counter.
-        self.block = 1 if self.core.registers < 20 else 2
-        self.most = _MOST_AT_ONCE[self.block], _MOST_A_TURN[self.block]
-        if self.core.registers < _FEW_REGISTERS:
-            self.most = _MOST_IN_REACH, _MOST_IN_REACH
 
     def whole(self) -> None:
         """All pixels as one row, where rows are no whole blocks."""

@@ -15,12 +15,13 @@ import numpy as np
 from tinymlir.bindings import arith, func, ir
 from tinymlir.dialects import tiny
 from tinymlir.kernels.blocks import Blocks
-from tinymlir.kernels.channel_tables import channel_tables
+from tinymlir.kernels.channel_tables import channel_tables, table_bytes
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Index
 from tinymlir.kernels.kernel import Layer
 from tinymlir.kernels.pairs import pair_words
-from tinymlir.kernels.pixels import Site, finish
+from tinymlir.kernels.pixels import Site, finish, finish_mix
+from tinymlir.kernels.price import Mix, function, line
 from tinymlir.kernels.words import halves, moved, view
 from tinymlir.targets import Target
 
@@ -42,6 +43,21 @@ class Unpacked(Blocks):
         self.pixels = 1 if conv.out_hw == (1, 1) else 2
         self.channels = _ACCUMULATORS // self.pixels
         self.symbols: list[str] = []
+
+    def constant_bytes(self) -> int:
+        """Literals as they are planned, but for how far pointers move."""
+        kept = int(np.count_nonzero(pair_words(self.conv)))
+        return 4 * kept + 4 * len(self.conv.bias) + table_bytes(self.conv)
+
+    def channel_mix(self) -> Mix:
+        kept = pair_words(self.conv) != 0
+        channels, pixels = len(kept), self.pixels
+        loads = np.add.reduceat(kept, range(0, channels, self.channels)).astype(bool).sum()
+        sums = line(load_pair=(kept.sum() + loads * pixels) / 2, dual_mac=kept.sum() * pixels)
+        words = 1 + table_bytes(self.conv) / (4 * channels)
+        ends = line(load_pair=words / 2) + finish_mix(self.conv) * pixels
+        call = function(line(alu=6, load=4, store=4))
+        return sums + ends * channels + call * -(-channels // self.channels)
 
     def channel_sums(self, conv: Convolution, row: Index, first: Index, last: Index) -> None:
         if not self.symbols:

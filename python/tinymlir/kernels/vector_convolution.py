@@ -13,6 +13,7 @@ from tinymlir.bindings import arith, ir
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Index
 from tinymlir.kernels.lanes import LEAST_LANES, load_lanes, spread, widen_lanes
+from tinymlir.kernels.price import Mix, line, loop
 from tinymlir.kernels.vector_kernel import VectorKernel, Window
 from tinymlir.targets import Target
 
@@ -34,6 +35,12 @@ class VectorConvolution(VectorKernel):
 
     def _operand_registers(self) -> int:
         return self._registers(16) + self._registers(8)
+
+    def _sum_mix(self, pixels: int) -> Mix:
+        size = self.weights.shape[3] * self.weights.shape[4]
+        operand = line(vector=2, alu=1) + line(load=1, vector=1) * pixels
+        row = loop(operand, size, _turn(size, pixels))
+        return loop(row + line(alu=6), self.weights.shape[2])
 
     def _sums(
         self, bias: ir.Value, window: Window, number: Index, first: Index, lanes: int, pixels: int

@@ -12,6 +12,7 @@ from tinymlir.bindings import arith, ir
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Index
 from tinymlir.kernels.lanes import LEAST_LANES, load_lanes, widen_lanes
+from tinymlir.kernels.price import Mix, line, loop
 from tinymlir.kernels.vector_kernel import VectorKernel, Window
 from tinymlir.targets import Target
 
@@ -38,6 +39,11 @@ class VectorDepthwise(VectorKernel):
     def _pixel_registers(self) -> int:
         """The sum, and a column that the next tap of a neighbour reads again."""
         return self._registers(32) + self._registers(16)
+
+    def _sum_mix(self, pixels: int) -> Mix:
+        taps = self.conv.kernel[0] * self.conv.kernel[1]
+        tap = line(vector=2, alu=1) + line(vector=3, alu=1) * pixels
+        return loop(tap, taps, taps if taps <= _MOST_TAPS else self.conv.kernel[1])
 
     def _sums(
         self, bias: ir.Value, window: Window, number: Index, first: Index, lanes: int, pixels: int

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinymlir.bindings import arith, func, ir, scf
+from tinymlir.kernels.channel_tables import table_bytes
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.direct import pack_weights
 from tinymlir.kernels.emitter import Index
@@ -26,7 +27,16 @@ from tinymlir.kernels.lanes import (
     most_lanes,
     store_lanes,
 )
-from tinymlir.kernels.pixels import Site, finish, input_column, input_row, root_indices, views_of
+from tinymlir.kernels.pixels import (
+    Site,
+    finish,
+    finish_mix,
+    input_column,
+    input_row,
+    root_indices,
+    views_of,
+)
+from tinymlir.kernels.price import Mix, function, line, loop
 from tinymlir.kernels.strips import Strips, strip_bytes
 from tinymlir.kernels.words import view
 from tinymlir.targets import Target
@@ -122,6 +132,28 @@ class VectorKernel(Kernel):
     def executed_macs(self) -> int:
         """MACs of the products: padding under a window included."""
         return int(np.prod(self.conv.out_hw) * self.conv.weights.size)
+
+    def constant_bytes(self) -> int:
+        return int(self.weights.size) + 4 * len(self.conv.bias) + table_bytes(self.conv)
+
+    def mix(self) -> Mix:
+        rows, columns = self.conv.out_hw
+        depth = self.conv.groups * self.conv.in_per_group
+        out = function(loop(finish_mix(self.conv), self.block).elsewhere())
+        sums = self._sum_mix(self.block) + line(vector=self.block + 1, alu=10, call=1) + out
+        blocks = loop(sums, self.weights.shape[0] * self.blocks)
+        turns = -(-columns // self.block)
+        if not self.padded:
+            return function(loop(loop(blocks, turns), rows))
+        lanes = most_lanes(self.core.vector_bits, 8)
+        run = self.conv.kernel[1] + (self.pixels - 1) * self.conv.stride[1]
+        copy = loop(line(vector=2, alu=3), max(1, run * depth / lanes)) + line(alu=20)
+        strips = loop(copy, self.conv.kernel[0]).times(-(-columns // self.pixels))
+        return function(loop(strips + loop(blocks, turns), rows))
+
+    @abstractmethod
+    def _sum_mix(self, pixels: int) -> Mix:
+        """What `_sums` emits."""
 
     def prepare(self, layer: Layer, scratch: ir.Value | None) -> None:
         super().prepare(layer, scratch)

@@ -11,6 +11,7 @@ from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import ConstantPool, Emitter, Index
 from tinymlir.kernels.kernel import Layer
 from tinymlir.kernels.pixels import input_column, input_row
+from tinymlir.kernels.price import Mix, either, function, line, loop
 from tinymlir.kernels.rows import Rows
 from tinymlir.kernels.words import view
 
@@ -18,6 +19,20 @@ from tinymlir.kernels.words import view
 PIXELS = 4
 #: Operands gathered between two branches.
 _UNROLL = 4
+
+
+def gather_mix(conv: Convolution) -> Mix:
+    """The function that `emit_gather` makes, called once."""
+    run = conv.kernel[1] * conv.in_per_group
+    operand = line(load=PIXELS) + line(alu=PIXELS // 2, store=PIXELS // 2)
+    inside = loop(operand, run, _UNROLL) + line(alu=8)
+    tap = loop(operand, conv.in_per_group, _UNROLL) + line(alu=14 * PIXELS, load=2, store=2)
+    border = loop(tap, conv.kernel[1])
+    shares = [len(conv.interior(axis)) / conv.out_hw[axis] for axis in (0, 1)]
+    # A block of neighbours touches the border where any of them does.
+    share = max(0.0, shares[0] * (1 - PIXELS * (1 - shares[1])))
+    row = inside if shares == [1, 1] else either(share, inside, border)
+    return function(loop(row + line(alu=4), conv.kernel[0]))
 
 
 @dataclass(frozen=True)

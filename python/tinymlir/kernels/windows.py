@@ -14,6 +14,7 @@ from tinymlir.kernels.emitter import Emitter, Index
 from tinymlir.kernels.kernel import Layer
 from tinymlir.kernels.pairs import STEP
 from tinymlir.kernels.pixels import input_column, input_row
+from tinymlir.kernels.price import Mix, either, line, loop
 from tinymlir.kernels.rows import Rows
 from tinymlir.kernels.words import extend, load_word, repeated, view
 
@@ -49,6 +50,25 @@ def steps(conv: Convolution) -> int:
 def scratch_bytes(conv: Convolution, pixels: int) -> int:
     """Scratch memory for the windows of ``pixels`` pixels."""
     return steps(conv) * 2 * STEP * pixels
+
+
+def copy_mix(conv: Convolution) -> Mix:
+    """The copy of one window, on average."""
+    rows, run = conv.kernel[0], conv.kernel[1] * conv.in_per_group
+    widen = line(alu=2, store=2)
+    if conv.in_per_group % STEP == 0:
+        word = line(load=1) + widen
+        inside = loop(loop(word, run // STEP, _UNROLL) + line(alu=6), rows)
+        border = loop(loop(word + line(alu=2), run // STEP) + line(alu=25), rows)
+    else:
+        halfword = line(load=1) + line(alu=8, store=1)
+        inside = border = loop(loop(halfword, run) + line(alu=25), rows)
+        if steps(conv) <= _MOST_UNROLLED_STEPS:
+            # A word that goes on in the next kernel row is put together.
+            inside = (line(load=1) + widen) * steps(conv) + line(load=3, alu=8) * (rows - 1)
+    pixels = conv.out_hw[0] * conv.out_hw[1]
+    share = len(conv.interior(0)) * len(conv.interior(1)) / pixels
+    return line(alu=16, load=4, store=4) + (inside if share == 1 else either(share, inside, border))
 
 
 def emit_copy(conv: Convolution, layer: Layer, scratch: ir.Value, places: Places) -> str:

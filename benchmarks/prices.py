@@ -1,0 +1,131 @@
+"""What kernels are priced at, beside what simulators count: every candidate of every layer.
+
+    python benchmarks/prices.py                             the example network
+    python benchmarks/prices.py a.onnx b.onnx --targets cortex-m4,rv32imc
+    python benchmarks/prices.py a.onnx --json > prices.json
+
+A network is compiled as often as its layers have candidates, with another one in each layer.
+The last lines are the errors of the model, of which only those matter that change an order:
+"regret" is how much slower the fastest candidate by price is than the fastest one there is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import defaultdict
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinymlir import artifact
+from tinymlir.codegen import generate
+from tinymlir.compiler import compile_model, kernel_candidates
+from tinymlir.errors import TinymlirError
+from tinymlir.kernels.price import Price
+from tinymlir.progress import progress
+from tinymlir.simulators import simulate
+from tinymlir.targets import TARGETS, get_target
+from tinymlir.tools.table import render_table
+
+EXAMPLE = Path(__file__).parent.parent / "examples" / "surface_inspection" / "surface_qdq.onnx"
+SIMULATED = [name for name, target in TARGETS.items() if target.memory is not None]
+
+
+def measure(model: Path, target_name: str) -> list[dict[str, Any]]:
+    """Each layer's candidates: what they are priced at, and what they take."""
+    target = get_target(target_name)
+    candidates = kernel_candidates(model, target)
+    rounds = max((len(prices) for prices in candidates.values()), default=0)
+    rows = []
+    for number in range(rounds):
+        taken = {
+            layer: list(prices)[number]
+            for layer, prices in candidates.items()
+            if number < len(prices)
+        }
+        compilation = compile_model(model, target, kernels=taken)
+        code = generate(compilation.module, target)
+        report = artifact.report(compilation, code, {})
+        random = np.random.default_rng(0)
+        sample = [
+            random.integers(-128, 128, (1, *info.shape), np.int8) for info in compilation.inputs
+        ]
+        counts = simulate(report, code.object, sample).counts.layers
+        for layer, work in zip(report["layers"], counts, strict=True):
+            if layer["name"] in taken:
+                flash = layer["code_bytes"] + layer["constant_bytes"]
+                rows.append(
+                    {
+                        "network": model.stem,
+                        "target": target_name,
+                        "layer": layer["name"],
+                        "kernel": layer["kernel"],
+                        "price": layer["price"],
+                        "measured": asdict(Price(work.instructions, work.cycles, flash)),
+                    }
+                )
+    return sorted(rows, key=lambda row: list(candidates).index(row["layer"]))
+
+
+def errors(rows: list[dict[str, Any]], measure: str) -> dict[str, float]:
+    """Mean and greatest error relative to what is measured, and the mean regret."""
+    off = [abs(row["price"][measure] / max(1, row["measured"][measure]) - 1) for row in rows]
+    layers = defaultdict(list)
+    for row in rows:
+        layers[row["network"], row["target"], row["layer"]].append(row)
+    regrets = []
+    for same in layers.values():
+        cheapest = min(same, key=lambda row: row["price"][measure])
+        best = min(row["measured"][measure] for row in same)
+        regrets.append(cheapest["measured"][measure] / max(1, best) - 1)
+    return {"mean": float(np.mean(off)), "greatest": max(off), "regret": float(np.mean(regrets))}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("models", nargs="*", type=Path, default=[EXAMPLE], metavar="MODEL")
+    parser.add_argument(
+        "--targets", default=",".join(SIMULATED), help="comma-separated (default: all simulated)"
+    )
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    args = parser.parse_args()
+    jobs = [(model, target) for model in args.models for target in args.targets.split(",")]
+    try:
+        groups = [measure(*job) for job in progress(jobs, len(jobs), "measuring")]
+    except TinymlirError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if args.json:
+        json.dump([row for rows in groups for row in rows], sys.stdout, indent=2)
+        print()
+        return 0
+    measures = list(Price.__dataclass_fields__)
+    head = ["network", "target", "layer", "kernel"]
+    head += [text for name in measures for text in (name.replace("_", " "), "off by")]
+    rows = []
+    for row in (row for group in groups for row in group):
+        figures: list[object] = [row["network"], row["target"], row["layer"], row["kernel"]]
+        for name in measures:
+            measured = max(1, row["measured"][name])
+            figures += [measured, f"{100 * (row['price'][name] / measured - 1):+.0f}%"]
+        rows.append(figures)
+    print(render_table(head, rows))
+    for name in measures:
+        summaries = [
+            f"{target} {found['mean']:.0%} (at most {found['greatest']:.0%},"
+            f" regret {found['regret']:.1%})"
+            for target in args.targets.split(",")
+            for found in [errors([r for g in groups for r in g if r["target"] == target], name)]
+        ]
+        print(f"{name.replace('_', ' ')} off by: {', '.join(summaries)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""``tiny-select-kernels``: which kernel computes each convolution."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from tinymlir.bindings import func, ir
+from tinymlir.kernels.catalogue import candidates, find_kernel
+from tinymlir.kernels.convolution import find_convolution
+from tinymlir.kernels.kernel import Kernel
+from tinymlir.kernels.price import Price
+from tinymlir.kernels.selection import Aim, choose
+from tinymlir.targets import Target, get_target
+
+from ._pass import Pass, PassFailure, register_pass
+
+
+@register_pass
+@dataclass(frozen=True)
+class SelectKernels(Pass):
+    """Choose the kernel that computes each convolution
+
+    Every kernel that can compute a layer is priced with the cost table of the target;
+    ``tiny.kernel`` names the one chosen, with its options, and ``tiny.price`` says what it is
+    expected to take. A ``tiny.kernel`` that is there already is obeyed. ``optimize`` says what
+    counts, ``max-flash`` how many bytes of code and constants all layers with a price may have
+    together; where even the smallest have more, these are chosen.
+
+    Before::
+
+        func.func private @dense(%x: tensor<1x2xi8>) -> tensor<1x2xi8>
+            attributes {tiny.layer = "dense", tiny.macs = 4 : i64, tiny.op = "matmul"} {
+          %w = arith.constant dense<1> : tensor<2x2xi8>
+          %zero = arith.constant 0 : i32
+          %e = tensor.empty() : tensor<1x2xi32>
+          %init = linalg.fill ins(%zero : i32) outs(%e : tensor<1x2xi32>) -> tensor<1x2xi32>
+          %acc = linalg.matmul ins(%x, %w : tensor<1x2xi8>, tensor<2x2xi8>)
+                               outs(%init : tensor<1x2xi32>) -> tensor<1x2xi32>
+          %e8 = tensor.empty() : tensor<1x2xi8>
+          %y = linalg.generic {
+              indexing_maps = [affine_map<(d0, d1) -> (d0, d1)>, affine_map<(d0, d1) -> (d0, d1)>],
+              iterator_types = ["parallel", "parallel"]}
+              ins(%acc : tensor<1x2xi32>) outs(%e8 : tensor<1x2xi8>) {
+          ^bb0(%a: i32, %o: i8):
+            %q = arith.trunci %a : i32 to i8
+            linalg.yield %q : i8
+          } -> tensor<1x2xi8>
+          return %y : tensor<1x2xi8>
+        }
+
+    After::
+
+        func.func private @dense(%x: tensor<1x2xi8>) -> tensor<1x2xi8>
+            attributes {tiny.kernel = "direct", tiny.layer = "dense", tiny.macs = 4 : i64,
+                        tiny.op = "matmul", tiny.price = ... {
+          ...
+        }
+    """
+
+    name: ClassVar[str] = "tiny-select-kernels"
+    #: the core that kernels are made for and priced on
+    target: str = "cortex-m4"
+    optimize: Aim = "balanced"
+    max_flash: int | None = None
+
+    def run(self, op: ir.Operation) -> None:
+        layers = layer_candidates(op, get_target(self.target))
+        prices = [[kernel.price() for kernel in kernels] for _, kernels in layers]
+        chosen = choose(prices, self.optimize, self.max_flash)
+        for (layer, kernels), known, index in zip(layers, prices, chosen, strict=True):
+            attributes = layer.operation.attributes
+            attributes["tiny.kernel"] = ir.StringAttr.get(kernels[index].label)
+            attributes["tiny.price"] = _attribute(known[index])
+
+
+def layer_candidates(module: ir.Operation, core: Target) -> list[tuple[func.FuncOp, list[Kernel]]]:
+    """The layer functions that are convolutions, each with the kernels to choose from.
+
+    Raises:
+        PassFailure: a layer has a ``tiny.kernel`` that cannot compute it.
+    """
+    children = [c for c in module.regions[0].blocks[0].operations if isinstance(c, func.FuncOp)]
+    layers = [child for child in children if "tiny.layer" in child.operation.attributes]
+    found = [(layer, _able(layer, core)) for layer in layers]
+    return [(layer, kernels) for layer, kernels in found if kernels]
+
+
+def _able(layer: func.FuncOp, core: Target) -> list[Kernel]:
+    """The kernels to choose from; none where the layer is no convolution."""
+    attributes = layer.operation.attributes
+    pin = attributes["tiny.kernel"].value if "tiny.kernel" in attributes else None
+    convolution = None
+    if len(layer.body.blocks) == 1:
+        root = list(layer.body.blocks[0].operations)[-1].operation.operands[0]
+        if not isinstance(root, ir.BlockArgument):
+            convolution = find_convolution(root)
+    if convolution is None:
+        if pin is not None:
+            raise PassFailure(layer.location, f"is no convolution for kernel '{pin}' to compute")
+        return []
+    able = candidates(convolution, core)
+    return able if pin is None else [find_kernel(able, pin, layer.location)]
+
+
+def _attribute(price: Price) -> ir.Attribute:
+    i64 = ir.IntegerType.get_signless(64)
+    return ir.DictAttr.get(
+        {key: ir.IntegerAttr.get(i64, value) for key, value in vars(price).items()}
+    )

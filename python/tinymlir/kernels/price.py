@@ -1,0 +1,157 @@
+"""What code costs before there is any: instructions by class, how often they run, their size.
+
+A kernel describes its schedule once, as an instruction `Mix`: straight lines, loops around
+them, calls, branches. That gives both what runs and what lies in flash. `Price` is the mix in
+the numbers of a core.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tinymlir.targets import Target
+
+#: Registers that a function saves and restores.
+_SAVED = {"thumb": 9, "riscv": 13}
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Instructions by class: those that run, and those that are there.
+
+    Classes are the fields of `tinymlir.targets.Costs` that one can count, and:
+
+    * ``load_next``: a load right after another one; ``load_pair``: two words by LDRD,
+    * ``branch``: a conditional branch that is taken; ``skip``: one that is not,
+    * ``clamp``: a value brought into eight bits,
+    * ``vector``: an instruction on vectors,
+    * ``frame``: what a function saves and restores.
+    """
+
+    runs: Mapping[str, float] = field(default_factory=dict)
+    code: Mapping[str, float] = field(default_factory=dict)
+
+    def __add__(self, other: Mix) -> Mix:
+        """One after the other."""
+        return Mix(_sum((1, self.runs), (1, other.runs)), _sum((1, self.code), (1, other.code)))
+
+    def __mul__(self, copies: float) -> Mix:
+        """``copies`` times, one after another, without a loop."""
+        return Mix(_sum((copies, self.runs)), _sum((copies, self.code)))
+
+    def elsewhere(self) -> Mix:
+        """What runs alone: its code is counted elsewhere."""
+        return Mix(self.runs)
+
+    def times(self, runs: float) -> Mix:
+        """The same code, run that often: as a function, or in a branch taken at times."""
+        return Mix(_sum((runs, self.runs)), self.code)
+
+
+def line(*, load: float = 0, **classes: float) -> Mix:
+    """A straight line of instructions; loads follow one another."""
+    if load:
+        classes |= {"load": min(load, 1), "load_next": max(load - 1, 0)}
+    return Mix(classes, classes)
+
+
+_TURN = line(alu=1, branch=1)
+
+
+def loop(body: Mix, trips: float, unroll: int = 1) -> Mix:
+    """`tinymlir.kernels.emitter.Emitter.loop` around ``body``: counter and branch added.
+
+    A number of trips that is no integer is an average.
+    """
+    unroll = max(1, min(unroll, round(trips)))
+    turns, rest = divmod(trips, unroll) if float(trips).is_integer() else (trips / unroll, 0)
+    if turns < 1:
+        return body * 0
+    if turns == 1:
+        return body * trips
+    return ((body * unroll) + _TURN).times(turns) + body * rest
+
+
+def function(body: Mix) -> Mix:
+    """``body`` as a function, called once."""
+    return body + line(call=1, jump=1, frame=1)
+
+
+def either(share: float, then: Mix, otherwise: Mix) -> Mix:
+    """A test, and ``then`` in that share of the cases."""
+    return line(alu=2, skip=1) + then.times(share) + otherwise.times(1 - share)
+
+
+@dataclass(frozen=True)
+class Price:
+    """What a layer costs on a core: what it runs in one inference, and its flash in bytes."""
+
+    instructions: int
+    cycles: int
+    flash_bytes: int
+
+
+def price(mix: Mix, constant_bytes: int, core: Target) -> Price:
+    """``mix`` and its constants on ``core``."""
+    units = {kind: _unit(kind, core) for kind in {*mix.runs, *mix.code}}
+    executed = [(count, *units[kind]) for kind, count in mix.runs.items()]
+    return Price(
+        instructions=round(sum(count * number for count, number, _, _ in executed)),
+        cycles=round(sum(count * cycles for count, _, cycles, _ in executed)),
+        flash_bytes=constant_bytes
+        + round(sum(count * units[kind][2] for kind, count in mix.code.items())),
+    )
+
+
+def _unit(kind: str, core: Target) -> tuple[float, float, float]:
+    """Instructions, cycles and bytes of one of a class on ``core``.
+
+    Cycles are the core's `Costs`. What an instruction takes in flash is the average over what
+    LLVM makes of the kernels: 16 or 32 bits, by registers and offsets. A class that the core
+    lacks is what LLVM, or a pass, has in its place.
+    """
+    costs = core.costs
+    riscv, thumb1 = core.triple.startswith("riscv"), core.triple.startswith("thumbv6m")
+    # A load stalls at the end of a run of loads alone.
+    follow = costs.load if costs.load_after_load is None else costs.load_after_load
+    first = costs.load + costs.load_use_stall
+    short, middle, long = (2, 2, 2) if thumb1 else (2.5, 3.2, 4)
+    if kind == "load_pair":
+        if core.has("ldrd"):
+            return 1, costs.load + costs.load_multiple_extra, long
+        return 2, 2 * follow, 2 * middle
+    if kind == "mac" and costs.mac is None:
+        return 2, costs.mul + costs.alu, long + short
+    if kind == "mul_long" and costs.mul_long is None:
+        return 20, 17 * costs.alu + 3 * costs.mul, 20 * short
+    if kind == "clamp":
+        if thumb1 or riscv:
+            return 4, 2 * costs.alu + 2 * costs.branch_taken, 4 * middle
+        return 1, costs.alu, long
+    if kind == "vector":
+        # Helium works on half a vector in a cycle.
+        return 1, (2 if core.has("mve") else 1) * costs.alu, 4
+    if kind == "frame":
+        if riscv:
+            saved = _SAVED["riscv"]
+            return 2 * saved, saved * (costs.load + costs.store), 2 * saved * short
+        transfers = 2 * (costs.load + (_SAVED["thumb"] - 1) * costs.load_multiple_extra)
+        return (8, transfers + 6 * costs.alu, 16) if thumb1 else (2, transfers, 8)
+    cycles = {
+        "load": first,
+        "load_next": follow,
+        "branch": costs.branch_taken,
+        "skip": costs.branch_not_taken,
+    }
+    sizes = {"alu": middle, "branch": middle, "skip": short, "jump": short, "call": 4}
+    known = cycles.get(kind) or getattr(costs, kind)
+    return 1, costs.alu if known is None else known, sizes.get(kind, middle if riscv else long)
+
+
+def _sum(*parts: tuple[float, Mapping[str, float]]) -> dict[str, float]:
+    total: dict[str, float] = {}
+    for factor, counts in parts:
+        for kind, count in counts.items():
+            total[kind] = total.get(kind, 0) + factor * count
+    return total
