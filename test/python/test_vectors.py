@@ -16,8 +16,10 @@ from tinymlir import artifact, numerics
 from tinymlir.codegen import generate
 from tinymlir.dialects.tiny import ROUNDING_MODES
 from tinymlir.host import HostModel
+from tinymlir.kernels.emitter import Index
 from tinymlir.kernels.vector_convolution import VectorConvolution
 from tinymlir.kernels.vector_depthwise import VectorDepthwise
+from tinymlir.kernels.vector_kernel import VectorKernel
 from tinymlir.simulators.image import build_image
 from tinymlir.simulators.qemu import Qemu
 from tinymlir.targets import get_target
@@ -86,6 +88,26 @@ def test_rows_too_wide_for_one_strip(groups: int) -> None:
     x = network.negate(network.input(1, 2, 150, 24))
     window = Window((3, 3), (1, 1), pad=(1, 1, 1, 2))
     by_vectors(network, network.negate(network.conv(x, 24, window, groups, pad_value=9)))
+
+
+@pytest.mark.parametrize("groups", [1, 12])
+def test_segments_of_rows(groups: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a fused stage: columns from and to are known at run time only."""
+
+    def by_segments(kernel: VectorKernel) -> None:
+        emitter, (rows, columns) = kernel.layer.emitter, kernel.conv.out_hw
+
+        def segment(row: Index, first: Index) -> None:
+            kernel.row(row, (first, emitter.minimum(emitter.add(first, 4), columns)))
+
+        emitter.loop(0, rows, 1, lambda row: emitter.loop(0, columns, 4, lambda c: segment(row, c)))
+
+    monkeypatch.setattr(VectorKernel, "whole", by_segments)
+    network = Network(groups)
+    x = network.negate(network.input(1, 5, 11, 12))
+    window = Window((3, 3), (1, 2) if groups == 1 else (2, 1), pad=(1, 2, 1, 1))
+    y = network.conv(x, 12, window, groups, pad_value=9)
+    by_vectors(network, network.negate(network.conv(y, 36, Window((1, 1)))))
 
 
 def one_by_one(network: Network, x: Value, channels: int) -> tuple[str, np.ndarray]:

@@ -54,7 +54,7 @@ class Kernel(ABC):
     #: whether `row` is there; a kernel without goes through all rows in an order of its own
     by_rows: ClassVar[bool] = True
     #: whether all that is read for pixels computed together is read before any of them is written
-    gathers: ClassVar[bool] = False
+    gathers: bool = False
 
     def __init__(self, conv: Convolution, core: Target, **options: int) -> None:
         self.conv, self.core, self.options = conv, core, options

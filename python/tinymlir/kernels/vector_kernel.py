@@ -95,6 +95,7 @@ class VectorKernel(Kernel):
                 filter(self._fits, range(1, self.block)), default=1
             )
             self.block = min(self.block, self.pixels)
+        self.gathers = self.padded or self.blocks * len(self.weights) == 1
 
     @abstractmethod
     def _weights(self) -> np.ndarray: ...
