@@ -52,7 +52,8 @@ class LowerMultiplyHigh(Pass):
     def run(self, op: ir.Operation) -> None:
         for product in find_ops(op, "arith.mulsi_extended"):
             low, high = product.results
-            if not isinstance(high.type, ir.VectorType) or any(True for _ in low.uses):
+            words = isinstance(high.type, ir.VectorType) and str(high.type.element_type) == "i32"
+            if not words or any(True for _ in low.uses):
                 continue
             with ir.InsertionPoint(product), product.location:
                 high.replace_all_uses_with(self._multiply(*product.operands))

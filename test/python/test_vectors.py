@@ -185,3 +185,22 @@ def test_the_same_bytes_on_registers_of_any_length(bits: int) -> None:
     flat = [value.array.reshape(len(value.array), -1) for value in network.inputs]
     for result, value in zip(qemu.run(flat), (x, y), strict=True):
         np.testing.assert_array_equal(result, value.array.reshape(len(result), -1))
+
+
+def test_a_division_that_a_condition_guards() -> None:
+    """Lanes that do not meet the condition must not divide by zero."""
+    network = Network(4)
+    x, y = network.input(1, 5, 16), network.input(1, 5, 16)
+    y.array[0, 0, 0, :8] = 0
+    body = """%zero = arith.constant 0 : i8
+      %some = arith.cmpi sgt, %a1, %zero : i8
+      %r = scf.if %some -> (i8) {
+        %d = arith.remsi %a0, %a1 : i8
+        scf.yield %d : i8
+      } else {
+        scf.yield %a1 : i8
+      }"""
+    inputs = [(v.name, v.type, identity(3)) for v in (x, y)]
+    name = network.generic("remainder", inputs, [1, 5, 16], body)
+    divisor = np.where(y.array > 0, y.array, 1)
+    by_vectors(network, Value(name, np.where(y.array > 0, np.fmod(x.array, divisor), y.array)))

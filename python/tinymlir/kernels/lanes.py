@@ -24,6 +24,7 @@ _MOST_REGISTERS = 8
 #: Fewer elements than this are computed one by one.
 LEAST_LANES = 4
 _ELEMENTS = ("i1", "i8", "i16", "i32")
+_DIVISION = re.compile(r"arith\.((ceil|floor)?div|rem)")
 _YIELDS = ("linalg.yield", "scf.yield", "func.return")
 
 
@@ -222,7 +223,7 @@ def _linalg_has_lanes(op: ir.Operation, known: Collection[ir.Value], ops: Collec
     return True
 
 
-def _body_has_lanes(block: ir.Block, ops: Collection[str]) -> bool:
+def _body_has_lanes(block: ir.Block, ops: Collection[str], guarded: bool = False) -> bool:
     """Whether every op of a body is the same on vectors."""
     for nested in block.operations:
         op = nested.operation
@@ -231,11 +232,14 @@ def _body_has_lanes(block: ir.Block, ops: Collection[str]) -> bool:
         if any(str(value.type) not in _ELEMENTS for value in (*op.operands, *op.results)):
             return False
         if op.name == "scf.if":
-            if not all(_body_has_lanes(region.blocks[0], ops) for region in op.regions):
+            if not all(_body_has_lanes(region.blocks[0], ops, True) for region in op.regions):
                 return False
         elif op.name == "func.call":
-            if not _body_has_lanes(_callee(op).body.blocks[0], ops):
+            if not _body_has_lanes(_callee(op).body.blocks[0], ops, guarded):
                 return False
+        elif guarded and _DIVISION.match(op.name):
+            # Lanes that do not meet the condition would divide as well, by zero at worst.
+            return False
         elif not op.name.startswith("arith.") and op.name != "llvm.intr.expect":
             return False
     return True
