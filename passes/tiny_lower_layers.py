@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from tinymlir.bindings import bufferization, func, ir, memref
-from tinymlir.kernels import helium_lanes, max_pooling, overlap
+from tinymlir.kernels import elementwise, helium_lanes, max_pooling, overlap
 from tinymlir.kernels.catalogue import candidates, find_kernel
 from tinymlir.kernels.convolution import Convolution, find_convolution
 from tinymlir.kernels.emitter import ConstantPool, Emitter
@@ -236,6 +236,9 @@ def _emit_elements(
         emitter = evaluator.emitter
         source = evaluator.buffers[root.owner.operation.operands[0]]
         max_pooling.emit(evaluator, root, emitter.flat(source), emitter.flat(target))
+        return
+    if elementwise.takes(root):
+        elementwise.emit(evaluator, root, target)
         return
     materialize_reused(evaluator, root, allocate)
     emit_by_element(evaluator, root, target)

@@ -351,3 +351,25 @@ func.func private @words(%x: tensor<1x4x4x8xi8>) -> tensor<1x2x2x8xi8> attribute
   %y = linalg.pooling_nhwc_max {strides = dense<2> : tensor<2xi64>} ins(%x, %k : tensor<1x4x4x8xi8>, tensor<2x2xi8>) outs(%init : tensor<1x2x2x8xi8>) -> tensor<1x2x2x8xi8>
   return %y : tensor<1x2x2x8xi8>
 }
+
+// -----
+
+#flat = affine_map<(d0, d1) -> (d0, d1)>
+
+// One loop over all elements, four of them between two branches.
+// CHECK-LABEL: func.func private @flat(
+// CHECK-SAME: tiny.overlap = array<i64: 0, 0>
+// CHECK: scf.for
+// CHECK-NOT: scf.for
+// CHECK-COUNT-4: arith.addi {{.*}} : i8
+// CHECK-NOT: arith.addi {{.*}} : i8
+// CHECK: return
+func.func private @flat(%x: tensor<4x5xi8>, %y: tensor<4x5xi8>) -> tensor<4x5xi8> attributes {tiny.layer = "flat", tiny.macs = 0 : i64, tiny.op = "add"} {
+  %e = tensor.empty() : tensor<4x5xi8>
+  %z = linalg.generic {indexing_maps = [#flat, #flat, #flat], iterator_types = ["parallel", "parallel"]} ins(%x, %y : tensor<4x5xi8>, tensor<4x5xi8>) outs(%e : tensor<4x5xi8>) {
+  ^bb0(%a: i8, %b: i8, %o: i8):
+    %s = arith.addi %a, %b : i8
+    linalg.yield %s : i8
+  } -> tensor<4x5xi8>
+  return %z : tensor<4x5xi8>
+}
