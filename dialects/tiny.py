@@ -183,6 +183,18 @@ def _constant(value: ir.Value) -> int | None:
     return None
 
 
+class MacOp(Tiny.Operation, name="mac", traits=[ext.Pure]):
+    """A multiply-accumulate: ``res = acc + lhs·rhs``, modulo 2^32.
+
+    Of two activations in a word and a weight, on cores without SIMD.
+    """
+
+    acc: ext.Operand[I32]
+    lhs: ext.Operand[I32]
+    rhs: ext.Operand[I32]
+    res: ext.Result[I32] = ext.infer_result()
+
+
 class DualMacOp(Tiny.Operation, name="dual_mac", traits=[ext.Pure]):
     """Two multiply-accumulates of packed signed halfwords, as Arm's SMLAD does them.
 

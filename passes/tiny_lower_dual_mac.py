@@ -46,6 +46,7 @@ class LowerDualMac(Pass):
 
     def run(self, op: ir.Operation) -> None:
         lowerings = {
+            "tiny.mac": _mac,
             "tiny.dual_mac": _smlad if self.dsp else _dual_mac,
             "tiny.extend_bytes": _sxtb16 if self.dsp else _extend_bytes,
             "tiny.max_bytes": _sel if self.dsp else _max_bytes,
@@ -61,6 +62,11 @@ class LowerDualMac(Pass):
 
 def _i32() -> ir.Type:
     return ir.IntegerType.get_signless(32)
+
+
+def _mac(op: ir.Operation) -> ir.Value:
+    accumulator, lhs, rhs = op.operands
+    return arith.addi(accumulator, arith.muli(lhs, rhs))
 
 
 def _c(value: int) -> ir.Value:

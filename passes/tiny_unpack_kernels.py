@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from tinymlir.bindings import func, ir
-from tinymlir.kernels.compact import Compact
+from tinymlir.kernels.catalogue import candidates
 from tinymlir.kernels.convolution import find_convolution
-from tinymlir.kernels.unpacked import Unpacked
 from tinymlir.targets import get_target
 
 from ._pass import Pass, PassFailure, register_pass
+
+_KERNELS = ("unpacked", "compact")
 
 
 @register_pass
@@ -56,13 +57,12 @@ class UnpackKernels(Pass):
     #: the core that kernels are made for
     target: str = "cortex-m4"
     #: straight-line code (unpacked), or loops over the weights that are left (compact)
-    kernel: str = Unpacked.name
+    kernel: str = "unpacked"
 
     def run(self, op: ir.Operation) -> None:
         core = get_target(self.target)
-        kernels = {kernel.name: kernel for kernel in (Unpacked, Compact)}
-        if self.kernel not in kernels:
-            raise PassFailure(op.location, f"knows the kernels {', '.join(kernels)}")
+        if self.kernel not in _KERNELS:
+            raise PassFailure(op.location, f"knows the kernels {', '.join(_KERNELS)}")
         for child in list(op.regions[0].blocks[0].operations):
             if not isinstance(child, func.FuncOp) or len(child.body.blocks) != 1:
                 continue
@@ -73,5 +73,6 @@ class UnpackKernels(Pass):
             if isinstance(root, ir.BlockArgument):
                 continue
             convolution = find_convolution(root)
-            if convolution is not None and kernels[self.kernel].takes(convolution, core):
+            able = [] if convolution is None else candidates(convolution, core)
+            if self.kernel in (kernel.name for kernel in able):
                 attributes["tiny.kernel"] = ir.StringAttr.get(self.kernel)

@@ -15,6 +15,7 @@ from tinymlir.kernels.im2col import Im2col
 from tinymlir.kernels.kernel import Kernel
 from tinymlir.kernels.swar import Swar
 from tinymlir.kernels.unpacked import Unpacked
+from tinymlir.kernels.unpacked_swar import UnpackedSwar
 from tinymlir.kernels.vector_convolution import VectorConvolution
 from tinymlir.kernels.vector_depthwise import VectorDepthwise
 from tinymlir.targets import Target
@@ -32,6 +33,7 @@ KERNELS: tuple[type[Kernel], ...] = (
     Depthwise,
     Direct,
     Unpacked,
+    UnpackedSwar,
     Compact,
 )
 

@@ -35,15 +35,15 @@ from tinymlir.kernels.words import halves, view
 from tinymlir.targets import Target
 
 #: What a chunk begins with, and the most that its low half may have.
-_ROUNDING, _HALF_RANGE = 1 << 15, 1 << 16
+ROUNDING, _HALF_RANGE = 1 << 15, 1 << 16
 #: Operands without a loop, or else between two branches, for one and for two channels computed
 #: together: what flash is worth. Where registers are few, loads reach 32 words only (Thumb-1).
 _MOST_AT_ONCE, _MOST_A_TURN = {1: 64, 2: 16}, {1: 32, 2: 8}
 _FEW_REGISTERS, _MOST_IN_REACH = 12, 16
 #: Output channels that make up for the gathering, and pixels worth a block, at least.
-_LEAST_CHANNELS, _LEAST_PIXELS = 4, 3
+_LEAST_CHANNELS, LEAST_PIXELS = 4, 3
 #: Scratch memory beyond which a layer is better off without.
-_SCRATCH_LIMIT = 8192
+SCRATCH_LIMIT = 8192
 #: Header, weights and each table begin at a double word.
 _ALIGNMENT = 8
 
@@ -105,10 +105,10 @@ def _pack(
 
     bias = conv.bias[chosen].astype(np.int64).reshape(blocks, width)
     sums = chunks.count + bool(layout.excess)
-    totals = bias * (1 + _HALF_RANGE) - sums * _ROUNDING
-    rounding = np.full((blocks, 1), _ROUNDING)
+    totals = bias * (1 + _HALF_RANGE) - sums * ROUNDING
+    rounding = np.full((blocks, 1), ROUNDING)
     excesses = chunks.excesses[chosen].reshape(blocks, width).max(axis=1, keepdims=True)
-    put(0, _wrapped(np.concatenate([rounding, excesses, totals, bias], axis=1)))
+    put(0, wrapped(np.concatenate([rounding, excesses, totals, bias], axis=1)))
     put(layout.weights, by_operand(chunks.weights))
     put(layout.excess_weights, by_operand(chunks.excess))
     put(layout.places, by_operand(chunks.places.astype("<u2")))
@@ -117,7 +117,7 @@ def _pack(
     return packed.reshape(-1)
 
 
-def _wrapped(values: np.ndarray) -> np.ndarray:
+def wrapped(values: np.ndarray) -> np.ndarray:
     """``values`` modulo 2³²."""
     return (values & 0xFFFFFFFF).astype("<u4")
 
@@ -144,10 +144,10 @@ class Swar(Kernel):
         """Whether there are pixels to pair, and channels to share them."""
         scalar = core.lanes == 1 and not core.has("dsp")
         shared = conv.groups == 1 and conv.out_per_group >= _LEAST_CHANNELS
-        if not scalar or not shared or conv.out_hw[0] * conv.out_hw[1] < _LEAST_PIXELS:
+        if not scalar or not shared or conv.out_hw[0] * conv.out_hw[1] < LEAST_PIXELS:
             return False
         kernel = cls(conv, core)
-        return kernel.chunks is not None and kernel.scratch_bytes() <= _SCRATCH_LIMIT
+        return kernel.chunks is not None and kernel.scratch_bytes() <= SCRATCH_LIMIT
 
     def scratch_bytes(self) -> int:
         """A word for each operand and two pixels."""
@@ -218,23 +218,28 @@ class Swar(Kernel):
 
     def _blocks(self, conv: Convolution, row: Index, first: Index, run: Run) -> None:
         """The pixels of a run from column ``first`` on: windows, then all channels."""
-        layer, emitter, channels = self.layer, self.layer.emitter, self.conv.out_per_group
+        layer, emitter = self.layer, self.layer.emitter
         if (run.whole, run.wraps) not in self.gathers_of:
             self.gathers_of[run.whole, run.wraps] = emit_gather(self.conv, layer, self.scratch, run)
         symbol = self.gathers_of[run.whole, run.wraps]
-        whole = channels // self.block * self.block
 
         def block(column: Index) -> None:
             where = (row, column, run.last, layer.source.first_column)
             operands = [layer.source.buffer, self.scratch, *map(emitter.index, where)]
             func.call([], symbol, operands)
-            places = [run.place(emitter, column, p) for p in range(PIXELS)]
-            sites = [Site(layer, row, c, (0, 0), (0, 0), border=False) for c in places]
-            emitter.loop(0, whole // self.block, 1, self._channels(conv, sites, 0, self.block))
-            if whole < channels:
-                self._channels(conv, sites, whole, channels - whole)(0)
+            self.all_channels(conv, row, column, run)
 
         emitter.loop(first, emitter.add(run.last, 1), PIXELS, block)
+
+    def all_channels(self, conv: Convolution, row: Index, column: Index, run: Run) -> None:
+        """Emit all channels of the block at ``column``, whose windows are gathered."""
+        emitter, channels = self.layer.emitter, conv.out_per_group
+        whole = channels // self.block * self.block
+        places = [run.place(emitter, column, p) for p in range(PIXELS)]
+        sites = [Site(self.layer, row, c, (0, 0), (0, 0), border=False) for c in places]
+        emitter.loop(0, whole // self.block, 1, self._channels(conv, sites, 0, self.block))
+        if whole < channels:
+            self._channels(conv, sites, whole, channels - whole)(0)
 
     def _channels(
         self, conv: Convolution, sites: list[Site], first: int, width: int
@@ -272,7 +277,7 @@ class Swar(Kernel):
                     row = weights(at)
                     pairs = self._activations(operand)
                     started = multiply_accumulate(emitter, started, row, pairs)
-                return _split(emitter, list(carried), started)
+                return split(emitter, list(carried), started)
 
             sums = emitter.loop(0, chunks.count, 1, chunk, sums, unroll=turn)
             if excess:
@@ -290,7 +295,7 @@ class Swar(Kernel):
 
                 count = arith.index_castui(ir.IndexType.get(), header[1])
                 started = emitter.loop(0, count, 1, one, [rounding] * (width * words))
-                sums = _split(emitter, sums, started)
+                sums = split(emitter, sums, started)
             for b in range(width):
                 own_sums = sums[2 * words * b : 2 * words * (b + 1)]
                 channel = emitter.add(first + b, emitter.mul(number, width))
@@ -298,12 +303,8 @@ class Swar(Kernel):
                     value: load(number, layout.table(i) // table.itemsize + b, table.itemsize)
                     for i, (value, table) in enumerate(self.tables.items())
                 }
-                for p, site in enumerate(sites):
-                    total, high = own_sums[p // 2 * 2 : p // 2 * 2 + 2]
-                    result = high
-                    if p % 2 == 0:
-                        result = arith.subi(total, arith.shli(high, emitter.integer(16)))
-                    finish(conv, site, 0, channel, result, elements)
+                for site, total in zip(sites, unpaired(emitter, own_sums), strict=True):
+                    finish(conv, site, 0, channel, total, elements)
 
         return block
 
@@ -313,13 +314,21 @@ class Swar(Kernel):
         return halves(emitter, emitter.load(view(self.scratch, 64), [operand]))
 
 
-def _split(emitter: Emitter, sums: list[ir.Value], chunks: list[ir.Value]) -> list[ir.Value]:
+def split(emitter: Emitter, sums: list[ir.Value], chunks: list[ir.Value]) -> list[ir.Value]:
     """Totals and high sums with a chunk added to each pair of them."""
     result: list[ir.Value] = []
     for done in chunks:
         total, high = sums[len(result) : len(result) + 2]
         result.append(arith.addi(total, done))
         result.append(arith.addi(high, arith.shrsi(done, emitter.integer(16))))
+    return result
+
+
+def unpaired(emitter: Emitter, sums: list[ir.Value]) -> list[ir.Value]:
+    """The sum of each pixel, from totals and high sums side by side."""
+    result = []
+    for total, high in zip(sums[::2], sums[1::2], strict=True):
+        result += [arith.subi(total, arith.shli(high, emitter.integer(16))), high]
     return result
 
 

@@ -57,7 +57,7 @@ class Unpacked(Blocks):
         words = 1 + table_bytes(self.conv) / (4 * channels)
         ends = line(load_pair=words / 2) + finish_mix(self.conv) * pixels
         call = function(line(alu=6, load=4, store=4))
-        return sums + ends * channels + call * -(-channels // self.channels)
+        return sums + ends * channels + call * len(self._functions())
 
     def channel_sums(self, conv: Convolution, row: Index, first: Index, last: Index) -> None:
         if not self.symbols:

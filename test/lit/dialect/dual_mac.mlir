@@ -22,3 +22,10 @@ func.func @dot(%acc: i32, %x: vector<16xi8>, %w: vector<16xi8>) -> i32 {
   %s = "tiny.dot"(%acc, %x, %w) : (i32, vector<16xi8>, vector<16xi8>) -> i32
   return %s : i32
 }
+
+// CHECK-LABEL: func.func @one(
+// CHECK: "tiny.mac"(%{{.*}}, %{{.*}}, %{{.*}}) : (i32, i32, i32) -> i32
+func.func @one(%acc: i32, %x: i32, %w: i32) -> i32 {
+  %s = "tiny.mac"(%acc, %x, %w) : (i32, i32, i32) -> i32
+  return %s : i32
+}

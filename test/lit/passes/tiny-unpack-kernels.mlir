@@ -1,6 +1,7 @@
 // RUN: tinymlir-opt %s --split-input-file --pass-pipeline='builtin.module(tiny-unpack-kernels{target=cortex-m4},tiny-lower-layers{target=cortex-m4})' | FileCheck %s
 // RUN: tinymlir-opt %s --split-input-file --pass-pipeline='builtin.module(tiny-unpack-kernels{kernel=compact},tiny-lower-layers)' | FileCheck %s --check-prefix=LOOP
-// RUN: tinymlir-opt %s --split-input-file --tiny-unpack-kernels=target=cortex-m3 | FileCheck %s --check-prefix=NONE
+// RUN: tinymlir-opt %s --split-input-file --tiny-unpack-kernels=target=cortex-m0 | FileCheck %s --check-prefix=NONE
+// RUN: tinymlir-opt %s --split-input-file --pass-pipeline='builtin.module(tiny-unpack-kernels{target=cortex-m3},tiny-lower-layers{target=cortex-m3})' | FileCheck %s --check-prefix=SINGLE
 
 #all = affine_map<(d0, d1) -> (d0, d1)>
 
@@ -74,4 +75,33 @@ func.func private @maximum(%x: tensor<4xi8>) -> tensor<4xi8> attributes {tiny.la
   %e = tensor.empty() : tensor<4xi8>
   %y = linalg.max ins(%x, %x : tensor<4xi8>, tensor<4xi8>) outs(%e : tensor<4xi8>) -> tensor<4xi8>
   return %y : tensor<4xi8>
+}
+
+// -----
+
+#all = affine_map<(d0, d1) -> (d0, d1)>
+
+// Without SIMD: a product for each weight that is not zero and each word of two pixels.
+// CHECK-LABEL: func.func private @single(
+// SINGLE-LABEL: func.func private @single(
+// SINGLE-SAME: tiny.executed_macs = 24 : i64
+// SINGLE: call @single_channel0
+// SINGLE: call @single_channel1
+// SINGLE-LABEL: func.func private @single_channel1
+// SINGLE-COUNT-4: "tiny.mac"
+// SINGLE-NOT: "tiny.mac"
+// SINGLE: return
+func.func private @single(%x: tensor<3x4xi8>) -> tensor<3x2xi8> attributes {tiny.layer = "a", tiny.macs = 24 : i64, tiny.op = "fully_connected"} {
+  %w = arith.constant dense<[[1, 0], [2, 3], [4, 0], [5, 6]]> : tensor<4x2xi8>
+  %c0 = arith.constant 0 : i32
+  %e = tensor.empty() : tensor<3x2xi32>
+  %init = linalg.fill ins(%c0 : i32) outs(%e : tensor<3x2xi32>) -> tensor<3x2xi32>
+  %acc = linalg.matmul ins(%x, %w : tensor<3x4xi8>, tensor<4x2xi8>) outs(%init : tensor<3x2xi32>) -> tensor<3x2xi32>
+  %e8 = tensor.empty() : tensor<3x2xi8>
+  %y = linalg.generic {indexing_maps = [#all, #all], iterator_types = ["parallel", "parallel"]} ins(%acc : tensor<3x2xi32>) outs(%e8 : tensor<3x2xi8>) {
+  ^bb0(%a: i32, %o: i8):
+    %q = arith.trunci %a : i32 to i8
+    linalg.yield %q : i8
+  } -> tensor<3x2xi8>
+  return %y : tensor<3x2xi8>
 }
