@@ -9,8 +9,9 @@ from tinymlir.bindings import func, ir
 from tinymlir.kernels.catalogue import candidates, find_kernel
 from tinymlir.kernels.convolution import find_convolution
 from tinymlir.kernels.kernel import Kernel
-from tinymlir.kernels.price import Price
+from tinymlir.kernels.price import NO_WAIT, Price
 from tinymlir.kernels.selection import Aim, choose
+from tinymlir.simulators.flash import parse_flash
 from tinymlir.targets import Target, get_target
 
 from ._pass import Pass, PassFailure, register_pass
@@ -25,7 +26,8 @@ class SelectKernels(Pass):
     ``tiny.kernel`` names the one chosen, with its options, and ``tiny.price`` says what it is
     expected to take. A ``tiny.kernel`` that is there already is obeyed. ``optimize`` says what
     counts, ``max-flash`` how many bytes of code and constants all layers with a price may have
-    together; where even the smallest have more, these are chosen.
+    together; where even the smallest have more, these are chosen. With ``flash-timing``, cycles
+    include the waits for code and constants, of which straight-line code has most.
 
     Before::
 
@@ -63,10 +65,13 @@ class SelectKernels(Pass):
     target: str = "cortex-m4"
     optimize: Aim = "balanced"
     max_flash: int | None = None
+    #: wait states and lines of the flash (docs/cycle-models.md); none without
+    flash_timing: str | None = None
 
     def run(self, op: ir.Operation) -> None:
         layers = layer_candidates(op, get_target(self.target))
-        prices = [[kernel.price() for kernel in kernels] for _, kernels in layers]
+        flash = NO_WAIT if self.flash_timing is None else parse_flash(self.flash_timing)
+        prices = [[kernel.price(flash) for kernel in kernels] for _, kernels in layers]
         chosen = choose(prices, self.optimize, self.max_flash)
         for (layer, kernels), known, index in zip(layers, prices, chosen, strict=True):
             attributes = layer.operation.attributes

@@ -38,14 +38,16 @@ _SECTION = "{section=.rodata}"
 
 @dataclass(frozen=True)
 class Selection:
-    """How ``tiny-select-kernels`` chooses: what counts, and bytes of flash for all kernels."""
+    """How ``tiny-select-kernels`` chooses: what counts, how much flash there is, and its waits."""
 
     optimize: Aim = "balanced"
     max_flash: int | None = None
+    flash_timing: str | None = None
 
     def __str__(self) -> str:
         room = "" if self.max_flash is None else f" max-flash={self.max_flash}"
-        return f"optimize={self.optimize}{room}"
+        waits = "" if self.flash_timing is None else f" flash-timing={self.flash_timing}"
+        return f"optimize={self.optimize}{room}{waits}"
 
 
 BALANCED = Selection()

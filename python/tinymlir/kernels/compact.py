@@ -47,7 +47,7 @@ class Compact(Blocks):
 
     def channel_mix(self) -> Mix:
         groups = [-(-len(_entries(words)[0]) // GROUP) for words in pair_words(self.conv)]
-        pair = line(load_pair=PIXELS / 2, alu=3, dual_mac=PIXELS)
+        pair = line(load_pair=PIXELS / 2, alu=2, dual_mac=PIXELS)
         sums = loop(pair * GROUP + line(load=1, load_pair=1, alu=1), float(np.mean(groups)))
         tables = len(channel_tables(self.conv, self.conv.root))
         ends = line(load_pair=1 + tables, alu=6 + PIXELS) + finish_mix(self.conv) * PIXELS

@@ -15,7 +15,7 @@ from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Emitter, Index
 from tinymlir.kernels.kernel import Kernel, Layer
 from tinymlir.kernels.pixels import Site, finish, finish_mix
-from tinymlir.kernels.price import Mix, function, line, loop
+from tinymlir.kernels.price import ConstantReads, Mix, function, line, loop
 from tinymlir.kernels.words import halves, load_word, repeated, store_word
 from tinymlir.targets import Target
 
@@ -60,6 +60,12 @@ class Depthwise(Kernel):
         taps = conv.kernel[0] * conv.kernel[1]
         channel = taps + 4 + table_bytes(conv) // conv.groups
         return blocks * CHANNEL_BLOCK * channel
+
+    def constant_reads(self) -> ConstantReads:
+        """Those of a block of channels, for each of its pixels."""
+        rows, columns = self.conv.out_hw
+        size = self.constant_bytes()
+        return ConstantReads(size, size / -(-self.conv.groups // CHANNEL_BLOCK), rows * columns)
 
     def mix(self) -> Mix:
         conv = self.conv

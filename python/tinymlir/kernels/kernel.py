@@ -11,8 +11,9 @@ from tinymlir.bindings import func, ir
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import ConstantPool, Emitter, Index
 from tinymlir.kernels.evaluator import Evaluator
-from tinymlir.kernels.price import Mix, Price, price
+from tinymlir.kernels.price import NO_WAIT, ConstantReads, Mix, Price, price
 from tinymlir.kernels.rows import Rows
+from tinymlir.simulators.flash import Flash
 from tinymlir.targets import Target
 
 
@@ -88,9 +89,15 @@ class Kernel(ABC):
     def constant_bytes(self) -> int:
         """Bytes of flash that weights, biases and tables take."""
 
-    def price(self) -> Price:
-        """What the layer costs on the core."""
-        return price(self.mix(), self.constant_bytes(), self.core)
+    def constant_reads(self) -> ConstantReads:
+        """How constants are read: all of them for each block of pixels."""
+        rows, columns = self.conv.out_hw
+        size = self.constant_bytes()
+        return ConstantReads(size, size, rows * -(-columns // self.pixels))
+
+    def price(self, flash: Flash = NO_WAIT) -> Price:
+        """What the layer costs on the core, code and constants coming from ``flash``."""
+        return price(self.mix(), self.constant_reads(), self.core, flash)
 
     def scratch_bytes(self) -> int:
         """Scratch memory that the kernel wants."""

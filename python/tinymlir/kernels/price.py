@@ -7,10 +7,14 @@ the numbers of a core.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
+from tinymlir.simulators.flash import Flash
 from tinymlir.targets import Target
+
+#: Memory that keeps up with the core.
+NO_WAIT = Flash(0)
 
 #: Registers that a function saves and restores.
 _SAVED = {"thumb": 9, "riscv": 13}
@@ -31,29 +35,38 @@ class Mix:
 
     runs: Mapping[str, float] = field(default_factory=dict)
     code: Mapping[str, float] = field(default_factory=dict)
+    #: the code that is come to once in a run, and parts that are come to so many times each
+    once: Mapping[str, float] = field(default_factory=dict)
+    parts: Sequence[tuple[float, Mix]] = ()
 
     def __add__(self, other: Mix) -> Mix:
         """One after the other."""
-        return Mix(_sum((1, self.runs), (1, other.runs)), _sum((1, self.code), (1, other.code)))
+        return Mix(
+            _sum((1, self.runs), (1, other.runs)),
+            _sum((1, self.code), (1, other.code)),
+            _sum((1, self.once), (1, other.once)),
+            (*self.parts, *other.parts),
+        )
 
     def __mul__(self, copies: float) -> Mix:
         """``copies`` times, one after another, without a loop."""
-        return Mix(_sum((copies, self.runs)), _sum((copies, self.code)))
+        runs, code, once = (_sum((copies, counts)) for counts in (self.runs, self.code, self.once))
+        return Mix(runs, code, once, [part for part in self.parts for _ in range(round(copies))])
 
     def elsewhere(self) -> Mix:
         """What runs alone: its code is counted elsewhere."""
-        return Mix(self.runs)
+        return replace(self, code={})
 
     def times(self, runs: float) -> Mix:
         """The same code, run that often: as a function, or in a branch taken at times."""
-        return Mix(_sum((runs, self.runs)), self.code)
+        return Mix(_sum((runs, self.runs)), self.code, {}, [(runs, self)])
 
 
 def line(*, load: float = 0, **classes: float) -> Mix:
     """A straight line of instructions; loads follow one another."""
     if load:
         classes |= {"load": min(load, 1), "load_next": max(load - 1, 0)}
-    return Mix(classes, classes)
+    return Mix(classes, classes, classes)
 
 
 _TURN = line(alu=1, branch=1)
@@ -92,16 +105,57 @@ class Price:
     flash_bytes: int
 
 
-def price(mix: Mix, constant_bytes: int, core: Target) -> Price:
-    """``mix`` and its constants on ``core``."""
-    units = {kind: _unit(kind, core) for kind in {*mix.runs, *mix.code}}
-    executed = [(count, *units[kind]) for kind, count in mix.runs.items()]
+@dataclass(frozen=True)
+class ConstantReads:
+    """What a layer reads of flash: bytes, in ``rounds`` of ``round_bytes`` for each of them.
+
+    Kernels go through all constants for each block of pixels: then a round is all of them.
+    """
+
+    bytes: int
+    round_bytes: float
+    rounds: float
+
+
+def price(mix: Mix, constants: ConstantReads, core: Target, flash: Flash = NO_WAIT) -> Price:
+    """``mix`` and its constants on ``core``, coming from ``flash``."""
+    executed = [(count, *_unit(kind, core)) for kind, count in mix.runs.items()]
+    cycles = sum(count * cycles for count, _, cycles, _ in executed)
+    if flash.wait_states:
+        cycles += flash.wait_states * (_code_lines(mix, core, flash) + _lines(constants, flash))
     return Price(
         instructions=round(sum(count * number for count, number, _, _ in executed)),
-        cycles=round(sum(count * cycles for count, _, cycles, _ in executed)),
-        flash_bytes=constant_bytes
-        + round(sum(count * units[kind][2] for kind, count in mix.code.items())),
+        cycles=round(cycles),
+        flash_bytes=constants.bytes + round(_bytes(mix.code, core)),
     )
+
+
+def _bytes(code: Mapping[str, float], core: Target) -> float:
+    return sum(count * _unit(kind, core)[2] for kind, count in code.items())
+
+
+def _footprint(mix: Mix, core: Target) -> float:
+    """Bytes of all code that a run comes to."""
+    return _bytes(mix.once, core) + sum(_footprint(part, core) for _, part in mix.parts)
+
+
+def _code_lines(mix: Mix, core: Target, flash: Flash) -> float:
+    """Lines of code that flash must give in a run: all once, or each time what it does not keep."""
+    kept = flash.code_lines * flash.line_bytes
+    size = _footprint(mix, core)
+    if size <= kept:
+        return size / flash.line_bytes
+    lines = _bytes(mix.once, core) / flash.line_bytes
+    for times, part in mix.parts:
+        fits = _footprint(part, core) <= kept
+        lines += _code_lines(part, core, flash) * (min(times, 1) if fits else times)
+    return lines
+
+
+def _lines(constants: ConstantReads, flash: Flash) -> float:
+    """Lines of constants that flash must give."""
+    kept = constants.round_bytes <= flash.data_lines * flash.line_bytes
+    return constants.bytes / flash.line_bytes * (1 if kept else constants.rounds)
 
 
 def _unit(kind: str, core: Target) -> tuple[float, float, float]:

@@ -2,6 +2,7 @@
 // RUN: tinymlir-opt %s --tiny-select-kernels=target=cortex-m3 | FileCheck %s --check-prefix=M3
 // RUN: tinymlir-opt %s --tiny-select-kernels=optimize=speed | FileCheck %s --check-prefix=SPEED
 // RUN: tinymlir-opt %s --pass-pipeline='builtin.module(tiny-select-kernels{optimize=speed max-flash=4000})' | FileCheck %s --check-prefix=FLASH
+// RUN: tinymlir-opt %s --pass-pipeline='builtin.module(tiny-select-kernels{optimize=speed flash-timing=5:8:128:32})' | FileCheck %s --check-prefix=WAITS
 // RUN: tinymlir-opt %s --tiny-select-kernels=max-flash=10 | FileCheck %s --check-prefix=LEAST
 
 #all = affine_map<(d0, d1, d2, d3) -> (d0, d1, d2, d3)>
@@ -17,6 +18,9 @@
 // SPEED-SAME: tiny.kernel = "{{im2col.unroll=36|unpacked}}
 // FLASH-LABEL: func.func private @deep
 // FLASH-SAME: tiny.kernel = "{{im2col.unroll=4|im2col.unroll=12}}
+// Straight-line code waits for flash, loops are kept.
+// WAITS-LABEL: func.func private @deep
+// WAITS-SAME: tiny.kernel = "{{im2col|compact}}
 // Where nothing fits, the smallest is taken.
 // LEAST-LABEL: func.func private @deep
 // LEAST-SAME: tiny.kernel = "direct"

@@ -1,4 +1,7 @@
 // RUN: tinymlir-opt %s --split-input-file --verify-diagnostics --tiny-select-kernels -o /dev/null
+// RUN: not tinymlir-opt %S/inputs/empty.mlir --tiny-select-kernels=flash-timing=fast 2>&1 | FileCheck %s
+
+// CHECK: 'fast' is not WAIT_STATES
 
 // A kernel computes convolutions.
 // expected-error@+1 {{is no convolution for kernel 'direct' to compute}}
