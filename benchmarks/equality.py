@@ -29,7 +29,7 @@ from tinymlir.simulators import SIMULATORS, simulate
 from tinymlir.targets import get_target
 from tinymlir.tools.table import render_table
 
-TARGETS = "cortex-m0,cortex-m4,cortex-m33,cortex-m55,rv32imc"
+TARGETS = "cortex-m0,cortex-m4,cortex-m33,cortex-m55,rv32imc,rv32imc_zve32x"
 
 
 def compare(model: Path, target_name: str, samples: int, simulator: str | None) -> dict[str, Any]:
