@@ -8,6 +8,7 @@ from tinymlir.kernels.compact import Compact
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.depthwise import Depthwise
 from tinymlir.kernels.depthwise_pairs import DepthwisePairs
+from tinymlir.kernels.depthwise_swar import DepthwiseSwar
 from tinymlir.kernels.direct import Direct
 from tinymlir.kernels.helium_depthwise import HeliumDepthwise
 from tinymlir.kernels.helium_dot import HeliumDot
@@ -31,6 +32,7 @@ KERNELS: tuple[type[Kernel], ...] = (
     Swar,
     DepthwisePairs,
     Depthwise,
+    DepthwiseSwar,
     Direct,
     Unpacked,
     UnpackedSwar,
