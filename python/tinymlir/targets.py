@@ -266,7 +266,7 @@ TARGETS: dict[str, Target] = {
                 load_use_stall=1,
                 branch_taken=2,
             ),
-            notes="Helium (MVE); simulated by QEMU only",
+            notes="Helium (MVE) of integers and float32; simulated by QEMU only",
             unicorn=None,
             qemu="mps3-an547",
             memory=_MPS3_SECURE,

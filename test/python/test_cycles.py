@@ -41,6 +41,11 @@ VMLADAVA = "eef2 0f20"  # vmladava.s8 r0, q1, q0
 VADDV = "eef1 0f00"  # vaddv.s8 r0, q0
 VMAXV = "eee2 0f00"  # vmaxv.s8 r0, q0
 VQRDMULH = "ff22 4b44"  # vqrdmulh.s32 q2, q1, q2
+VMUL_F32 = "ff02 0d54"  # vmul.f32 q0, q1, q2
+VCVT_F32 = "ffbb 0642"  # vcvt.f32.s32 q0, q1
+VCVT_S32 = "ffbb 674e"  # vcvt.s32.f32 q3, q7
+VRINTN = "ffba 0448"  # vrintn.f32 q0, q4
+VMOV_LANES = "ec1c 6f08"  # vmov q3[2], q3[0], r8, r12
 LE = "f00f c003"  # le lr, .-2
 LDRB_R0 = "7808"  # ldrb r0, [r1]
 MOV_R3 = "2300"  # movs r3, #0
@@ -197,6 +202,12 @@ def test_cortex_m7_issues_two(code: str, cycles: int) -> None:
         (f"{VADD} {VQRDMULH} {VADD} {VQRDMULH}", 4),
         (f"{VADDV} {VMLADAVA}", 1 + 2),
         (f"{VMAXV} {VADD}", 1 + 2),
+        # Floats are multiplied, converted and rounded in the multiply pipe.
+        (f"{VADD} {VCVT_S32} {VADD} {VCVT_S32}", 4),
+        (f"{VCVT_S32} {VRINTN}", 1 + 2),
+        (f"{VCVT_F32} {VMUL_F32}", 1 + 2),
+        # Two lanes at a time from core registers, past a load.
+        (f"{VLDRB} {VMOV_LANES} {VLDRB} {VMOV_LANES}", 4),
         # Two 16-bit instructions, where one is a simple one that the other does not need.
         (f"{ADDS} {MOV_R3}", 1),
         (f"{LDR_R0} {USE_R3}", 1),

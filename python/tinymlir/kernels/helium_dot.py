@@ -55,6 +55,7 @@ class HeliumDot(Kernel):
         self.width = _ACCUMULATORS // self.pixels
         self.windows = windows_of(conv, self.pixels)
         self.steps = self.windows.runs * self.windows.steps
+        self.gathers = not self._in_place()
 
     @classmethod
     def takes(cls, conv: Convolution, core: Target) -> bool:
@@ -113,8 +114,7 @@ class HeliumDot(Kernel):
 
     def prepare(self, layer: Layer, scratch: ir.Value | None) -> None:
         super().prepare(layer, scratch)
-        if scratch is not None:
-            self.copy = emit_window_copy(self.conv, layer, scratch, self.windows)
+        self.copies: dict[int, str] = {}
         self.rescale = find_rescale(self.conv, layer.root, self.core)
         self.constants = _pack(self.conv, self.width, self.steps, self.rescale)
 
@@ -137,16 +137,26 @@ class HeliumDot(Kernel):
             windows = [p * self.windows.pixel for p in range(pixels)]
             if pixels > 1 and self.windows.copies == 1 and self.windows.pixel > _MOST_SHARED:
                 windows = [0, *map(emitter.opaque, windows[1:])]
-            for p in range(min(pixels, self.windows.copies)):
+            together = pixels if self.windows.copies == 1 else 1
+            for p in range(0, pixels, together):
                 where = (row, columns[p], p * self.windows.size, source.first_column)
                 operands = [source.buffer, self.scratch, *map(emitter.index, where)]
-                func.call([], self.copy, operands)
+                func.call([], self._copy(together), operands)
         again = windows
         if self.width < BLOCK and pixels * self.steps > _MOST_KEPT:
             again = self._again(windows)
         passes = [windows, *[again] * (BLOCK // self.width - 1)]
         site = Site(self.layer, row, column, (0, 0), (0, 0), border=False)
         emitter.loop(0, len(self.constants), 1, lambda block: self._block(site, passes, block))
+
+    def _copy(self, pixels: int) -> str:
+        """The function that copies the windows of ``pixels`` neighbours, made where it is new."""
+        assert self.scratch is not None
+        if pixels not in self.copies:
+            self.copies[pixels] = emit_window_copy(
+                self.conv, self.layer, self.scratch, self.windows, pixels
+            )
+        return self.copies[pixels]
 
     def _again(self, windows: list[Index]) -> list[Index]:
         """The same windows, to be read once more."""

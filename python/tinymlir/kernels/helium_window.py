@@ -21,15 +21,13 @@ class Windows:
     """How the windows of neighbouring pixels lie in scratch memory.
 
     A window is ``runs`` pieces, ``line`` bytes apart, of ``steps`` vectors each; that of the next
-    pixel begins ``pixel`` bytes further on. ``columns`` input columns are copied at a time, as
-    ``copies`` windows, ``size`` bytes each.
+    pixel begins ``pixel`` bytes further on. All of them take ``copies`` copies of ``size`` bytes.
     """
 
     runs: int
     steps: int
     line: int
     pixel: int
-    columns: int
     copies: int
     size: int
 
@@ -45,11 +43,11 @@ def windows_of(conv: Convolution, pixels: int) -> Windows:
     # Vectors in scratch memory are loaded as words, which must lie at words.
     if run % vectors.BYTES or conv.in_per_group % vectors.WORDS or stride > kernel_w:
         size = _whole_vectors(kernel_h * run)
-        return Windows(1, size // vectors.BYTES, size, size, kernel_w, pixels, size)
-    columns = kernel_w + stride * (pixels - 1)
-    line, pixel = columns * conv.in_per_group, stride * conv.in_per_group
+        return Windows(1, size // vectors.BYTES, size, size, pixels, size)
+    pixel = stride * conv.in_per_group
+    line = run + (pixels - 1) * pixel
     steps = run // vectors.BYTES
-    return Windows(kernel_h, steps, line, pixel, columns, 1, _whole_vectors(kernel_h * line))
+    return Windows(kernel_h, steps, line, pixel, 1, _whole_vectors(kernel_h * line))
 
 
 def _whole_vectors(count: int) -> int:
@@ -57,13 +55,15 @@ def _whole_vectors(count: int) -> int:
     return -(-count // vectors.BYTES) * vectors.BYTES
 
 
-def emit_window_copy(conv: Convolution, layer: Layer, scratch: ir.Value, windows: Windows) -> str:
-    """``@layer<i>_window(input, scratch, row, column, start, first)``: what is copied at a time.
+def emit_window_copy(
+    conv: Convolution, layer: Layer, scratch: ir.Value, windows: Windows, pixels: int
+) -> str:
+    """``@layer<i>_window<pixels>(input, scratch, row, column, start, first)``: what they read.
 
     It goes to the scratch memory from byte ``start`` on; ``first`` is the first column that is
     in memory.
     """
-    symbol = f"{layer.function.name.value}_window"
+    symbol = f"{layer.function.name.value}_window{pixels}"
     types = [layer.source.buffer.type, scratch.type, *[ir.IndexType.get()] * 4]
     with ir.InsertionPoint.after(layer.function.operation):
         helper = func.FuncOp(symbol, (types, []), visibility="private")
@@ -72,7 +72,8 @@ def emit_window_copy(conv: Convolution, layer: Layer, scratch: ir.Value, windows
         if isinstance(layer.source.first_column, int):
             first = layer.source.first_column
         source = replace(layer.source, buffer=buffer, first_column=first)
-        _Window(conv, layer.emitter, source, scratch, row, column, start, windows).emit()
+        columns = conv.kernel[1] + (pixels - 1) * conv.stride[1]
+        _Window(conv, layer.emitter, source, scratch, row, column, start, windows, columns).emit()
         func.ReturnOp([])
     return symbol
 
@@ -90,12 +91,14 @@ class _Window:
         column: Index,
         start: Index,
         windows: Windows,
+        columns: int,
     ) -> None:
         self.conv, self.emitter, self.source, self.scratch = conv, emitter, source, scratch
         #: (rows, columns) of the input under the window, if it is dense
-        self.extent, self.size = (conv.kernel[0], windows.columns), windows.size
-        #: bytes of a row, which are neighbours in memory
-        self.run = windows.columns * conv.in_per_group
+        self.extent, self.size = (conv.kernel[0], columns), windows.size
+        #: bytes of a row, which are neighbours in memory, and from one row to the next in scratch
+        self.run = columns * conv.in_per_group
+        self.line = windows.line if windows.copies == 1 and windows.runs > 1 else self.run
         self.start = start
         self.top = input_row(emitter, conv, row, 0)
         self.left = input_column(emitter, conv, column)
@@ -143,7 +146,7 @@ class _Window:
         copies = -(-run // vectors.BYTES)
 
         def kernel_row(kh: Index) -> None:
-            place = emitter.add(self.start, emitter.mul(kh, run))
+            place = emitter.add(self.start, emitter.mul(kh, self.line))
             vectors.copy(emitter, self.source.buffer, self._origin(kh), self.scratch, place, run)
 
         emitter.loop(0, self.conv.kernel[0], 1, kernel_row, unroll=max(1, _MOST_UNROLLED // copies))
@@ -163,7 +166,7 @@ class _Window:
 
         def kernel_row(kh: Index) -> None:
             row = emitter.add(self.top, emitter.mul(kh, conv.dilation[0]))
-            origin, place = self._origin(kh), emitter.add(self.start, emitter.mul(kh, self.run))
+            origin, place = self._origin(kh), emitter.add(self.start, emitter.mul(kh, self.line))
 
             def pixel(kw: Index) -> None:
                 at = emitter.mul(kw, depth)

@@ -154,14 +154,19 @@ def _decode_helium(first: int, second: int) -> Instruction:
     if first & 0xFFBF == 0xFE31 and second & 0x1FFF == 0x0F4D:
         return Instruction("alu", "vpst", size=4)
     destination, left, right = (f"q{field >> 1 & 7}" for field in (second >> 12, first, second))
-    if first & 0xEE00 == 0xEC00:
+    if first & 0xFFA0 == 0xEC00 and second & 0x1FE0 == 0x0F00:
+        # Two lanes, from or to core registers.
+        core, kind = {_ARM_REGISTERS[first & 15], _ARM_REGISTERS[second & 15]}, "vector"
+        reads, writes = (core, {destination}) if first & 0x10 else ({destination}, core)
+    elif first & 0xEE00 == 0xEC00:
         loads = first & 0x10
         reads, writes = (set(), {destination}) if loads else ({destination}, set())
         kind, reads = "vector_memory", reads | {_ARM_REGISTERS[first & 15]}
     elif _is_reduction(first, second):
         kind, reads, writes = "vector_multiply", {left, right}, {_ARM_REGISTERS[second >> 12 & 14]}
     else:
-        kind = "vector_multiply" if _is_product(first, second) else "vector"
+        slow = _is_product(first, second) or _is_float(first, second)
+        kind = "vector_multiply" if slow else "vector"
         reads, writes = {left, right}, {destination}
     return Instruction(kind, size=4, reads=frozenset(reads), writes=frozenset(writes))
 
@@ -170,6 +175,15 @@ def _is_reduction(first: int, second: int) -> bool:
     """VMLADAV, VMLALDAV, VADDV and their variants, but not VMAXV or VABAV."""
     inside = first & 0xEF80 == 0xEE80 and second & 0x0ED0 == 0x0E00
     return inside and first & 0xEFF3 != 0xEEE2 and second & 0x0101 != 0x0101
+
+
+def _is_float(first: int, second: int) -> bool:
+    """VMUL of floats, VCVT to and from integers, VRINT."""
+    if first & 0xFFA1 == 0xFF00:
+        return second & 0x1F51 == 0x0D50
+    if first & 0xFFB3 == 0xFFB3:
+        return second & 0x1E51 == 0x0640 or second & 0x1C51 == 0x0040
+    return first & 0xFFB3 == 0xFFB2 and second & 0x1C51 == 0x0440
 
 
 def _is_product(first: int, second: int) -> bool:
