@@ -43,8 +43,9 @@ def helium_rescale(
         low, high: the accumulators that occur, for each channel.
         has_float: whether the core has vectors of float32.
     """
-    if (low < numerics.I32_MIN).any() or (high > numerics.I32_MAX).any():
-        return None
+    # Sums that overflow wrap around, to anywhere.
+    wraps = (low < numerics.I32_MIN) | (high > numerics.I32_MAX)
+    low, high = np.where(wraps, numerics.I32_MIN, low), np.where(wraps, numerics.I32_MAX, high)
     constants = [np.broadcast_to(c.reshape(-1), low.shape) for c in requantization.constants]
     if requantization.op.name == "tiny.rescale":
         multipliers, offsets = (c.astype(np.int64) for c in constants)
