@@ -5,22 +5,26 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from tinymlir import artifact
 from tinymlir.bindings import ir
-from tinymlir.codegen import generate
 from tinymlir.compiler import (
     Compilation,
+    Selection,
     check_budget,
     compile_model,
     identifier,
     lower_module,
+    pin_kernels,
     pipeline,
 )
 from tinymlir.errors import TinymlirError
 from tinymlir.exploration.study import require_samples
+from tinymlir.fitting import generate_within
+from tinymlir.kernels.selection import Aim
 from tinymlir.targets import Target, get_target
 from tinymlir.tools import explore
 from tinymlir.tools.arguments import share, size
@@ -34,6 +38,8 @@ examples:
   tinymlir compile model.onnx -o build --emit obj,mlir,asm --json
   tinymlir compile model.tflite -o build --float-io        float inputs and outputs stay float
   tinymlir compile model.onnx -o build --data labelled.npz --max-accuracy-drop 0.01
+  tinymlir compile model.onnx -o build --optimize size     small code, rather than fast
+  tinymlir compile model.onnx -o build --kernels kernels.json
   tinymlir compile model.onnx --print-pipeline
 """
 EMIT = ("obj", "mlir", "llvm", "asm")
@@ -65,7 +71,21 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--max-ram", type=size, metavar="BYTES", help="fail if arena, input and output need more"
     )
     parser.add_argument(
-        "--max-flash", type=size, metavar="BYTES", help="fail if code and constants need more"
+        "--max-flash",
+        type=size,
+        metavar="BYTES",
+        help="take the fastest kernels of which code and constants fit; fail if none do",
+    )
+    parser.add_argument(
+        "--optimize",
+        choices=get_args(Aim),
+        help="what counts in the choice of kernels: speed, size, or both in proportion"
+        " (default: balanced; speed with --max-flash)",
+    )
+    parser.add_argument(
+        "--kernels",
+        metavar="FILE",
+        help='the kernels of layers: JSON, as {"layer": "kernel"} or a NAME.json of before',
     )
     parser.add_argument(
         "--float-io",
@@ -106,23 +126,30 @@ def main(args: argparse.Namespace) -> int:
         raise TinymlirError(
             f"'{name}' is not a C identifier", node="--name", hint=f"try '{identifier(name)}'"
         )
+    aim: Aim = args.optimize or ("balanced" if args.max_flash is None else "speed")
     if args.print_pipeline:
-        print(pipeline(target, name, float_io=args.float_io))
+        selection = Selection(aim, args.max_flash)
+        print(pipeline(target, name, float_io=args.float_io, selection=selection))
         return 0
     if args.output is None:
         raise TinymlirError("no output directory given", hint="add -o DIR")
-    compilation, skipping = _compile(args, target, name)
-    check_budget("RAM", "--max-ram", compilation.ram_bytes, args.max_ram)
-    code = generate(compilation.module, target)
+    lower, skipping = _lowering(args, target, name)
+
+    def within_ram(selection: Selection) -> Compilation:
+        compilation = lower(selection)
+        check_budget("RAM", "--max-ram", compilation.ram_bytes, args.max_ram)
+        return compilation
+
+    compilation, code = generate_within(within_ram, aim, args.max_flash)
     options = {
         "max_ram": args.max_ram,
         "max_flash": args.max_flash,
+        "optimize": aim,
         "float_io": args.float_io,
         "max_accuracy_drop": args.max_accuracy_drop,
         "emit": list(args.emit),
     }
     summary = artifact.report(compilation, code, options) | skipping
-    check_budget("flash", "--max-flash", summary["flash_bytes"], args.max_flash)
     written = artifact.write(Path(args.output), compilation, code, summary, args.emit)
     if args.json:
         json.dump(summary, sys.stdout, indent=2)
@@ -132,13 +159,14 @@ def main(args: argparse.Namespace) -> int:
         [
             layer["name"],
             layer["op"],
+            layer["kernel"],
             layer["macs"],
             layer["arena_bytes"],
             layer["code_bytes"] + layer["constant_bytes"],
         ]
         for layer in summary["layers"]
     ]
-    print(render_table(["layer", "op", "MACs", "live RAM", "flash"], rows))
+    print(render_table(["layer", "op", "kernel", "MACs", "live RAM", "flash"], rows))
     print(
         f"\n{name} for {target.name}: {summary['macs']} MACs, arena {summary['arena_bytes']} bytes"
         f" (lower bound {summary['arena_lower_bound']}), RAM with input and output"
@@ -150,10 +178,26 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def _compile(
+def _read_kernels(path: str | None) -> dict[str, str]:
+    """The kernel of each layer that a file names."""
+    if path is None:
+        return {}
+    try:
+        found = json.loads(Path(path).read_text())
+        if "layers" in found:
+            found = {la["name"]: la["kernel"] for la in found["layers"] if la["kernel"]}
+        if not all(isinstance(kernel, str) for kernel in found.values()):
+            raise ValueError("kernels are named by strings")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise TinymlirError(f"is no list of kernels: {error}", file=path) from error
+    return dict(found)
+
+
+def _lowering(
     args: argparse.Namespace, target: Target, name: str
-) -> tuple[Compilation, dict[str, Any]]:
-    """The network down to the LLVM dialect, and what the report says of what it leaves out."""
+) -> tuple[Callable[[Selection], Compilation], dict[str, Any]]:
+    """What lowers the network to the LLVM dialect, and what the report says that it leaves out."""
+    kernels = _read_kernels(args.kernels)
     if (args.max_accuracy_drop is None) != (args.data is None):
         raise TinymlirError(
             "a loss of accuracy takes samples to measure it on",
@@ -161,19 +205,39 @@ def _compile(
             hint="give both --data and --max-accuracy-drop, or neither",
         )
     if args.data is None:
-        return compile_model(args.model, target, name, float_io=args.float_io), {}
+        return (
+            lambda selection: compile_model(
+                args.model,
+                target,
+                name,
+                float_io=args.float_io,
+                selection=selection,
+                kernels=kernels,
+            ),
+            {},
+        )
     directory = Path(args.output) / "exploration"
     study = explore.make_study(args, target, name, directory)
     require_samples(study.data, args.max_accuracy_drop)
     result = study.run(args.max_accuracy_drop)
     point = result.within(args.max_accuracy_drop)
     explore.write(directory, study, result, result.front.index(point), args)
-    with study.context, ir.Location.unknown():
-        compilation = lower_module(
-            study.build(point), target, name, study.model_sha256, float_io=args.float_io
-        )
+
+    def lower(selection: Selection) -> Compilation:
+        with study.context, ir.Location.unknown():
+            module = study.build(point)
+            pin_kernels(module, kernels, args.model)
+            return lower_module(
+                module,
+                target,
+                name,
+                study.model_sha256,
+                float_io=args.float_io,
+                selection=selection,
+            )
+
     facts = {**result.facts, **point.to_json()}
-    return compilation, {"skipping": {key: facts[key] for key in _SKIPPING}}
+    return lower, {"skipping": {key: facts[key] for key in _SKIPPING}}
 
 
 #: What NAME.json repeats of an exploration.

@@ -106,7 +106,7 @@ def _print(result: dict[str, Any]) -> None:
     rows.append(_row(f"{result['name']}_invoke", entry, entry_flash, 0))
     rows.append(_row("total", {"op": "", **result}, result["flash_bytes"], result["arena_bytes"]))
     print(f"{result['name']} on {result['target']} ({result['simulator']})")
-    head = ["layer", "op", "MACs", "instructions", "per MAC", "cycles", "RAM", "flash"]
+    head = ["layer", "op", "kernel", "MACs", "instructions", "per MAC", "cycles", "RAM", "flash"]
     print(render_table(head, rows))
     print(f"\nstack: {result['stack_bytes']} bytes; RAM is what is live in the arena")
     if result["flash_timing"] is not None:
@@ -120,4 +120,14 @@ def _flash(layer: dict[str, Any]) -> int:
 def _row(name: str, part: dict[str, Any], flash: int, ram: int) -> list[object]:
     macs, instructions = part["macs"], part["instructions"]
     per_mac = f"{instructions / macs:.2f}" if macs else "-"
-    return [name, part["op"], macs, instructions, per_mac, part["cycles"], ram, flash]
+    return [
+        name,
+        part["op"],
+        part.get("kernel"),
+        macs,
+        instructions,
+        per_mac,
+        part["cycles"],
+        ram,
+        flash,
+    ]

@@ -206,14 +206,18 @@ def compile_model(
         module = import_model(path, context)
         if float_io:
             _require_float_io(module, str(path))
-        _pin(module, kernels or {}, str(path))
+        pin_kernels(module, kernels or {}, str(path))
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         symbol = name or identifier(path.stem)
         return lower_module(module, target, symbol, digest, float_io=float_io, selection=selection)
 
 
-def _pin(module: ir.Module, kernels: Mapping[str, str], file: str) -> None:
-    """Write the kernel of each layer into the IR."""
+def pin_kernels(module: ir.Module, kernels: Mapping[str, str], file: str) -> None:
+    """Write the kernel of each layer that ``kernels`` names into a module in canonical form.
+
+    Raises:
+        TinymlirError: there is no such layer.
+    """
     layers = {
         op.operation.attributes["tiny.layer"].value: op.operation
         for op in find_main(module.operation).body.blocks[0].operations

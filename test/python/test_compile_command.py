@@ -133,6 +133,7 @@ def test_report(run: Callable[..., Result], model: Path, tmp_path: Path, target:
         assert str(model.parent) not in file and str(tmp_path) not in file
     assert (report["name"], report["target"]) == ("net", target)
     options = {"max_ram": 1 << 20, "max_flash": 65536, "float_io": False, "emit": ["obj"]}
+    options |= {"optimize": "speed", "max_accuracy_drop": None}
     assert report["options"] == options
     assert report["macs"] == 8 * 6 * 9 * (3 * 5 + 5 * 4) + 4 * 8 * 6 * 7
     given, made = report["inputs"][0], report["outputs"][0]
@@ -234,7 +235,7 @@ def test_budget(
     run: Callable[..., Result], model: Path, tmp_path: Path, option: str, fact: str
 ) -> None:
     """The least that is named is enough, and no byte less is; nothing is written then."""
-    arguments = ("compile", model, "-o", tmp_path)
+    arguments = ("compile", model, "-o", tmp_path, "--optimize", "size")
     _, out, _ = run(*arguments, "--json")
     least = json.loads(out)[fact]
     before = contents(tmp_path)

@@ -1,0 +1,47 @@
+"""Code within a budget of flash: kernels are priced beforehand, and measured once they are code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tinymlir.artifact import measure
+from tinymlir.codegen import Code, generate
+from tinymlir.compiler import Compilation, Selection, check_budget
+from tinymlir.kernels.selection import Aim
+
+#: Compilations before the smallest kernels are taken.
+_ATTEMPTS = 4
+
+
+def generate_within(
+    lower: Callable[[Selection], Compilation], aim: Aim, max_flash: int | None
+) -> tuple[Compilation, Code]:
+    """The network that serves ``aim`` best with at most ``max_flash`` bytes of flash.
+
+    Prices are near the truth, and leave out what is no convolution. So code that is too large
+    tells how much less its kernels must be priced at, next time.
+
+    Raises:
+        TinymlirError: the smallest kernels take more; says how much.
+    """
+    if max_flash is None:
+        compilation = lower(Selection(aim))
+        return compilation, generate(compilation.module, compilation.target)
+    beside = 0
+    for _ in range(0 if aim == "size" else _ATTEMPTS):
+        compilation = lower(Selection(aim, max(max_flash - beside, 0)))
+        code = generate(compilation.module, compilation.target)
+        flash = _flash(code)
+        if flash <= max_flash:
+            return compilation, code
+        priced = sum(layer.price.flash_bytes for layer in compilation.layers if layer.price)
+        beside = max(flash - priced, beside + flash - max_flash)
+    compilation = lower(Selection("size"))
+    code = generate(compilation.module, compilation.target)
+    check_budget("flash", "--max-flash", _flash(code), max_flash)
+    return compilation, code
+
+
+def _flash(code: Code) -> int:
+    sizes = measure(code.object)
+    return sizes.code + sizes.constants
