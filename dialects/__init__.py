@@ -1,5 +1,6 @@
-"""Dialects of tinymlir, one file each."""
+"""The ``tiny`` dialect: arithmetic in ``tiny.py``, layers run depth-first in ``stages.py``."""
 
+from . import stages
 from .tiny import Tiny, irdl_text, register
 
-__all__ = ["Tiny", "irdl_text", "register"]
+__all__ = ["Tiny", "irdl_text", "register", "stages"]

@@ -207,6 +207,14 @@ class DualMacOp(Tiny.Operation, name="dual_mac", traits=[ext.Pure]):
     res: ext.Result[I32] = ext.infer_result()
 
 
+class AddHalvesOp(Tiny.Operation, name="add_halves", traits=[ext.Pure]):
+    """The sums of the halfwords of two words, each modulo 2^16, as Arm's SADD16 makes them."""
+
+    lhs: ext.Operand[I32]
+    rhs: ext.Operand[I32]
+    res: ext.Result[I32] = ext.infer_result()
+
+
 class ExtendBytesOp(Tiny.Operation, name="extend_bytes", traits=[ext.Pure]):
     """Two of the four signed bytes of a word as packed halfwords, as Arm's SXTB16 does it.
 

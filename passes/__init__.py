@@ -9,12 +9,15 @@ from .tiny_expand_float import ExpandFloat
 from .tiny_expand_multiply import ExpandMultiply
 from .tiny_finalize_functions import FinalizeFunctions
 from .tiny_fit_requantize import FitRequantize
+from .tiny_fuse_stages import FuseStages
 from .tiny_legalize_tosa import LegalizeTosa
 from .tiny_load_pairs import LoadPairs
 from .tiny_lower_dual_mac import LowerDualMac
 from .tiny_lower_layers import LowerLayers
 from .tiny_lower_multiply_high import LowerMultiplyHigh
+from .tiny_lower_patches import LowerPatches
 from .tiny_lower_requantize import LowerRequantize
+from .tiny_lower_rings import LowerRings
 from .tiny_outline_layers import OutlineLayers
 from .tiny_pin_loads import PinLoads
 from .tiny_plan_arena import PlanArena
@@ -37,12 +40,15 @@ __all__ = [
     "ExpandMultiply",
     "FinalizeFunctions",
     "FitRequantize",
+    "FuseStages",
     "LegalizeTosa",
     "LoadPairs",
     "LowerDualMac",
     "LowerLayers",
     "LowerMultiplyHigh",
+    "LowerPatches",
     "LowerRequantize",
+    "LowerRings",
     "OutlineLayers",
     "Pass",
     "PassFailure",

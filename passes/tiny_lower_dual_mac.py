@@ -15,9 +15,10 @@ from ._pass import Pass, find_ops, register_pass
 class LowerDualMac(Pass):
     """Turn packed arithmetic into instructions of the core, or into arith
 
-    tiny.dual_mac, tiny.extend_bytes and tiny.max_bytes become SMLAD, SXTB16, SSUB8 and SEL on
-    cores with the DSP extension, tiny.dot becomes VMLADAVA on those with Helium; on others, the
-    host among them, the same arithmetic is spelled out. With ``dsp=true``:
+    tiny.dual_mac, tiny.extend_bytes, tiny.add_halves and tiny.max_bytes become SMLAD, SXTB16,
+    SADD16, SSUB8 and SEL on cores with the DSP extension, tiny.dot becomes VMLADAVA on those
+    with Helium; on others, the host among them, the same arithmetic is spelled out. With
+    ``dsp=true``:
 
     Before::
 
@@ -47,6 +48,7 @@ class LowerDualMac(Pass):
     def run(self, op: ir.Operation) -> None:
         lowerings = {
             "tiny.mac": _mac,
+            "tiny.add_halves": _sadd16 if self.dsp else _add_halves,
             "tiny.dual_mac": _smlad if self.dsp else _dual_mac,
             "tiny.extend_bytes": _sxtb16 if self.dsp else _extend_bytes,
             "tiny.max_bytes": _sel if self.dsp else _max_bytes,
@@ -77,6 +79,17 @@ def _intrinsic(name: str, operands: list[ir.Value]) -> ir.Value:
     return llvm.CallIntrinsicOp(
         _i32(), ir.StringAttr.get(name), operands, [], ir.DenseI32ArrayAttr.get([])
     ).operation.results[0]
+
+
+def _sadd16(op: ir.Operation) -> ir.Value:
+    return _intrinsic("llvm.arm.sadd16", list(op.operands))
+
+
+def _add_halves(op: ir.Operation) -> ir.Value:
+    lhs, rhs = op.operands
+    low = arith.andi(arith.addi(lhs, rhs), _c(0xFFFF))
+    high = arith.addi(arith.andi(lhs, _c(-0x10000)), arith.andi(rhs, _c(-0x10000)))
+    return arith.ori(low, high)
 
 
 def _smlad(op: ir.Operation) -> ir.Value:

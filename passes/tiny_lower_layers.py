@@ -9,8 +9,7 @@ from typing import ClassVar
 
 from tinymlir.bindings import bufferization, func, ir, memref
 from tinymlir.kernels import elementwise, helium_lanes, max_pooling, overlap
-from tinymlir.kernels.catalogue import candidates, find_kernel
-from tinymlir.kernels.convolution import Convolution, find_convolution
+from tinymlir.kernels.catalogue import choose
 from tinymlir.kernels.emitter import ConstantPool, Emitter
 from tinymlir.kernels.evaluator import Evaluator, emit_by_element, materialize_reused
 from tinymlir.kernels.kernel import Kernel, Layer
@@ -85,8 +84,14 @@ class LowerLayers(Pass):
         for call in find_ops(op, "func.call"):
             calls[call.attributes["callee"].value].append(call)
         for child in list(op.regions[0].blocks[0].operations):
-            if isinstance(child, func.FuncOp) and "tiny.layer" in child.operation.attributes:
+            if isinstance(child, func.FuncOp) and _is_layer(child):
                 _lower_layer(child, calls[child.name.value], pool, core)
+
+
+def _is_layer(function: func.FuncOp) -> bool:
+    """Whether ``function`` is a layer that is not lowered yet, as those of stages are."""
+    attributes = function.operation.attributes
+    return "tiny.layer" in attributes and "tiny.executed_macs" not in attributes
 
 
 def _memref_of(tensor: ir.Type) -> ir.Type:
@@ -130,8 +135,7 @@ def _lower_layer(
     symbol = layer.name.value
     lowered = _new_function(layer, symbol, [*inputs, output])
     attributes = lowered.operation.attributes
-    convolution = find_convolution(root)
-    kernel = _kernel(layer, convolution, core) if convolution is not None else None
+    kernel = choose(layer, root, core)
 
     def allocate(buffer_type: ir.Type) -> ir.Value:
         scratch.append(buffer_type)
@@ -162,14 +166,6 @@ def _lower_layer(
         attributes["tiny.kernel"] = ir.StringAttr.get(kernel.label)
     _rewrite_calls(calls, symbol, scratch)
     layer.operation.erase()
-
-
-def _kernel(layer: func.FuncOp, convolution: Convolution, core: Target) -> Kernel:
-    """The kernel that ``tiny.kernel`` names, or else the preferred one."""
-    able = candidates(convolution, core)
-    if "tiny.kernel" not in layer.operation.attributes:
-        return able[0]
-    return find_kernel(able, layer.operation.attributes["tiny.kernel"].value, layer.location)
 
 
 def _new_function(layer: func.FuncOp, symbol: str, types: list[ir.Type]) -> func.FuncOp:

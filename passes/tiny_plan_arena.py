@@ -157,13 +157,20 @@ def _users(main: func.FuncOp, buffer: ir.Value) -> list[int]:
     ]
 
 
-def _mark_aliased(module: ir.Operation, layer: func.FuncOp) -> None:
-    """Note that ``layer``, and what it hands its buffers to, may be given one buffer twice."""
-    calls = find_ops(layer.operation, "func.call")
-    called = {layer.name.value, *(call.attributes["callee"].value for call in calls)}
-    for f in module.regions[0].blocks[0].operations:
-        if isinstance(f, func.FuncOp) and f.name.value in called:
-            f.operation.attributes["tiny.aliased"] = ir.UnitAttr.get()
+def mark_aliased(function: func.FuncOp) -> None:
+    """Note that ``function``, and what it hands its buffers to, may be given one buffer twice."""
+    module = function.operation.parent.operation
+    functions = {
+        f.name.value: f
+        for f in module.regions[0].blocks[0].operations
+        if isinstance(f, func.FuncOp)
+    }
+    pending = [function.name.value]
+    while pending:
+        f = functions[pending.pop()].operation
+        if "tiny.aliased" not in f.attributes:
+            f.attributes["tiny.aliased"] = ir.UnitAttr.get()
+            pending += [call.attributes["callee"].value for call in find_ops(f, "func.call")]
 
 
 def _require_planned_views(main: func.FuncOp) -> None:
@@ -225,7 +232,7 @@ def _place_allocations(module: ir.Operation, main: func.FuncOp) -> None:
         buffers.append(Buffer(_bytes(alloc), min(positions), max(positions)))
     pairs = _overlaps(main, layers, values)
     placed = plan(buffers, pairs)
-    _mark_aliased_layers(module, main, layers, values, buffers, placed.offsets)
+    _mark_aliased_layers(main, layers, values, buffers, placed.offsets)
     alive = [
         placed.live[i] if i < len(placed.live) else 0
         for i, child in enumerate(entry.operations)
@@ -248,7 +255,6 @@ def _place_allocations(module: ir.Operation, main: func.FuncOp) -> None:
 
 
 def _mark_aliased_layers(
-    module: ir.Operation,
     main: func.FuncOp,
     layers: dict[str, func.FuncOp],
     values: list[ir.Value],
@@ -271,4 +277,4 @@ def _mark_aliased_layers(
         for source in roots[:count]:
             read = span.get(source)
             if output and read and output.start < read.stop and read.start < output.stop:
-                _mark_aliased(module, layer)
+                mark_aliased(layer)

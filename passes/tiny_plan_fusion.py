@@ -24,7 +24,8 @@ class PlanFusion(Pass):
 
     Of all fusion settings that no other beats in both RAM and multiply-accumulates, takes the
     one with the least computation within ``max-ram``; or with the least RAM within
-    ``max-overhead``, which is none without either. Calls of a stage's layers get its number as
+    ``max-overhead``, which is none without either. Where the network fits ``max-ram`` layer by
+    layer, it stays so. Calls of a stage's layers get its number as
     ``tiny.stage`` and its number of strips as ``tiny.strips``; ``@main`` gets ``tiny.input``.
 
     Before::
@@ -88,4 +89,8 @@ class PlanFusion(Pass):
             mode, blocks = from_json(graph, read_plan(self.plan), self.plan)
             return mode, Planner(graph, mode).price(blocks, self.plan)
         planner = Planner(graph, self.input)
+        vanilla = planner.vanilla()
+        enough = self.max_ram is not None and planner.ram_bytes(vanilla) <= self.max_ram
+        if enough and self.input != "streamed":
+            return self.input, vanilla
         return self.input, planner.choose(planner.front(), self.max_ram, self.max_overhead)

@@ -13,6 +13,7 @@ from tinymlir import artifact
 from tinymlir.bindings import ir
 from tinymlir.compiler import (
     Compilation,
+    Fusion,
     Selection,
     check_budget,
     compile_model,
@@ -35,6 +36,7 @@ examples:
   tinymlir compile model.onnx -o build                     for Cortex-M4
   tinymlir compile model.onnx -o build --target rv32imc --name net
   tinymlir compile model.onnx -o build --max-ram 64K --max-flash 256K
+  tinymlir compile model.onnx -o build --max-overhead 1.2  the least RAM, a fifth more computed
   tinymlir compile model.onnx -o build --emit obj,mlir,asm --json
   tinymlir compile model.tflite -o build --float-io        float inputs and outputs stay float
   tinymlir compile model.onnx -o build --data labelled.npz --max-accuracy-drop 0.01
@@ -68,8 +70,21 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--name", help="prefix of files and C names (default: the file's stem)")
     parser.add_argument("--target", default="cortex-m4", help="see 'tinymlir targets'")
     parser.add_argument(
-        "--max-ram", type=size, metavar="BYTES", help="fail if arena, input and output need more"
+        "--max-ram",
+        type=size,
+        metavar="BYTES",
+        help="bytes for arena, input and output: layers run together where they need more",
     )
+    fusion = parser.add_argument_group(
+        "fusion", "run layers together, row by row, for less RAM (see 'tinymlir plan')"
+    )
+    fusion.add_argument(
+        "--max-overhead",
+        type=float,
+        metavar="F",
+        help="the least RAM with at most F times the multiply-accumulates: 1 makes nothing twice",
+    )
+    fusion.add_argument("--plan", metavar="FILE", help="the stages of a plan file")
     parser.add_argument(
         "--max-flash",
         type=size,
@@ -129,7 +144,11 @@ def main(args: argparse.Namespace) -> int:
     aim: Aim = args.optimize or ("balanced" if args.max_flash is None else "speed")
     if args.print_pipeline:
         selection = Selection(aim, args.max_flash)
-        print(pipeline(target, name, float_io=args.float_io, selection=selection))
+        print(
+            pipeline(
+                target, name, float_io=args.float_io, selection=selection, fusion=_fusion(args)
+            )
+        )
         return 0
     if args.output is None:
         raise TinymlirError("no output directory given", hint="add -o DIR")
@@ -143,6 +162,8 @@ def main(args: argparse.Namespace) -> int:
     compilation, code = generate_within(within_ram, aim, args.max_flash)
     options = {
         "max_ram": args.max_ram,
+        "max_overhead": args.max_overhead,
+        "plan": args.plan,
         "max_flash": args.max_flash,
         "optimize": aim,
         "float_io": args.float_io,
@@ -168,7 +189,8 @@ def main(args: argparse.Namespace) -> int:
     ]
     print(render_table(["layer", "op", "kernel", "MACs", "live RAM", "flash"], rows))
     print(
-        f"\n{name} for {target.name}: {summary['macs']} MACs, arena {summary['arena_bytes']} bytes"
+        f"\n{name} for {target.name}: {summary['macs']} MACs{_overhead(summary)},"
+        f" arena {summary['arena_bytes']} bytes"
         f" (lower bound {summary['arena_lower_bound']}), RAM with input and output"
         f" {summary['ram_bytes']} bytes, flash {summary['flash_bytes']} bytes"
     )
@@ -193,11 +215,24 @@ def _read_kernels(path: str | None) -> dict[str, str]:
     return dict(found)
 
 
+def _overhead(summary: dict[str, Any]) -> str:
+    return "" if summary["overhead"] == 1 else f" made {summary['overhead']:.3f} times"
+
+
+def _fusion(args: argparse.Namespace) -> Fusion | None:
+    """What the arguments say of running layers together; None where they do not."""
+    if args.plan is not None and (args.max_ram or args.max_overhead) is not None:
+        raise TinymlirError("a plan says all", node="--plan", hint="leave out the other limits")
+    if args.max_ram is None and args.max_overhead is None and args.plan is None:
+        return None
+    return Fusion(args.max_ram, args.max_overhead, args.plan)
+
+
 def _lowering(
     args: argparse.Namespace, target: Target, name: str
 ) -> tuple[Callable[[Selection], Compilation], dict[str, Any]]:
     """What lowers the network to the LLVM dialect, and what the report says that it leaves out."""
-    kernels = _read_kernels(args.kernels)
+    kernels, fusion = _read_kernels(args.kernels), _fusion(args)
     if (args.max_accuracy_drop is None) != (args.data is None):
         raise TinymlirError(
             "a loss of accuracy takes samples to measure it on",
@@ -212,6 +247,7 @@ def _lowering(
                 name,
                 float_io=args.float_io,
                 selection=selection,
+                fusion=fusion,
                 kernels=kernels,
             ),
             {},
@@ -234,6 +270,7 @@ def _lowering(
                 study.model_sha256,
                 float_io=args.float_io,
                 selection=selection,
+                fusion=fusion,
             )
 
     facts = {**result.facts, **point.to_json()}

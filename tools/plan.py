@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from tinymlir.bindings import ir
+from tinymlir.compiler import planning_pipeline
 from tinymlir.dialects import register
 from tinymlir.errors import TinymlirError
 from tinymlir.files import write_all
@@ -117,7 +118,7 @@ def load_graph(model: Path, target: Target) -> Graph:
     register(context)
     with context, ir.Location.unknown():
         module = import_model(model, context)
-        run_pipeline(module, "builtin.module(tiny-outline-layers)")
+        run_pipeline(module, planning_pipeline(target))
         return network_graph(find_main(module.operation), target)
 
 

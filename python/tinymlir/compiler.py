@@ -53,17 +53,50 @@ class Selection:
 BALANCED = Selection()
 
 
+@dataclass(frozen=True)
+class Fusion:
+    """What ``tiny-plan-fusion`` may spend, or the plan that it takes (docs/fusion.md).
+
+    Attributes:
+        max_ram: bytes for arena, input and output.
+        max_overhead: multiply-accumulates over those of the network layer by layer.
+        plan: path of a plan file.
+    """
+
+    max_ram: int | None = None
+    max_overhead: float | None = None
+    plan: str | None = None
+
+    def __str__(self) -> str:
+        options = {"max-ram": self.max_ram, "max-overhead": self.max_overhead}
+        given = [f" {key}={value}" for key, value in options.items() if value is not None]
+        return "".join(given) + (f' plan="{self.plan}"' if self.plan else "")
+
+
 def _to_layers(target: Target) -> tuple[str, ...]:
     """Canonical form to one function per layer, each a specification still."""
     fit = _BY_LANES if target.vector_bits else ("tiny-fit-requantize",)
     return ("tiny-outline-layers", *fit)
 
 
-def _to_arena(target: Target, selection: Selection) -> tuple[str, ...]:
+def _to_kernels(target: Target, selection: Selection) -> tuple[str, ...]:
+    """Canonical form to layers that know their kernels."""
+    return (*_to_layers(target), f"tiny-select-kernels{{target={target.name} {selection}}}")
+
+
+def planning_pipeline(target: Target) -> str:
+    """From canonical form to what ``tiny-plan-fusion`` looks at, as one pass pipeline."""
+    return _on_module(_to_kernels(target, BALANCED))
+
+
+def _to_arena(target: Target, selection: Selection, fusion: Fusion | None) -> tuple[str, ...]:
     """Canonical form to loops on memrefs in one arena."""
+    plan = () if fusion is None else (f"tiny-plan-fusion{{target={target.name}{fusion}}}",)
     return (
-        *_to_layers(target),
-        f"tiny-select-kernels{{target={target.name} {selection}}}",
+        *_to_kernels(target, selection),
+        *plan,
+        f"tiny-fuse-stages{{target={target.name}}}",
+        f"tiny-lower-patches{{target={target.name}}}",
         f"tiny-lower-layers{{target={target.name}}}",
         "canonicalize",
         "cse",
@@ -77,6 +110,7 @@ def _to_arena(target: Target, selection: Selection) -> tuple[str, ...]:
 def _to_llvm(target: Target, symbol: str) -> tuple[str, ...]:
     """Loops on memrefs to the LLVM dialect, with C names that begin with ``symbol``."""
     return (
+        "tiny-lower-rings",
         f"tiny-lower-dual-mac{{dsp={_flag(target, 'dsp')} mve={_flag(target, 'mve')}}}",
         "tiny-lower-requantize",
         "tiny-expand-float",
@@ -125,17 +159,23 @@ _FLOAT_IO = ("tiny-quantize-io",)
 
 
 def pipeline(
-    target: Target, symbol: str, *, float_io: bool = False, selection: Selection = BALANCED
+    target: Target,
+    symbol: str,
+    *,
+    float_io: bool = False,
+    selection: Selection = BALANCED,
+    fusion: Fusion | None = None,
 ) -> str:
     """The whole compiler as one pass pipeline: canonical form in, LLVM dialect out."""
     borders = _FLOAT_IO if float_io else ()
-    return _on_module((*borders, *_to_arena(target, selection), *_to_llvm(target, symbol)))
+    return _on_module((*borders, *_to_arena(target, selection, fusion), *_to_llvm(target, symbol)))
 
 
 @dataclass(frozen=True)
 class Layer:
     """A layer of the network, as compiled.
 
+    ``made_macs`` are ``macs`` with what is made more than once counted as often.
     ``kernel`` and ``price`` are None where no kernel computes it but code by element.
     """
 
@@ -144,6 +184,7 @@ class Layer:
     symbol: str
     macs: int
     executed_macs: int
+    made_macs: int
     constant_bytes: int
     arena_bytes: int
     kernel: str | None
@@ -184,6 +225,7 @@ def compile_model(
     *,
     float_io: bool = False,
     selection: Selection = BALANCED,
+    fusion: Fusion | None = None,
     kernels: Mapping[str, str] | None = None,
 ) -> Compilation:
     """Compile a model file down to the LLVM dialect for ``target``.
@@ -194,6 +236,7 @@ def compile_model(
         name: C prefix; the file's stem, made an identifier, where not given.
         float_io: whether float32 inputs and outputs of the model stay that.
         selection: how kernels are chosen.
+        fusion: what running layers together may cost; None: layer by layer.
         kernels: the kernel of each layer that shall have that one, by the layer's name.
 
     Raises:
@@ -209,7 +252,15 @@ def compile_model(
         pin_kernels(module, kernels or {}, str(path))
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         symbol = name or identifier(path.stem)
-        return lower_module(module, target, symbol, digest, float_io=float_io, selection=selection)
+        return lower_module(
+            module,
+            target,
+            symbol,
+            digest,
+            float_io=float_io,
+            selection=selection,
+            fusion=fusion,
+        )
 
 
 def pin_kernels(module: ir.Module, kernels: Mapping[str, str], file: str) -> None:
@@ -277,6 +328,7 @@ def lower_module(
     *,
     float_io: bool = False,
     selection: Selection = BALANCED,
+    fusion: Fusion | None = None,
 ) -> Compilation:
     """Run `pipeline` on a module in canonical form, in place, and note what it found.
 
@@ -286,7 +338,7 @@ def lower_module(
     if float_io:
         run_pipeline(module, _on_module(_FLOAT_IO))
     inputs, outputs = read_interface(find_main(module.operation))
-    run_pipeline(module, _on_module(_to_arena(target, selection)))
+    run_pipeline(module, _on_module(_to_arena(target, selection, fusion)))
     stages["memref"] = str(module)
     main = find_main(module.operation)
     facts = main.operation.attributes
@@ -318,20 +370,24 @@ def _read_layers(module: ir.Module, main: func.FuncOp, name: str) -> list[Layer]
     calls = [c for c in main.body.blocks[0].operations if c.operation.name == "func.call"]
     for call, live_bytes in zip(calls, live, strict=True):
         symbol = call.operation.attributes["callee"].value
-        facts = functions[symbol]
-        layers.append(
-            Layer(
-                name=facts["tiny.layer"].value,
-                op=facts["tiny.op"].value,
-                symbol=f"{name}_{symbol}",
-                macs=facts["tiny.macs"].value,
-                executed_macs=facts["tiny.executed_macs"].value,
-                constant_bytes=facts["tiny.constant_bytes"].value,
-                arena_bytes=live_bytes,
-                kernel=facts["tiny.kernel"].value if "tiny.kernel" in facts else None,
-                price=_read_price(facts["tiny.price"]) if "tiny.price" in facts else None,
+        # A stage runs several layers, each a row at a time.
+        inner = functions[symbol].get("tiny.stage", [])
+        for part in [symbol] if not len(inner) else [ref.value for ref in inner]:
+            facts = functions[part]
+            layers.append(
+                Layer(
+                    name=facts["tiny.layer"].value,
+                    op=facts["tiny.op"].value,
+                    symbol=f"{name}_{part}",
+                    macs=facts["tiny.macs"].value,
+                    executed_macs=facts["tiny.executed_macs"].value,
+                    made_macs=facts["tiny.made_macs" if len(inner) else "tiny.macs"].value,
+                    constant_bytes=facts["tiny.constant_bytes"].value,
+                    arena_bytes=live_bytes,
+                    kernel=facts["tiny.kernel"].value if "tiny.kernel" in facts else None,
+                    price=_read_price(facts["tiny.price"]) if "tiny.price" in facts else None,
+                )
             )
-        )
     return layers
 
 
@@ -366,7 +422,7 @@ def facts(compilation: Compilation) -> dict[str, Any]:
         "outputs": [t.to_json() for t in compilation.outputs],
         "macs": macs,
         "executed_macs": executed,
-        "overhead": 1.0,
+        "overhead": sum(layer.made_macs for layer in compilation.layers) / macs if macs else 1.0,
         "arena_bytes": compilation.arena_bytes,
         "arena_alignment": 4,
         "arena_lower_bound": compilation.arena_lower_bound,

@@ -55,7 +55,7 @@ def graphs(draw: st.DrawFn, most: int = 7) -> Graph:
                 output=len(tensors),
                 macs=output.rows * output.columns * draw(st.integers(0, 5)),
                 scratch_bytes=draw(st.integers(0, 5)),
-                row_scratch_bytes=tuple(draw(st.lists(st.integers(0, 5), min_size=1, max_size=3))),
+                row_scratch_bytes=draw(st.integers(0, 5)),
                 fusable=draw(st.integers(0, 9)) > 0,
                 accumulates=accumulates,
             )
@@ -184,7 +184,7 @@ class Machine:
     def _stage(self, stage: Stage, whole: dict[int, _Rows]) -> None:
         graph, output = self.graph, self.graph.tensors[stage.output]
         work = self._buffer(f"{graph.layers[stage.last].name} (work)", int(stage.bytes[0]))
-        begin = STATE_BYTES * (stage.last + 1 - stage.first) + aligned(int(stage.scratch_bytes[0]))
+        begin = STATE_BYTES * len(stage.steps) + aligned(stage.scratch_bytes)
         work[:begin] = 0xEE
         begin += aligned(stage.sum_bytes)
         rings = {}

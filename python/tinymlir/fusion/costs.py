@@ -13,12 +13,14 @@ from typing import TypeVar
 import numpy as np
 
 from tinymlir.arena import ALIGNMENT
+from tinymlir.bindings import ir
+from tinymlir.errors import PassFailure
 from tinymlir.fusion.graph import Graph, Ints, Window
 from tinymlir.fusion.schedule import Step, row_range, simulate, steps_of
 
 Size = TypeVar("Size", int, Ints)
-#: Counters of a layer in a stage: rows made, and where in its ring the next goes.
-STATE_BYTES = 8
+#: The counter of a step: rows made.
+STATE_BYTES = 4
 #: Bytes of a sum that a reduction keeps for each channel.
 _SUM_BYTES = 4
 
@@ -81,8 +83,7 @@ class Stage:
         self.shared: dict[int, int] = {}
         self.macs = np.zeros(len(self.strips), np.int64)
         self.elements = np.zeros(len(self.strips), np.int64)
-        self.scratch_bytes = np.zeros(len(self.strips), np.int64)
-        self.sum_bytes = 0
+        self.sum_bytes = self.scratch_bytes = 0
         self.grow()
 
     @property
@@ -96,10 +97,27 @@ class Stage:
         return self._columns[tensor]
 
     @property
+    def steps(self) -> list[Step]:
+        """All steps, from the first layer's to the last's."""
+        return self._steps[::-1]
+
+    def sequence(self) -> list[int]:
+        """The order in which ``steps`` make their rows: the number of a step for each row."""
+        times = [self._times(step) for step in reversed(range(len(self._steps)))]
+        number = np.repeat(np.arange(len(times)), [len(each) for each in times])
+        return list(number[np.argsort(np.concatenate(times))])
+
+    def rows_made(self, tensor: int) -> int:
+        """Rows of ``tensor`` that the stage computes: as many as are needed."""
+        number = next(i for i, step in enumerate(self._steps) if step.tensor == tensor)
+        return len(self._times(number))
+
+    @property
     def bytes(self) -> Ints:
         """Buffers of the stage: rings, sums, work space, counters; not its input and output."""
-        state = STATE_BYTES * (self.last + 1 - self.first)
-        total = aligned(self.scratch_bytes) + aligned(self.sum_bytes) + state
+        state = STATE_BYTES * len(self._steps)
+        fixed = aligned(self.scratch_bytes) + aligned(self.sum_bytes) + state
+        total = np.full(len(self.strips), fixed)
         for tensor, ring in self.rings.items():
             total += aligned(ring.rows * ring.columns * self._graph.tensors[tensor].channels)
         return total
@@ -124,11 +142,7 @@ class Stage:
         pixels = np.add.reduceat(high - low, self._begin) * made
         self.macs += layer.macs // (tensor.rows * tensor.columns) * pixels
         self.elements += tensor.channels * pixels
-        widest = np.maximum.reduceat(high - low, self._begin)
-        scratch = np.array(layer.row_scratch_bytes)[
-            np.minimum(widest, len(layer.row_scratch_bytes)) - 1
-        ]
-        self.scratch_bytes = np.maximum(self.scratch_bytes, scratch)
+        self.scratch_bytes = max(self.scratch_bytes, layer.row_scratch_bytes)
         if layer.accumulates:
             self.sum_bytes += _SUM_BYTES * tensor.channels * tensor.columns
         for read in layer.reads:
@@ -263,3 +277,26 @@ class Stage:
             gone = np.searchsorted(np.maximum.accumulate(last), made)
             kept = int((np.arange(len(made)) + 1 - gone).max())
             self.rings[root].rows = max(self.rings[root].rows, kept)
+
+
+def whole_stage(where: ir.Location, graph: Graph, strips: int) -> Stage:
+    """All layers of ``graph`` as one stage.
+
+    Raises:
+        PassFailure: they cannot run row by row together.
+    """
+    last = len(graph.layers) - 1
+    for layer in graph.layers:
+        if not layer.fusable:
+            raise PassFailure(where, f"cannot run '{layer.name}' ({layer.op}) row by row")
+    if graph.outputs != (graph.layers[last].output,):
+        raise PassFailure(where, "expects to yield the result of the last layer")
+    columns = graph.tensors[graph.layers[last].output].columns
+    if strips not in strip_counts(columns):
+        raise PassFailure(where, f"cannot make {columns} columns in {strips} strips of one width")
+    stage = Stage(graph, last, [strips])
+    while stage.first > 0:
+        if not stage.grow():
+            name = graph.layers[stage.first - 1].name
+            raise PassFailure(where, f"makes '{name}', but no later layer reads it")
+    return stage

@@ -93,8 +93,7 @@ class Layer:
         output: the tensor that it makes.
         macs: multiply-accumulates, padding included.
         scratch_bytes: work space where it runs by itself.
-        row_scratch_bytes: work space where it runs row by row, for strips of 1, 2, ... columns;
-            wider ones need no more than the last.
+        row_scratch_bytes: work space where it runs row by row in a stage.
         fusable: whether it can run row by row.
         accumulates: whether it reduces all rows to one, and can as they come (global pooling).
     """
@@ -105,7 +104,7 @@ class Layer:
     output: int
     macs: int = 0
     scratch_bytes: int = 0
-    row_scratch_bytes: tuple[int, ...] = (0,)
+    row_scratch_bytes: int = 0
     fusable: bool = True
     accumulates: bool = False
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import prod
 
 from tinymlir.bindings import func, ir
@@ -10,11 +9,12 @@ from tinymlir.errors import PassFailure
 from tinymlir.fusion.access import windows
 from tinymlir.fusion.graph import ELEMENT, Graph, Layer, Read, Tensor
 from tinymlir.kernels import overlap
-from tinymlir.kernels.catalogue import candidates
-from tinymlir.kernels.convolution import find_convolution
+from tinymlir.kernels.catalogue import choose
 from tinymlir.kernels.evaluator import VIEW_OPS, reused_results
 from tinymlir.kernels.kernel import Kernel
 from tinymlir.targets import Target
+
+_VIEWS = (*VIEW_OPS, "tiny.patch_tile")
 
 
 def network_graph(main: func.FuncOp, core: Target) -> Graph:
@@ -23,23 +23,39 @@ def network_graph(main: func.FuncOp, core: Target) -> Graph:
     Layers run by themselves take the kernels, the work space and the memory that
     ``tiny-lower-layers`` gives them on ``core``.
     """
-    module = main.operation.parent
-    functions = {
+    return block_graph(main.body.blocks[0], layer_functions(main.operation.parent), core)[0]
+
+
+def layer_functions(module: ir.Operation) -> dict[str, func.FuncOp]:
+    """The functions of a module by their names."""
+    return {
         f.name.value: f
         for f in module.regions[0].blocks[0].operations
         if isinstance(f, func.FuncOp)
     }
-    block = main.body.blocks[0]
-    numbers = {argument: index for index, argument in enumerate(block.arguments)}
-    tensors = [_geometry(argument) for argument in block.arguments]
+
+
+def block_graph(
+    block: ir.Block, functions: dict[str, func.FuncOp], core: Target
+) -> tuple[Graph, dict[ir.Value, int]]:
+    """The graph of the layers that a block calls, and which tensor each value is.
+
+    The block is that of ``@main``, or of a stage; inputs are what it does not make.
+    """
+    calls = [o.operation for o in block.operations if o.operation.name == "func.call"]
+    made = [call.results[0] for call in calls]
+    read = dict.fromkeys(_source(value) for call in calls for value in call.operands)
+    inputs = [*block.arguments, *(v for v in read if v not in [*made, *block.arguments])]
+    numbers = {value: index for index, value in enumerate(inputs)}
+    tensors = [_geometry(value) for value in inputs]
     layers = []
     for child in block.operations:
         op = child.operation
-        if op.name in (*VIEW_OPS, "func.return"):
+        if op.name in (*_VIEWS, "func.return", "tiny.patch_yield"):
             continue
         function = functions.get(op.attributes["callee"].value) if op.name == "func.call" else None
         if function is None or "tiny.layer" not in function.operation.attributes:
-            raise PassFailure(op.location, "expects @main to call layers, and nothing else")
+            raise PassFailure(op.location, "expects calls of layers, and nothing else")
         result = op.results[0]
         sources = [_source(operand) for operand in op.operands]
         plain = all(
@@ -59,17 +75,18 @@ def network_graph(main: func.FuncOp, core: Target) -> Graph:
             )
         )
     terminator = block.operations[len(block.operations) - 1].operation
-    return Graph(
+    graph = Graph(
         tuple(tensors),
         tuple(layers),
-        tuple(range(len(block.arguments))),
+        tuple(range(len(inputs))),
         tuple(numbers[_source(value)] for value in terminator.operands),
     )
+    return graph, numbers
 
 
 def _source(value: ir.Value) -> ir.Value:
-    """The tensor that a chain of reshapes looks at."""
-    while not isinstance(value, ir.BlockArgument) and value.owner.operation.name in VIEW_OPS:
+    """The tensor that a chain of reshapes, or a tile, looks at."""
+    while not isinstance(value, ir.BlockArgument) and value.owner.operation.name in _VIEWS:
         value = value.owner.operation.operands[0]
     return value
 
@@ -92,15 +109,9 @@ def _layer(
     core: Target,
 ) -> Layer:
     root = list(function.body.blocks[0].operations)[-1].operation.operands[0]
-    convolution = find_convolution(root)
-    kernels = [] if convolution is None else candidates(convolution, core)
-    if "tiny.kernel" in function.operation.attributes:
-        wanted = function.operation.attributes["tiny.kernel"].value
-        kernels.sort(key=lambda kernel: kernel.name != wanted)
-    alone = kernels[0] if kernels else None
-    by_rows = next((kernel for kernel in kernels if kernel.by_rows), None)
+    alone, by_rows = (choose(function, root, core, by_rows=rows) for rows in (False, True))
     image = tensors[output]
-    reads, fusable = [], plain and bool(by_rows) == bool(convolution)
+    reads, fusable = [], plain
     for argument, source in zip(function.arguments, sources, strict=True):
         found = windows(argument, root)
         if found is None and (_pixels(tensors[source]), _pixels(image)) != (1, 1):
@@ -111,6 +122,7 @@ def _layer(
     macs = facts["tiny.macs"].value
     reduces = len(reads) == 1 and image.rows == 1 < tensors[sources[0]].rows
     pools = [o for o in function.body.blocks[0].operations if "linalg.pooling" in o.operation.name]
+    padded = any(read.rows.pad or read.columns.pad for read in reads)
     return Layer(
         name=facts["tiny.layer"].value,
         op=facts["tiny.op"].value,
@@ -118,23 +130,14 @@ def _layer(
         output=output,
         macs=macs,
         scratch_bytes=_scratch_bytes(root, alone),
-        row_scratch_bytes=_row_scratch_bytes(root, by_rows),
+        row_scratch_bytes=_scratch_bytes(root, by_rows),
         fusable=fusable and macs % _pixels(image) == 0,
-        accumulates=fusable and reduces and len(pools) == 1,
+        accumulates=fusable and reduces and len(pools) == image.columns == 1 and not padded,
     )
 
 
 def _pixels(tensor: Tensor) -> int:
     return tensor.rows * tensor.columns
-
-
-def _row_scratch_bytes(root: ir.Value, kernel: Kernel | None) -> tuple[int, ...]:
-    """The same in strips of 1, 2, ... columns, up to as many as the kernel computes together."""
-    if kernel is None:
-        return (_scratch_bytes(root, None),)
-    conv, columns = kernel.conv.unfolded(), range(1, kernel.pixels + 1)
-    strips = (replace(conv, out_hw=(conv.out_hw[0], n)) for n in columns)
-    return tuple(type(kernel)(strip, kernel.core).scratch_bytes() for strip in strips)
 
 
 def _scratch_bytes(root: ir.Value, kernel: Kernel | None) -> int:

@@ -35,9 +35,10 @@ class Blocks(Kernel):
     def scratch_bytes(self) -> int:
         return windows.scratch_bytes(self.conv, self.pixels)
 
-    def executed_macs(self) -> int:
+    def executed_macs(self, rows: range | None = None, columns: range | None = None) -> int:
         """Two for each pair that is kept, padding included."""
-        pixels = self.conv.out_hw[0] * self.conv.out_hw[1]
+        height, width = self.conv.out_hw
+        pixels = len(rows or range(height)) * len(columns or range(width))
         blocks = -(-pixels // self.pixels)
         return 2 * int(np.count_nonzero(pair_words(self.conv))) * blocks * self.pixels
 

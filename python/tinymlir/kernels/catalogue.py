@@ -1,14 +1,14 @@
-"""The kernels there are."""
+"""The kernels there are, and which one a layer gets."""
 
 from __future__ import annotations
 
-from tinymlir.bindings import ir
+from tinymlir.bindings import func, ir
 from tinymlir.errors import PassFailure
 from tinymlir.kernels.compact import Compact
-from tinymlir.kernels.convolution import Convolution
+from tinymlir.kernels.convolution import Convolution, find_convolution
 from tinymlir.kernels.depthwise import Depthwise
 from tinymlir.kernels.depthwise_pairs import DepthwisePairs
-from tinymlir.kernels.depthwise_swar import DepthwiseSwar
+from tinymlir.kernels.depthwise_rows import DepthwiseRows
 from tinymlir.kernels.direct import Direct
 from tinymlir.kernels.helium_depthwise import HeliumDepthwise
 from tinymlir.kernels.helium_dot import HeliumDot
@@ -32,7 +32,7 @@ KERNELS: tuple[type[Kernel], ...] = (
     Swar,
     DepthwisePairs,
     Depthwise,
-    DepthwiseSwar,
+    DepthwiseRows,
     Direct,
     Unpacked,
     UnpackedSwar,
@@ -57,3 +57,26 @@ def find_kernel(able: list[Kernel], label: str, location: ir.Location) -> Kernel
             return kernel
     names = ", ".join(f"'{kernel.label}'" for kernel in able)
     raise PassFailure(location, f"cannot be computed by kernel '{label}', only by {names}")
+
+
+def choose(
+    layer: func.FuncOp, root: ir.Value, core: Target, *, by_rows: bool = False
+) -> Kernel | None:
+    """The kernel that ``tiny.kernel`` names, or else the preferred one; None for other layers.
+
+    ``by_rows``: for a layer that runs row by row. Where the named one cannot, the preferred
+    one that can is taken.
+
+    Raises:
+        PassFailure: the named one does not compute the layer.
+    """
+    convolution = find_convolution(root, by_rows=by_rows)
+    if convolution is None:
+        return None
+    able = candidates(convolution, core)
+    if "tiny.kernel" in layer.operation.attributes:
+        wanted = layer.operation.attributes["tiny.kernel"].value
+        if not by_rows:
+            return find_kernel(able, wanted, layer.location)
+        able.sort(key=lambda kernel: wanted not in (kernel.label, kernel.name))
+    return next(kernel for kernel in able if kernel.by_rows or not by_rows)

@@ -53,13 +53,6 @@ class Convolution:
         row = (1, self.out_hw[0] * self.out_hw[1])
         return replace(self, in_hw=row, out_hw=row, result_columns=self.out_hw[1])
 
-    def unfolded(self) -> Convolution:
-        """Rows as those of the layer result."""
-        if self.result_columns is None:
-            return self
-        rows = (self.out_hw[1] // self.result_columns, self.result_columns)
-        return replace(self, in_hw=rows, out_hw=rows, result_columns=None)
-
     @property
     def groups(self) -> int:
         return self.weights.shape[0]
@@ -98,17 +91,23 @@ class Convolution:
         full = [p for p in range(self.out_hw[axis]) if len(self.taps(axis, p)) == self.kernel[axis]]
         return range(full[0], full[-1] + 1) if full else range(0)
 
-    def executed_macs(self) -> int:
-        """MACs over taps that exist: what the generated code executes."""
-        rows = sum(len(self.taps(0, p)) for p in range(self.out_hw[0]))
-        columns = sum(len(self.taps(1, p)) for p in range(self.out_hw[1]))
-        return rows * columns * self.groups * self.out_per_group * self.in_per_group
+    def executed_macs(self, rows: range, columns: range) -> int:
+        """MACs of these output rows and columns over the taps that exist."""
+        down = sum(len(self.taps(0, p)) for p in rows)
+        across = sum(len(self.taps(1, p)) for p in columns)
+        return down * across * self.groups * self.out_per_group * self.in_per_group
+
+    def window_macs(self, rows: range | None, columns: range | None) -> int:
+        """MACs of these output rows and columns, of all where None, padding included."""
+        pixels = len(rows or range(self.out_hw[0])) * len(columns or range(self.out_hw[1]))
+        return pixels * int(self.weights.size)
 
 
-def find_convolution(root: ir.Value) -> Convolution | None:
+def find_convolution(root: ir.Value, *, by_rows: bool = False) -> Convolution | None:
     """The one convolution or matmul that the elementwise layer result ``root`` scales.
 
     Returns None where the layer has another shape; it then runs element by element.
+    ``by_rows`` keeps the rows of the result apart even where one run over all would do.
     """
     candidates = _accumulators(root)
     if candidates is None or len(candidates) != 1 or not _is_read_once(candidates[0]):
@@ -119,7 +118,7 @@ def find_convolution(root: ir.Value) -> Convolution | None:
     convolution = _READERS[value.owner.operation.name](value, root)
     if convolution is None or root.type.shape not in convolution.result_shapes():
         return None
-    return convolution.folded()
+    return convolution if by_rows else convolution.folded()
 
 
 def _accumulators(root: ir.Value) -> list[ir.Value] | None:

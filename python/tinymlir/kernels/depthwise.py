@@ -22,7 +22,7 @@ from tinymlir.targets import Target
 #: Channels computed together: a word of activations.
 CHANNEL_BLOCK = 4
 #: Taps of a window, all without a loop between them.
-_MOST_TAPS = 49
+MOST_TAPS = 49
 #: Columns copied between two branches.
 _UNROLL = 4
 
@@ -39,7 +39,7 @@ class Depthwise(Kernel):
         return (
             conv.in_per_group == conv.out_per_group == 1
             and conv.groups > 1
-            and conv.weights[0, 0].size <= _MOST_TAPS
+            and conv.weights[0, 0].size <= MOST_TAPS
             and conv.dilation == (1, 1)
             and conv.stride[0] <= conv.kernel[0]
             and conv.stride[1] <= conv.kernel[1]
@@ -49,10 +49,9 @@ class Depthwise(Kernel):
         """The rows under a window."""
         return self.conv.kernel[0] * ring_columns(self.conv) * CHANNEL_BLOCK
 
-    def executed_macs(self) -> int:
-        """MACs of the kernel: padding under a window included."""
-        rows, columns = self.conv.out_hw
-        return rows * columns * self.conv.groups * self.conv.kernel[0] * self.conv.kernel[1]
+    def executed_macs(self, rows: range | None = None, columns: range | None = None) -> int:
+        """MACs of whole windows: padding included."""
+        return self.conv.window_macs(rows, columns)
 
     def constant_bytes(self) -> int:
         conv = self.conv
@@ -127,8 +126,8 @@ class Depthwise(Kernel):
         conv, layer, emitter = self.conv, self.layer, self.layer.emitter
         first = emitter.mul(block, CHANNEL_BLOCK)
         constants = [conv.bias, *self.tables.values()]
-        weights = layer.pool.get(self.ring.pack(_by_block(conv)), "weights")
-        parameters = layer.pool.get(_pack_parameters(constants), "parameters")
+        weights = layer.pool.get(self.ring.pack(by_block(conv)), "weights")
+        parameters = layer.pool.get(pack_parameters(constants), "parameters")
         places = [kh * ring_columns(conv) for kh in range(conv.kernel[0])]
         advance = conv.stride[0]
 
@@ -137,7 +136,7 @@ class Depthwise(Kernel):
             func.call([], self.copies[width], [layer.source.buffer, self.scratch, *where])
 
         def pixel(row: Index, slots: list[ir.Value], column: Index) -> None:
-            biases, *elements = _load_parameters(emitter, parameters, constants, block)
+            biases, *elements = load_parameters(emitter, parameters, constants, block)
             sums = biases[:width]
             tap = emitter.mul(block, conv.kernel[0] * conv.kernel[1])
             base = emitter.mul(column, conv.stride[1])
@@ -169,13 +168,13 @@ def ring_columns(conv: Convolution) -> int:
     return (conv.out_hw[1] - 1) * conv.stride[1] + conv.kernel[1]
 
 
-def _by_block(conv: Convolution) -> np.ndarray:
+def by_block(conv: Convolution) -> np.ndarray:
     """Weights as ``blocks × taps × channels of a block``, filled up with zeros."""
     taps = conv.weights[:, 0, :, :, 0].reshape(conv.groups, -1)
-    return _in_blocks(taps).swapaxes(1, 2)
+    return in_blocks(taps).swapaxes(1, 2)
 
 
-def _in_blocks(rows: np.ndarray) -> np.ndarray:
+def in_blocks(rows: np.ndarray) -> np.ndarray:
     """``channels × n`` as ``blocks × channels of a block × n``, filled up with zeros."""
     blocks = -(-len(rows) // CHANNEL_BLOCK)
     padded = np.zeros((blocks * CHANNEL_BLOCK, *rows.shape[1:]), rows.dtype)
@@ -183,13 +182,13 @@ def _in_blocks(rows: np.ndarray) -> np.ndarray:
     return padded.reshape(blocks, CHANNEL_BLOCK, *rows.shape[1:])
 
 
-def _pack_parameters(tables: list[np.ndarray]) -> np.ndarray:
+def pack_parameters(tables: list[np.ndarray]) -> np.ndarray:
     """The elements of all tables block by block, as i64: two elements each of i32 tables."""
-    columns = [np.ascontiguousarray(_in_blocks(table)).view("<i8") for table in tables]
+    columns = [np.ascontiguousarray(in_blocks(table)).view("<i8") for table in tables]
     return np.concatenate(columns, axis=1).reshape(-1)
 
 
-def _load_parameters(
+def load_parameters(
     emitter: Emitter, parameters: ir.Value, tables: list[np.ndarray], block: Index
 ) -> list[list[ir.Value]]:
     """The block's elements of each table."""

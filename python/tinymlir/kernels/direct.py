@@ -97,7 +97,7 @@ class Direct(Kernel):
         mix = loop(row + line(alu=8, load=2, store=2), rows)
         border = conv.out_hw[0] * conv.out_hw[1] - rows * columns
         if border:
-            products = conv.executed_macs() // (len(conv.bias) * conv.in_per_group)
+            products = self.executed_macs() // (len(conv.bias) * conv.in_per_group)
             taps = (products - rows * columns * full) / border
             pixel = line(alu=30) + self._pixel_mix(1, taps, border=True)
             mix += function(pixel).times(border) + line(alu=30, branch=6)
@@ -187,13 +187,18 @@ class Direct(Kernel):
                 ),
             )
 
-        first = emitter.minimum(emitter.maximum(inside.start, columns[0]), columns[1])
-        last = emitter.maximum(emitter.minimum(inside.stop, columns[1]), first)
+        first, last = columns
+        if inside.start:
+            first = emitter.minimum(emitter.maximum(inside.start, first), last)
+        if inside.stop < self.conv.out_hw[1]:
+            last = emitter.maximum(emitter.minimum(inside.stop, last), first)
         blocked = emitter.add(first, emitter.down(emitter.sub(last, first), self.pixels))
-        self._border(row, columns[0], first)
+        if inside.start:
+            self._border(row, columns[0], first)
         run(first, blocked, self.pixels)
         run(blocked, last, 1)
-        self._border(row, last, columns[1])
+        if inside.stop < self.conv.out_hw[1]:
+            self._border(row, last, columns[1])
 
     def _emit_border_function(self) -> None:
         """``@layer<i>_border(arguments…, row, column)``: one pixel over the taps that exist."""

@@ -171,13 +171,19 @@ class Emitter:
         return list(loop.results)
 
 
+_GLOBAL = "memref.global"
+
+
 class ConstantPool:
     """Constant globals of a module; equal contents are one constant."""
 
     def __init__(self, module: ir.Operation) -> None:
         self._block = module.regions[0].blocks[0]
         self._symbols: dict[tuple[str, tuple[int, ...], bytes], str] = {}
-        self._anchor: ir.Operation | None = None
+        there = [o.operation for o in self._block.operations if o.operation.name == _GLOBAL]
+        self._anchor: ir.Operation | None = there[-1] if there else None
+        #: constants that passes before this one have made
+        self._taken = len(there)
         #: bytes of the constants made since the layer began
         self.layer_bytes = 0
 
@@ -192,7 +198,7 @@ class ConstantPool:
         element = ir.IntegerType.get_signless(width)
         buffer_type = ir.MemRefType.get(array.shape, element)
         if key not in self._symbols:
-            self._symbols[key] = symbol = f"{name}_{len(self._symbols)}"
+            self._symbols[key] = symbol = f"{name}_{self._taken + len(self._symbols)}"
             self.layer_bytes += array.nbytes
             where = (
                 ir.InsertionPoint.at_block_begin(self._block)

@@ -212,7 +212,19 @@ class Evaluator:
 
         return pick(list(op.operands), 0)
 
-    def _linalg(self, op: ir.Operation, indices: Sequence[Index]) -> ir.Value:
+    def part(
+        self, op: ir.Operation, indices: Sequence[Index], fixed: dict[int, Index], carried: ir.Value
+    ) -> ir.Value:
+        """A reduction over what is not ``fixed`` of its loops, from ``carried`` on."""
+        return self._linalg(op, indices, fixed, carried)
+
+    def _linalg(
+        self,
+        op: ir.Operation,
+        indices: Sequence[Index],
+        fixed: dict[int, Index] | None = None,
+        carried: ir.Value | None = None,
+    ) -> ir.Value:
         if len(op.results) != 1:
             raise PassFailure(op.location, "expects linalg ops to have one result")
         maps = indexing_maps(op)
@@ -223,11 +235,15 @@ class Evaluator:
                 dims[expr.position] = index
             elif not isinstance(expr, ir.AffineConstantExpr):
                 raise PassFailure(op.location, "expects outputs indexed by plain dimensions")
+        for dim, index in (fixed or {}).items():
+            dims[dim] = index
         reductions = [d for d, index in enumerate(dims) if index is None]
         extents = iteration_space(op)
         body = op.regions[0].blocks[0]
         outs = op.operands[len(op.operands) - 1]
-        initial = self.at(outs, indices) if reads(body.arguments[len(maps) - 1]) else None
+        initial = carried
+        if carried is None and reads(body.arguments[len(maps) - 1]):
+            initial = self.at(outs, indices)
 
         def point(carried: ir.Value | None) -> ir.Value:
             scalars = {}
@@ -343,6 +359,33 @@ def emit_by_element(evaluator: Evaluator, root: ir.Value, out: ir.Value) -> None
         _emit_concat(evaluator, op, out)
         return
     _nest(emitter, root.type.shape, lambda idx: emitter.store(evaluator.at(root, idx), out, idx))
+
+
+def emit_row_by_element(
+    evaluator: Evaluator, root: ir.Value, out: Rows, row: Index, columns: tuple[Index, Index]
+) -> None:
+    """Fill a part of one row of ``out`` with ``root``: a batch of one image, channels last."""
+    emitter = evaluator.emitter
+    op = root.owner.operation
+    parts, start = [root], 0
+    if op.name == "tensor.concat" and root not in evaluator.buffers:
+        parts = list(op.operands)
+
+    def element(part: ir.Value, start: int, column: Index, channel: Index) -> None:
+        value = evaluator.at(part, [0, row, column, channel])
+        where = out.position(emitter, [0, row, column, emitter.add(channel, start)])
+        emitter.store(value, out.buffer, [where])
+
+    for part in parts:
+        depth = part.type.shape[-1]
+
+        def pixel(
+            column: Index, part: ir.Value = part, start: int = start, depth: int = depth
+        ) -> None:
+            emitter.loop(0, depth, 1, lambda channel: element(part, start, column, channel))
+
+        emitter.loop(*columns, 1, pixel)
+        start += depth
 
 
 def _nest(emitter: Emitter, shape: Sequence[int], body: Callable[[list[Index]], None]) -> None:

@@ -81,10 +81,9 @@ class HeliumDot(Kernel):
             return 0
         return self.windows.bytes
 
-    def executed_macs(self) -> int:
-        """MACs of the dot products: padding under a window included."""
-        rows, columns = self.conv.out_hw
-        return rows * columns * self.conv.out_per_group * int(self.conv.weights[0, 0].size)
+    def executed_macs(self, rows: range | None = None, columns: range | None = None) -> int:
+        """MACs of whole windows: padding included."""
+        return self.conv.window_macs(rows, columns)
 
     def constant_bytes(self) -> int:
         blocks = -(-self.conv.out_per_group // BLOCK)

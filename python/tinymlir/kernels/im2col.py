@@ -76,10 +76,9 @@ class Im2col(Kernel):
         """The windows of a block."""
         return self.gather.scratch_bytes(self.pixels)
 
-    def executed_macs(self) -> int:
-        """MACs of the dot products: padding under a window included."""
-        rows, columns = self.conv.out_hw
-        return rows * columns * int(self.conv.weights.size)
+    def executed_macs(self, rows: range | None = None, columns: range | None = None) -> int:
+        """MACs of whole windows: padding included."""
+        return self.conv.window_macs(rows, columns)
 
     def constant_bytes(self) -> int:
         return self.gather.operands().size + 4 * len(self.conv.bias) + table_bytes(self.conv)
@@ -123,7 +122,7 @@ class Im2col(Kernel):
             super().whole()
             return
         columns = self.conv.result_columns or width
-        self.products.conv = replace(self.products.conv, result_columns=columns)
+        self.products.conv = replace(self.conv, result_columns=columns)
         self.row(0, (0, height * width))
 
     def row(self, row: Index, columns: tuple[Index, Index]) -> None:

@@ -103,9 +103,10 @@ class Kernel(ABC):
         """Scratch memory that the kernel wants."""
         return 0
 
-    def executed_macs(self) -> int:
-        """MACs that the loops execute."""
-        return self.conv.executed_macs()
+    def executed_macs(self, rows: range | None = None, columns: range | None = None) -> int:
+        """MACs that the loops execute; for these output rows and columns, if not all."""
+        height, width = self.conv.out_hw
+        return self.conv.executed_macs(rows or range(height), columns or range(width))
 
     def works_in_place(self) -> bool:
         """Whether the output may begin where the input does, and replace it."""

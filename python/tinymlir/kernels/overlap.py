@@ -44,7 +44,7 @@ def distance(argument: ir.Value, root: ir.Value, kernel: Kernel | None) -> int:
     if pooling is None:
         return APART
     op, pad = pooling
-    strides = dense_ints(op.attributes["strides"]) if "strides" in op.attributes else [1, 1]
+    strides = _strides(op)
     shapes = [tuple(value.type.shape[1:]) for value in (argument, op.results[0])]
     return _window_distance(shapes[0], shapes[1], (strides[0], strides[1]), pad, 1)
 
@@ -129,10 +129,12 @@ def _pooling_of(argument: ir.Value, root: ir.Value) -> tuple[ir.Operation, tuple
     first, pad = found[0]
     shape = first.results[0].type.shape
     same = all(
-        op.results[0].type.shape == shape
-        and other == pad
-        and str(op.attributes["strides"]) == str(first.attributes["strides"])
+        op.results[0].type.shape == shape and other == pad and _strides(op) == _strides(first)
         for op, other in found
     )
     batch_of_one = len(shape) == 4 and shape[0] == 1
     return (first, pad) if same and batch_of_one and root.type.shape == shape else None
+
+
+def _strides(op: ir.Operation) -> list[int]:
+    return list(dense_ints(op.attributes["strides"])) if "strides" in op.attributes else [1, 1]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tinymlir.bindings import arith, ir
+from tinymlir.bindings import ir
+from tinymlir.dialects import stages
 from tinymlir.kernels.emitter import Emitter, Index
 
 
@@ -29,7 +30,8 @@ class Rows:
         if self.slots == 1:
             slot = 0
         elif self.slots is not None:
-            slot = arith.remui(emitter.index(row), emitter.index(self.slots))
+            slots = ir.IntegerAttr.get(ir.IntegerType.get_signless(64), self.slots)
+            slot = stages.RingSlotOp(emitter.index(row), slots, ir.IndexType.get()).res
         start = emitter.mul(slot, self.columns * self.channels)
         return emitter.sub(start, emitter.mul(self.first_column, self.channels))
 

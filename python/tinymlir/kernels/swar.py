@@ -49,7 +49,7 @@ _ALIGNMENT = 8
 
 
 @dataclass(frozen=True)
-class Layout:
+class _Layout:
     """Where the constants of a block of channels lie, in bytes: the order in which it reads.
 
     ``operands`` and ``excess`` are numbers of each channel, ``tables`` the bytes of an element.
@@ -87,8 +87,8 @@ def _aligned(size: int) -> int:
     return -(-size // _ALIGNMENT) * _ALIGNMENT
 
 
-def pack(
-    conv: Convolution, chunks: Chunks, tables: list[np.ndarray], first: int, layout: Layout
+def _pack(
+    conv: Convolution, chunks: Chunks, tables: list[np.ndarray], first: int, layout: _Layout
 ) -> np.ndarray:
     """The constants of all blocks from channel ``first`` on that have ``layout``, as i8."""
     width = layout.channels
@@ -154,10 +154,9 @@ class Swar(Kernel):
         assert self.chunks is not None
         return self.chunks.count * self.chunks.size * PIXELS // 2 * 4
 
-    def executed_macs(self) -> int:
-        """MACs of the dot products: padding under a window included."""
-        rows, columns = self.conv.out_hw
-        return rows * columns * self.conv.out_per_group * int(self.conv.weights[0, 0].size)
+    def executed_macs(self, rows: range | None = None, columns: range | None = None) -> int:
+        """MACs of whole windows: padding included."""
+        return self.conv.window_macs(rows, columns)
 
     def constant_bytes(self) -> int:
         assert self.chunks is not None
@@ -166,7 +165,7 @@ class Swar(Kernel):
         operands, excess = self.chunks.count * self.chunks.size, self.chunks.excess.shape[1]
         sizes = tuple(table.itemsize for table in tables)
         widths = [self.block] * whole + ([left] if left else [])
-        return sum(Layout(width, operands, excess, sizes).size for width in widths)
+        return sum(_Layout(width, operands, excess, sizes).size for width in widths)
 
     def mix(self) -> Mix:
         blocks = -(-self.conv.out_hw[0] * self.conv.out_hw[1] // PIXELS)
@@ -250,8 +249,8 @@ class Swar(Kernel):
         tables = list(self.tables.values())
         sizes = tuple(t.itemsize for t in tables)
         operands, excess = chunks.count * chunks.size, chunks.excess.shape[1]
-        layout = Layout(width, operands, excess, sizes)
-        packed = pack(conv, chunks, tables, first, layout)
+        layout = _Layout(width, operands, excess, sizes)
+        packed = _pack(conv, chunks, tables, first, layout)
         constants = self.layer.pool.get(packed, "weights")
         turn = _turn(chunks, *self.most)
 

@@ -54,9 +54,10 @@ class UnpackedSwar(Swar):
         """A word for each operand and two pixels."""
         return int(self.conv.weights[0, 0].size) * PIXELS // 2 * 4
 
-    def executed_macs(self) -> int:
+    def executed_macs(self, rows: range | None = None, columns: range | None = None) -> int:
         """One for each weight that is kept, padding included."""
-        pixels = self.conv.out_hw[0] * self.conv.out_hw[1]
+        height, width = self.conv.out_hw
+        pixels = len(rows or range(height)) * len(columns or range(width))
         return int(np.count_nonzero(self.conv.weights)) * -(-pixels // PIXELS) * PIXELS
 
     def constant_bytes(self) -> int:

@@ -130,9 +130,9 @@ class VectorKernel(Kernel):
         strip = strip_bytes(self.conv, self.pixels) if self.padded else 0
         return self._sum_bytes() + strip
 
-    def executed_macs(self) -> int:
-        """MACs of the products: padding under a window included."""
-        return int(np.prod(self.conv.out_hw) * self.conv.weights.size)
+    def executed_macs(self, rows: range | None = None, columns: range | None = None) -> int:
+        """MACs of whole windows: padding included."""
+        return self.conv.window_macs(rows, columns)
 
     def constant_bytes(self) -> int:
         return int(self.weights.size) + 4 * len(self.conv.bias) + table_bytes(self.conv)

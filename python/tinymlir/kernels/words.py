@@ -84,10 +84,27 @@ def store_word(
         emitter.store(arith.trunci(i8, part), target, [where])
 
 
+def load_any(emitter: Emitter, source: ir.Value, where: Index) -> ir.Value:
+    """The four bytes from ``where`` on as an i32, the first one lowest; no alignment is asked.
+
+    LLVM splits the load on cores that load words at multiples of four only.
+    """
+    word = ir.MemRefType.get([1], ir.IntegerType.get_signless(32))
+    there = memref.view(word, source, emitter.index(where), [])
+    return memref.load(there, [emitter.index(0)], alignment=1)
+
+
 def halves(emitter: Emitter, pair: ir.Value) -> list[ir.Value]:
     """The low and the high word of an i64."""
     i32, high = ir.IntegerType.get_signless(32), emitter.integer(32, 64)
     return [arith.trunci(i32, pair), arith.trunci(i32, arith.shrui(pair, high))]
+
+
+def join(low: ir.Value, high: ir.Value) -> ir.Value:
+    """Two words as an i64."""
+    i64 = ir.IntegerType.get_signless(64)
+    shifted = arith.shli(arith.extui(i64, high), arith.constant(i64, 32))
+    return arith.ori(arith.extui(i64, low), shifted)
 
 
 def half(word: ir.Value, high: int) -> ir.Value:

@@ -25,7 +25,7 @@ func.func private @layer0(%x: tensor<4xi8>) -> tensor<4xi8>
 
 // Layers are functions by then.
 func.func @main(%x: tensor<4xi8>) -> tensor<4xi8> {
-  // expected-error@+1 {{expects @main to call layers, and nothing else}}
+  // expected-error@+1 {{expects calls of layers, and nothing else}}
   %y = linalg.max ins(%x, %x : tensor<4xi8>, tensor<4xi8>) outs(%x : tensor<4xi8>) -> tensor<4xi8>
   return %y : tensor<4xi8>
 }
@@ -34,7 +34,7 @@ func.func @main(%x: tensor<4xi8>) -> tensor<4xi8> {
 
 // They are layers.
 func.func @main(%x: tensor<4xi8>) -> tensor<4xi8> {
-  // expected-error@+1 {{expects @main to call layers, and nothing else}}
+  // expected-error@+1 {{expects calls of layers, and nothing else}}
   %y = call @layer0(%x) : (tensor<4xi8>) -> tensor<4xi8>
   return %y : tensor<4xi8>
 }

@@ -1,0 +1,155 @@
+"""``tiny-fuse-stages``: layers that a plan puts into one stage become a region."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from tinymlir.bindings import func, ir
+from tinymlir.dialects import stages
+from tinymlir.fusion.costs import Stage, whole_stage
+from tinymlir.fusion.network_graph import block_graph, layer_functions
+from tinymlir.targets import Target, get_target
+
+from ._pass import Pass, PassFailure, register_pass
+from .tiny_outline_layers import find_main
+
+
+@register_pass
+@dataclass(frozen=True)
+class FuseStages(Pass):
+    """Put the calls in @main that share a tiny.stage into a tiny.fused_stage
+
+    Calls of a stage follow one another; ``tiny.strips`` on them says in how many strips of
+    columns the stage makes its result (one where it is not given). The tiles of inner
+    tensors are the smallest with which the stage can run.
+
+    Before::
+
+        func.func @main(%x: tensor<1x4x2x1xi8>) -> tensor<1x2x1x1xi8> {
+          %a = call @layer0(%x) {tiny.stage = 0 : i64}
+              : (tensor<1x4x2x1xi8>) -> tensor<1x4x2x1xi8>
+          %b = call @layer1(%a) {tiny.stage = 0 : i64}
+              : (tensor<1x4x2x1xi8>) -> tensor<1x2x1x1xi8>
+          return %b : tensor<1x2x1x1xi8>
+        }
+        func.func private @layer0(%x: tensor<1x4x2x1xi8>) -> tensor<1x4x2x1xi8>
+            attributes {tiny.layer = "peak", tiny.macs = 0 : i64, tiny.op = "max"} {
+          %e = tensor.empty() : tensor<1x4x2x1xi8>
+          %y = linalg.max ins(%x, %x : tensor<1x4x2x1xi8>, tensor<1x4x2x1xi8>)
+                          outs(%e : tensor<1x4x2x1xi8>) -> tensor<1x4x2x1xi8>
+          return %y : tensor<1x4x2x1xi8>
+        }
+        func.func private @layer1(%x: tensor<1x4x2x1xi8>) -> tensor<1x2x1x1xi8>
+            attributes {tiny.layer = "pool", tiny.macs = 0 : i64, tiny.op = "max_pool2d"} {
+          %least = arith.constant -128 : i8
+          %w = tensor.empty() : tensor<2x2xi8>
+          %e = tensor.empty() : tensor<1x2x1x1xi8>
+          %i = linalg.fill ins(%least : i8) outs(%e : tensor<1x2x1x1xi8>) -> tensor<1x2x1x1xi8>
+          %y = linalg.pooling_nhwc_max {strides = dense<2> : tensor<2xi64>}
+               ins(%x, %w : tensor<1x4x2x1xi8>, tensor<2x2xi8>)
+               outs(%i : tensor<1x2x1x1xi8>) -> tensor<1x2x1x1xi8>
+          return %y : tensor<1x2x1x1xi8>
+        }
+
+    After::
+
+        func.func @main(%x: tensor<1x4x2x1xi8>) -> tensor<1x2x1x1xi8> {
+          %y = "tiny.fused_stage"() ({
+            %a = func.call @layer0(%x) : (tensor<1x4x2x1xi8>) -> tensor<1x4x2x1xi8>
+            %t = "tiny.patch_tile"(%a) {columns = 2 : i64, rows = 2 : i64}
+                : (tensor<1x4x2x1xi8>) -> tensor<1x4x2x1xi8>
+            %b = func.call @layer1(%t) : (tensor<1x4x2x1xi8>) -> tensor<1x2x1x1xi8>
+            "tiny.patch_yield"(%b) : (tensor<1x2x1x1xi8>) -> ()
+          }) {strips = 1 : i64} : () -> tensor<1x2x1x1xi8>
+          return %y : tensor<1x2x1x1xi8>
+        }
+        ...
+    """
+
+    name: ClassVar[str] = "tiny-fuse-stages"
+    #: the core to generate code for
+    target: str = "cortex-m4"
+
+    def run(self, op: ir.Operation) -> None:
+        functions = layer_functions(op)
+        for calls in _groups(find_main(op)):
+            _fuse(calls, functions, get_target(self.target))
+
+
+def _groups(main: func.FuncOp) -> list[list[ir.Operation]]:
+    """The calls of each stage, in order."""
+    groups: list[list[ir.Operation]] = []
+    seen: list[int] = []
+    open_stage: int | None = None
+    for child in main.body.blocks[0].operations:
+        op = child.operation
+        if op.name != "func.call":
+            continue
+        number = op.attributes["tiny.stage"].value if "tiny.stage" in op.attributes else None
+        if number is not None and number != open_stage:
+            if number in seen:
+                raise PassFailure(op.location, f"belongs to stage {number}, which ended above")
+            seen.append(number)
+            groups.append([])
+        if number is not None:
+            groups[-1].append(op)
+        open_stage = number
+    return groups
+
+
+def _fuse(calls: list[ir.Operation], functions: dict[str, func.FuncOp], core: Target) -> None:
+    last = calls[-1]
+    strips = [c.attributes["tiny.strips"].value for c in calls if "tiny.strips" in c.attributes]
+    if len(set(strips)) > 1:
+        raise PassFailure(last.location, "belongs to a stage of which others ask for other strips")
+    for call in calls[:-1]:
+        if any(use.owner.operation not in calls for use in call.results[0].uses):
+            raise PassFailure(call.location, "gives a tensor that is read beyond its stage")
+    i64 = ir.IntegerType.get_signless(64)
+    with ir.InsertionPoint(last), last.location:
+        count = ir.IntegerAttr.get(i64, strips[0] if strips else 1)
+        fused = stages.FusedStageOp(last.results[0].type, strips=count)
+        block = fused.operation.regions[0].blocks.append()
+    mapping: dict[ir.Value, ir.Value] = {}
+    with ir.InsertionPoint(block):
+        for call in calls:
+            clone = call.clone()
+            for number, operand in enumerate(call.operands):
+                clone.operands[number] = mapping.get(operand, operand)
+            for name in ("tiny.stage", "tiny.strips"):
+                if name in clone.attributes:
+                    del clone.attributes[name]
+            mapping[call.results[0]] = clone.results[0]
+        stages.PatchYieldOp(mapping[last.results[0]])
+    graph, numbers = block_graph(block, functions, core)
+    _place_tiles(whole_stage(fused.operation.location, graph, count.value), block, numbers)
+    last.results[0].replace_all_uses_with(fused.operation.results[0])
+    for call in reversed(calls):
+        call.erase()
+
+
+def _place_tiles(stage: Stage, block: ir.Block, numbers: dict[ir.Value, int]) -> None:
+    """Say of each inner tensor how much of it is in memory."""
+    i64 = ir.IntegerType.get_signless(64)
+    for child in list(block.operations)[:-2]:
+        value = child.operation.results[0]
+        tensor = numbers[value]
+        place = tensor
+        while place in stage.shared:
+            place = stage.shared[place]
+        whole = value.type.shape
+        rows, columns = whole[1], whole[2]
+        if place in stage.rings:
+            ring = stage.rings[place]
+            rows, columns = ring.rows, int(ring.columns[0])
+        with ir.InsertionPoint.after(child.operation), child.operation.location:
+            tile = stages.PatchTileOp(
+                value,
+                res=value.type,
+                rows=ir.IntegerAttr.get(i64, rows),
+                columns=ir.IntegerAttr.get(i64, columns),
+            )
+        if tensor in stage.shared:
+            tile.operation.attributes["tiny.in_place"] = ir.UnitAttr.get()
+        value.replace_all_uses_except(tile.operation.results[0], tile.operation)

@@ -1,0 +1,179 @@
+"""Functions that compute one row, or a part of one, of a layer's result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tinymlir.bindings import arith, func, ir
+from tinymlir.kernels.emitter import ConstantPool, Emitter, Index
+from tinymlir.kernels.evaluator import Evaluator, emit_row_by_element
+from tinymlir.kernels.kernel import Kernel, Layer
+from tinymlir.kernels.rows import Rows
+from tinymlir.linalg_info import indexing_maps
+
+
+@dataclass(frozen=True)
+class Part:
+    """How the rows of a tensor lie in the buffer that a row function is given.
+
+    ``slots`` rows of ``columns`` columns: a ring, or all rows where None. In a ``strip`` the
+    first of the columns is another with each call.
+    """
+
+    columns: int
+    channels: int
+    slots: int | None = None
+    strip: bool = False
+
+
+@dataclass(frozen=True)
+class RowFunction:
+    """``function(buffers…, [scratch], row, [first column, last column, firsts…])``.
+
+    The buffers are those of the layer's inputs and of its result. The columns are those to
+    compute, the last one excluded; a first column in memory follows for each part that is a strip.
+    """
+
+    layer: func.FuncOp
+    parts: tuple[Part, ...]
+    strips: bool
+
+    def emit(
+        self,
+        symbol: str,
+        buffers: Sequence[ir.Type],
+        scratch: ir.Type | None,
+        kernel: Kernel | None,
+        pool: ConstantPool,
+    ) -> func.FuncOp:
+        """The function beside the layer, empty but for one row of ``kernel``, or by element."""
+        layer, index = self.layer, ir.IndexType.get()
+        moving = sum(part.strip for part in self.parts)
+        types = [*buffers, *([scratch] if scratch else []), index]
+        types += [index] * (2 + moving) if self.strips else []
+        function = self._new(symbol, types)
+        entry, emitter = function.body.blocks[0], Emitter()
+        with layer.location, ir.InsertionPoint(entry):
+            bound = self._bind(function, emitter, pool, kernel)
+            after = len(buffers)
+            work = entry.arguments[after] if scratch else None
+            row = entry.arguments[after + bool(scratch)]
+            columns = self._columns(function, after + bool(scratch) + 1)
+            if kernel is not None:
+                kernel.prepare(bound, work)
+                kernel.row(row, columns)
+            else:
+                emit_row_by_element(bound.evaluator, bound.root, bound.target, row, columns)
+            func.ReturnOp([])
+        return function
+
+    def emit_sums(self, symbol: str, buffers: Sequence[ir.Type], pool: ConstantPool) -> func.FuncOp:
+        """``function(input, sums, row)``: add a row to the ``sums`` of a pooling over all rows.
+
+        The first row starts them anew. Columns need not be told: those of the result are one.
+        """
+        op = pooling_of(self.layer)
+        function = self._new(symbol, [*buffers, ir.IndexType.get()])
+        source, sums, row = function.arguments
+        emitter, part = Emitter(), self.parts[0]
+        with ir.InsertionPoint(function.body.blocks[0]), self.layer.location:
+            given: dict[ir.Value, ir.Value | Rows] = {
+                self.layer.arguments[0]: Rows(source, part.columns, part.channels, part.slots)
+            }
+            evaluator = Evaluator(emitter, pool, given)
+            first = arith.cmpi(arith.CmpIPredicate.eq, row, emitter.index(0))
+
+            def channel(c: Index) -> None:
+                element = [0, 0, 0, c]
+                start = evaluator.at(op.operands[len(op.operands) - 1], element)
+                total = arith.select(first, start, emitter.load(sums, [c]))
+                result = evaluator.part(op, element, {row_loop(op): row}, total)
+                emitter.store(result, sums, [c])
+
+            emitter.loop(0, sums.type.shape[0], 1, channel)
+            func.ReturnOp([])
+        return function
+
+    def emit_result(
+        self, symbol: str, buffers: Sequence[ir.Type], pool: ConstantPool
+    ) -> func.FuncOp:
+        """``function(sums, result, row)``: the one row of a pooling over all rows."""
+        op = pooling_of(self.layer)
+        function = self._new(symbol, [*buffers, ir.IndexType.get()])
+        sums, result, row = function.arguments
+        emitter, part = Emitter(), self.parts[-1]
+        with ir.InsertionPoint(function.body.blocks[0]), self.layer.location:
+            evaluator = Evaluator(emitter, pool, {op.results[0]: Rows(sums, 1, part.channels)})
+            target = Rows(result, part.columns, part.channels, part.slots)
+            root = list(self.layer.body.blocks[0].operations)[-1].operation.operands[0]
+            emit_row_by_element(evaluator, root, target, row, (0, 1))
+            func.ReturnOp([])
+        return function
+
+    def _new(self, symbol: str, types: list[ir.Type]) -> func.FuncOp:
+        with ir.InsertionPoint(self.layer.operation), self.layer.location:
+            function = func.FuncOp(symbol, (types, []), visibility="private")
+            function.add_entry_block()
+        return function
+
+    def _columns(self, function: func.FuncOp, at: int) -> tuple[Index, Index]:
+        if self.strips:
+            return function.arguments[at], function.arguments[at + 1]
+        return 0, self.parts[-1].columns
+
+    def _bind(
+        self, function: func.FuncOp, emitter: Emitter, pool: ConstantPool, kernel: Kernel | None
+    ) -> Layer:
+        """The layer's buffers as the arguments of ``function``, which begin as these here do."""
+        arguments = list(self.layer.arguments)
+        root = list(self.layer.body.blocks[0].operations)[-1].operation.operands[0]
+        # Firsts come last, but a helper function adds arguments of its own.
+        firsts = iter(list(function.arguments)[self._first_of_firsts(function) :])
+        rows = [
+            Rows(
+                function.arguments[number],
+                part.columns,
+                part.channels,
+                part.slots,
+                next(firsts) if part.strip else 0,
+            )
+            for number, part in enumerate(self.parts)
+        ]
+        buffers: dict[ir.Value, ir.Value | Rows] = dict(zip(arguments, rows, strict=False))
+        source = arguments.index(kernel.conv.source) if kernel is not None else 0
+        return Layer(
+            function,
+            root,
+            Evaluator(emitter, pool, buffers),
+            rows[source],
+            rows[-1],
+            lambda helper: self._bind(helper, emitter, pool, kernel),
+        )
+
+    def _first_of_firsts(self, function: func.FuncOp) -> int:
+        place = len(self.parts)
+        place += isinstance(function.arguments[place].type, ir.MemRefType)
+        return place + 3
+
+
+def pooling_of(layer: func.FuncOp) -> ir.Operation:
+    """The one pooling of a layer that reduces all rows."""
+    ops = [child.operation for child in layer.body.blocks[0].operations]
+    return next(op for op in ops if op.name.startswith("linalg.pooling"))
+
+
+def row_loop(op: ir.Operation) -> int:
+    """The loop of a pooling that goes through the rows of a window."""
+    maps = indexing_maps(op)
+    parallel = {e.position for e in maps[-1].results if isinstance(e, ir.AffineDimExpr)}
+    return next(d for d in _loops(maps[0].results[1]) if d not in parallel)
+
+
+def _loops(expr: ir.AffineExpr) -> list[int]:
+    """The loops that an index follows."""
+    if isinstance(expr, ir.AffineDimExpr):
+        return [expr.position]
+    if isinstance(expr, ir.AffineConstantExpr):
+        return []
+    return [*_loops(expr.lhs), *_loops(expr.rhs)]

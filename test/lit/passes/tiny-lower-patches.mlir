@@ -1,0 +1,50 @@
+// RUN: tinymlir-opt %s --split-input-file --tiny-lower-patches=target=cortex-m4 | FileCheck %s
+
+// Three rows of a tensor come before the first row that reads them, then one before each. In
+// two strips every row is a part, from the first column that the strip needs on. A tile may be
+// larger than it must.
+// CHECK: memref.global "private" constant @order_{{[0-9]+}} : memref<10xi8> = dense<[0, 0, 0, 1, 0, 1, 0, 1, 0, 1]>
+// CHECK-LABEL: func.func @main
+// CHECK: %[[WORK:.*]] = memref.alloc() : memref<24xi8>
+// CHECK: call @stage0(%{{.*}}, %{{.*}}, %[[WORK]])
+// CHECK: func.func private @stage0(
+// CHECK-SAME: tiny.overlap = array<i64: -1>, tiny.stage = [@peak_row, @window_row]
+// CHECK: scf.for
+// CHECK: scf.index_switch
+// CHECK: call @peak_row(%{{.*}}) : (memref<24xi8>, memref<16xi8>, index, index, index) -> ()
+// CHECK: call @window_row(%{{.*}}) : (memref<16xi8>, memref<8xi8>, index, index, index) -> ()
+// CHECK: func.func private @peak_row
+// CHECK: "tiny.ring_slot"(%{{.*}}) {slots = 4 : i64}
+func.func @main(%x: tensor<1x6x4x1xi8>) -> tensor<1x4x2x1xi8> {
+  %y = "tiny.fused_stage"() ({
+    %a = func.call @peak(%x) : (tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
+    %t = "tiny.patch_tile"(%a) {rows = 4 : i64, columns = 4 : i64} : (tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
+    %c = func.call @window(%t) : (tensor<1x6x4x1xi8>) -> tensor<1x4x2x1xi8>
+    "tiny.patch_yield"(%c) : (tensor<1x4x2x1xi8>) -> ()
+  }) {strips = 2 : i64} : () -> tensor<1x4x2x1xi8>
+  return %y : tensor<1x4x2x1xi8>
+}
+func.func private @peak(%x: tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
+    attributes {tiny.layer = "peak", tiny.macs = 0 : i64, tiny.op = "max"} {
+  %e = tensor.empty() : tensor<1x6x4x1xi8>
+  %y = linalg.max ins(%x, %x : tensor<1x6x4x1xi8>, tensor<1x6x4x1xi8>)
+                  outs(%e : tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
+  return %y : tensor<1x6x4x1xi8>
+}
+func.func private @both(%x: tensor<1x6x4x1xi8>, %z: tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
+    attributes {tiny.layer = "both", tiny.macs = 0 : i64, tiny.op = "max"} {
+  %e = tensor.empty() : tensor<1x6x4x1xi8>
+  %y = linalg.max ins(%x, %z : tensor<1x6x4x1xi8>, tensor<1x6x4x1xi8>)
+                  outs(%e : tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
+  return %y : tensor<1x6x4x1xi8>
+}
+func.func private @window(%x: tensor<1x6x4x1xi8>) -> tensor<1x4x2x1xi8>
+    attributes {tiny.layer = "window", tiny.macs = 0 : i64, tiny.op = "max_pool2d"} {
+  %least = arith.constant -128 : i8
+  %w = tensor.empty() : tensor<3x3xi8>
+  %e = tensor.empty() : tensor<1x4x2x1xi8>
+  %i = linalg.fill ins(%least : i8) outs(%e : tensor<1x4x2x1xi8>) -> tensor<1x4x2x1xi8>
+  %y = linalg.pooling_nhwc_max ins(%x, %w : tensor<1x6x4x1xi8>, tensor<3x3xi8>)
+       outs(%i : tensor<1x4x2x1xi8>) -> tensor<1x4x2x1xi8>
+  return %y : tensor<1x4x2x1xi8>
+}

@@ -1,0 +1,103 @@
+"""Networks that run row by row: the same outputs, in the memory that is planned."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from networks import HOST, Network, Value, Window, lower
+
+from tinymlir import compiler
+from tinymlir.compiler import BALANCED, Compilation, Fusion, facts
+from tinymlir.host import HostModel
+from tinymlir.targets import Target, get_target
+from tinymlir.tools.main import main
+
+CORES = [get_target(name) for name in ("cortex-m4", "cortex-m0", "rv32imc")]
+#: from making nothing twice to the least memory
+OVERHEADS = (1.0, 1.4, 9.0)
+SAME = (1, 1, 1, 1)
+
+
+def blocks(seed: int) -> tuple[Network, Value]:
+    """Borders, strides, residual sums, joined channels, pooling over all rows, in odd sizes."""
+    network = Network(seed)
+    height, width = network.random.integers(9, 15, 2)
+    x = network.input(1, int(height), int(width), 3)
+    x = network.conv(x, 6, Window((3, 3), (2, 2), pad=SAME), pad_value=-7)
+    wide = network.conv(x, 9, Window())
+    deep = network.conv(wide, 9, Window((3, 3), pad=SAME), groups=9, pad_value=5)
+    y = network.add(network.conv(deep, 6, Window()), x)
+    z = network.conv(y, 5, Window((1, 3), pad=(0, 1, 0, 1)), pad_value=2)
+    both = network.concat([y, z], 3)
+    deep = network.conv(both, 11, Window((5, 5), (1, 1), pad=(2, 2, 2, 2)), groups=11)
+    pooled = network.pool(deep, Window((2, 2), (2, 2)), "max")
+    last = network.conv(pooled, 7, Window((3, 3), pad=SAME), pad_value=-1)
+    return network, network.conv(last, 8, Window())
+
+
+def fused(
+    text: str, core: Target, fusion: Fusion | None, monkeypatch: pytest.MonkeyPatch
+) -> Compilation:
+    """Compiled for this machine with the plan and the kernels of ``core``."""
+    passes = compiler._to_arena(core, BALANCED, fusion)
+    arithmetic = tuple(e for e in HOST.extensions if core.has(e))
+    host = dataclasses.replace(HOST, extensions=arithmetic, vector_bits=core.vector_bits)
+    with monkeypatch.context() as patch:
+        patch.setattr(compiler, "_to_arena", lambda *_: passes)
+        return lower(text, host)
+
+
+@pytest.mark.parametrize("core", CORES, ids=lambda core: core.name)
+@pytest.mark.parametrize("seed", range(2))
+def test_rows_over_rings_give_the_same(
+    seed: int, core: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, result = blocks(seed)
+    arrays = [value.array for value in network.inputs]
+    alone = fused(network.text(result), core, None, monkeypatch)
+    arenas = [alone.arena_bytes]
+    for overhead in OVERHEADS:
+        compilation = fused(network.text(result), core, Fusion(max_overhead=overhead), monkeypatch)
+        (given,) = HostModel(compilation)(*arrays)
+        assert (given == result.array).all(), (overhead, core.name)
+        assert facts(compilation)["overhead"] <= overhead
+        arenas.append(compilation.arena_bytes)
+    assert arenas == sorted(arenas, reverse=True)
+    assert arenas[1] < arenas[0]
+
+
+@pytest.mark.parametrize("overhead", OVERHEADS)
+def test_arena_and_macs_are_those_of_the_plan(
+    overhead: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network, result = blocks(3)
+    model = tmp_path / "blocks.mlir"
+    model.write_text(network.text(result))
+    limit = ["--max-overhead", str(overhead)]
+    assert main(["plan", str(model), *limit, "--json", "-o", str(tmp_path / "plan.json")]) == 0
+    planned = json.loads((tmp_path / "plan.json").read_text())["predicted"]
+    capsys.readouterr()
+    for how in (limit, ["--plan", str(tmp_path / "plan.json")]):
+        command = ["compile", str(model), "-o", str(tmp_path / "out"), *how, "--json"]
+        assert main(command) == 0
+        report = json.loads(capsys.readouterr().out)
+        assert report["arena_bytes"] == planned["arena_bytes"]
+        assert report["overhead"] == planned["macs"] / report["macs"]
+
+
+def test_layers_stay_alone_where_they_fit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network, result = blocks(4)
+    model = tmp_path / "blocks.mlir"
+    model.write_text(network.text(result))
+    arenas = []
+    for options in ([], ["--max-ram", "1M"]):
+        assert main(["compile", str(model), "-o", str(tmp_path / "out"), "--json", *options]) == 0
+        arenas.append(json.loads(capsys.readouterr().out)["arena_bytes"])
+    assert arenas[0] == arenas[1]
+    assert main(["compile", str(model), "-o", str(tmp_path / "out"), "--max-ram", "300"]) == 1
+    assert "bytes of RAM at the least" in capsys.readouterr().err
