@@ -72,8 +72,14 @@ class FuseStages(Pass):
     target: str = "cortex-m4"
 
     def run(self, op: ir.Operation) -> None:
-        functions = layer_functions(op)
-        for calls in _groups(find_main(op)):
+        functions, main = layer_functions(op), find_main(op)
+        given = main.operation.attributes
+        if "tiny.input" in given and given["tiny.input"].value != "external":
+            place = given["tiny.input"].value
+            raise PassFailure(
+                main.location, f"has no code for an input that is {place}: plan with it external"
+            )
+        for calls in _groups(main):
             _fuse(calls, functions, get_target(self.target))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -99,5 +100,20 @@ def test_layers_stay_alone_where_they_fit(
         assert main(["compile", str(model), "-o", str(tmp_path / "out"), "--json", *options]) == 0
         arenas.append(json.loads(capsys.readouterr().out)["arena_bytes"])
     assert arenas[0] == arenas[1]
-    assert main(["compile", str(model), "-o", str(tmp_path / "out"), "--max-ram", "300"]) == 1
-    assert "bytes of RAM at the least" in capsys.readouterr().err
+
+
+def test_ram_budget(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The least that is named is enough, and no byte less is; nothing is written then."""
+    network, result = blocks(5)
+    model, out = tmp_path / "blocks.mlir", tmp_path / "out"
+    model.write_text(network.text(result))
+    command = ["compile", str(model), "-o", str(out), "--json", "--max-ram"]
+    assert main([*command, "10"]) == 1
+    found = re.search(r"needs (\d+) bytes of RAM at the least", capsys.readouterr().err)
+    assert found is not None
+    least = int(found[1])
+    assert main([*command, str(least - 1)]) == 1
+    assert not out.exists()
+    capsys.readouterr()
+    assert main([*command, str(least)]) == 0
+    assert json.loads(capsys.readouterr().out)["ram_bytes"] == least

@@ -344,7 +344,7 @@ def test_a_real_network_gives_the_same_everywhere(
         assert [other[key] for key in measures] == [results[0][key] for key in measures]
     if results:
         assert results[0]["correct"] is None
-        assert results[0]["instructions"] > results[0]["macs"]
+        assert results[0]["instructions"] > results[0]["macs"] / 16
 
 
 @needs_qemu

@@ -150,3 +150,19 @@ func.func private @flip(%x: tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
   %y = tensor.expand_shape %r [[0], [1, 2], [3]] output_shape [1, 6, 4, 1] : tensor<1x24x1xi8> into tensor<1x6x4x1xi8>
   return %y : tensor<1x6x4x1xi8>
 }
+
+// -----
+
+// Plans know more places for an input than code does.
+// expected-error@+1 {{has no code for an input that is streamed: plan with it external}}
+func.func @main(%x: tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8> attributes {tiny.input = "streamed"} {
+  %a = call @peak(%x) : (tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
+  return %a : tensor<1x6x4x1xi8>
+}
+func.func private @peak(%x: tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
+    attributes {tiny.layer = "peak", tiny.macs = 0 : i64, tiny.op = "max"} {
+  %e = tensor.empty() : tensor<1x6x4x1xi8>
+  %y = linalg.max ins(%x, %x : tensor<1x6x4x1xi8>, tensor<1x6x4x1xi8>)
+                  outs(%e : tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
+  return %y : tensor<1x6x4x1xi8>
+}
