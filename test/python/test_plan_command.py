@@ -128,7 +128,7 @@ def test_table_marks_the_choice(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_budget_below_the_least(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", str(EXAMPLE), "--max-ram", "1K"]) == 1
     error = capsys.readouterr().err
-    assert "bytes of RAM at the least, more than the 1024 allowed; " in error
+    assert "bytes of RAM at the least, more than --max-ram 1024 allows; " in error
     assert "by stages 0-" in error
 
 

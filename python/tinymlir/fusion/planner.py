@@ -123,7 +123,7 @@ class Planner:
         within = "" if limit is None else f" with an overhead of {limit} at most"
         raise TinymlirError(
             f"the network needs {self.ram_bytes(least)} bytes of RAM at the least{within},"
-            f" more than the {max_ram} allowed",
+            f" more than --max-ram {max_ram} allows",
             hint=f"{self.ram_bytes(least)} bytes give an overhead of {self.overhead(least):.4f} by"
             f" stages {least.stages() or 'of one layer'}",
         )

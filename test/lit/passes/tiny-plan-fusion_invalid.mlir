@@ -9,7 +9,7 @@
 // PLAN: samples.npy: cannot be read as a plan
 
 // A budget that nothing meets: says the least.
-// expected-error@+1 {{the network needs 8 bytes of RAM at the least, more than the 7 allowed}}
+// expected-error@+1 {{the network needs 8 bytes of RAM at the least, more than --max-ram 7 allows}}
 func.func @main(%x: tensor<4xi8>) -> tensor<4xi8> {
   %y = call @layer0(%x) : (tensor<4xi8>) -> tensor<4xi8>
   return %y : tensor<4xi8>
