@@ -20,6 +20,9 @@ def fastest(result: dict[str, Any], loss: float) -> dict[str, Any]:
     """The fastest point that loses at most ``loss`` on the samples that were chosen on."""
     least = result["exact"]["accuracy_when_choosing"] - loss
     points = [*result["front"], result["exact"]]
+    # No loss is one that the samples do not show: the front has one point for it.
+    if loss == 0:
+        return max(points[:-1], key=lambda p: p["instructions"])
     return next(p for p in points if p["accuracy_when_choosing"] >= least)
 
 

@@ -17,11 +17,18 @@ from networks import Network, Window
 
 from tinymlir.bindings import ir
 from tinymlir.dialects import register
-from tinymlir.exploration.confidence import paired_drop, samples_for, wilson
+from tinymlir.exploration.confidence import paired_drop, samples_for, shows_loss, wilson
 from tinymlir.exploration.data import load_data
 from tinymlir.exploration.levels import at_levels
 from tinymlir.exploration.result import Exploration
-from tinymlir.exploration.search import MOST_LOSS, Evaluated, descents, front, search
+from tinymlir.exploration.search import (
+    MOST_LOSS,
+    Evaluated,
+    descents,
+    fastest_within,
+    front,
+    search,
+)
 from tinymlir.exploration.study import Settings, Study, require_samples
 from tinymlir.host import compile_for_host
 from tinymlir.network import TensorInfo
@@ -323,6 +330,17 @@ def test_search_finds_the_front_of_a_known_problem() -> None:
     assert {(0, 4, 0), (0, 4, 4)} <= best
     # What loses more than anyone wants is where the seeds end.
     assert sum(one.accuracy < 1 - MOST_LOSS for one in tried) < len(tried) / 3
+
+
+def test_no_loss_is_one_that_samples_do_not_show() -> None:
+    exact = Evaluated((0,), 0.9, 10, worse=False)
+    chance = Evaluated((1,), 0.897, 5, worse=False)
+    shown, too_much = Evaluated((2,), 0.897, 4), Evaluated((3,), 0.89, 3, worse=False)
+    candidates = [exact, chance, shown, too_much]
+    assert fastest_within(candidates, 0.9, 0) is chance
+    assert fastest_within(candidates, 0.9, 0.01) is too_much
+    assert fastest_within([too_much], 0.9, 0) is None
+    assert shows_loss(20, 5) and not shows_loss(12, 8) and not shows_loss(0, 0)
 
 
 def test_front_drops_what_is_beaten() -> None:

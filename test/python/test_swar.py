@@ -17,9 +17,9 @@ from tinymlir.kernels.swar import Swar
 from tinymlir.targets import get_target
 
 
-def check(network: Network, y: Value, core: str) -> None:
+def check(network: Network, y: Value, core: str, kernel: str = "swar") -> None:
     """The kernel computes ``y`` in the last layer."""
-    compilation = lower_for_host(pinned(network.text(y), "swar"), get_target(core))
+    compilation = lower_for_host(pinned(network.text(y), kernel), get_target(core))
     (result,) = HostModel(compilation)(*(v.array for v in network.inputs))
     assert (result == y.array).all()
 
@@ -54,6 +54,35 @@ def test_convolution(
         if by_rows:
             patch.setattr(Swar, "whole", Kernel.whole)
         check(network, network.conv(x, channels, window, 1, seed % 256 - 128), core)
+
+
+@settings(max_examples=8, deadline=None, derandomize=True)
+@given(
+    st.sampled_from(["cortex-m3", "rv32imc"]),
+    small,
+    st.sampled_from([2, 6, 8, 9]),
+    small,
+    st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    st.tuples(*[st.integers(0, 4)] * 4),
+    st.integers(0, 1000),
+)
+def test_depthwise_convolution(
+    core: str,
+    height: int,
+    width: int,
+    channels: int,
+    kernel: tuple[int, int],
+    pad: tuple[int, int, int, int],
+    seed: int,
+) -> None:
+    network = Network(seed)
+    before = (pad[0] % kernel[0], pad[1], pad[2], pad[3])
+    window = Window(kernel, (1 + seed % kernel[0], 1), pad=before)
+    rows = height + kernel[0]
+    x = network.input(1, rows, width + kernel[1] - 1, channels + 1)
+    y = network.conv(x, channels + 1, window, channels + 1, seed % 256 - 128)
+    if y.shape[2] % 2 == 0 or y.shape[2] >= 8:
+        check(network, y, core, "depthwise-swar")
 
 
 class ExtremeNetwork(Network):

@@ -9,6 +9,8 @@ import numpy.typing as npt
 
 #: Standard deviations to either side that hold 95 % of a normal distribution.
 _DEVIATIONS = 1.959964
+#: Standard deviations that 95 % of a normal distribution stay below.
+_ONE_SIDED = 1.644854
 
 
 def wilson(correct: int, samples: int) -> tuple[float, float]:
@@ -35,6 +37,15 @@ def paired_drop(
     middle = (lost - won) / samples
     drop = float(before.mean() - after.mean())
     return drop, middle - spread, middle + spread
+
+
+def shows_loss(lost: float, won: float) -> bool:
+    """Whether samples show that a network is worse than another, with 95 % confidence.
+
+    McNemar's test (1947), one-sided: of the samples on which one alone is right, significantly
+    more than half are ``lost``.
+    """
+    return lost - won > _ONE_SIDED * sqrt(lost + won)
 
 
 def samples_for(drop: float) -> int:

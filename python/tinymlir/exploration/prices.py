@@ -25,6 +25,9 @@ from tinymlir.targets import Target
 #: Kernels whose cost depends on how many weights are zero: those of the fewest instructions,
 #: and those of the least flash.
 _FAST, _SMALL = (Unpacked.name,), (Compact.name,)
+#: Instructions that a byte of flash is worth at least: straight-line code for a dense layer, whose
+#: weights are used once, saves hardly any.
+_WORTH = 0.5
 #: Levels at which those are measured; in between and beyond, costs are lines.
 _MEASURED = (2, 6, 11)
 
@@ -114,6 +117,8 @@ class Prices:
     ) -> tuple[float, float, dict[str, str | None]]:
         """The kernels that take the fewest instructions within a budget of flash.
 
+        Flash that saves next to nothing is not taken (`_WORTH`).
+
         Returns:
             instructions and flash bytes of the network, as far as prices tell, and the kernel
             of each layer. Flash may exceed the budget, where nothing smaller exists.
@@ -135,10 +140,11 @@ class Prices:
             )
 
         # Instructions that a byte of flash is worth, up until the choice fits (Lagrange).
-        chosen = cheapest(0.0)
-        exchange = 1e-3
+        exchange = _WORTH
+        chosen = cheapest(exchange)
         while max_flash is not None and total(chosen)[1] > max_flash and exchange < 1e9:
-            chosen, exchange = cheapest(exchange), exchange * 1.25
+            exchange *= 1.25
+            chosen = cheapest(exchange)
         return (*total(chosen), {symbol: price.kernel for symbol, price in chosen.items()})
 
     def _symbol(self, layer: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from tinymlir.errors import TinymlirError
 from tinymlir.exploration.prices import Measured
-from tinymlir.exploration.search import Evaluated
+from tinymlir.exploration.search import Evaluated, fastest_within
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,17 @@ class Point:
     levels: dict[str, int]
     kernels: Mapping[str, str | None]
     measured: Measured
-    chosen_accuracy: float
+    candidate: Evaluated
     accuracy: float
     interval: tuple[float, float]
     drop: tuple[float, float, float]
     confusion: list[list[int]]
     layers: list[dict[str, Any]]
     pipeline: str
+
+    @property
+    def chosen_accuracy(self) -> float:
+        return self.candidate.accuracy
 
     @property
     def macs_skipped(self) -> int:
@@ -76,13 +80,16 @@ class Exploration:
     def within(self, max_drop: float) -> Point:
         """The fastest point that loses at most so much, on the samples that were chosen on.
 
+        What counts as no loss: `fastest_within`.
+
         Raises:
             TinymlirError: no point does; names the nearest.
         """
         least = self.exact.chosen_accuracy - max_drop
-        for point in self.front:
-            if point.chosen_accuracy >= least:
-                return point
+        points = {point.candidate: point for point in self.front}
+        found = fastest_within(list(points), self.exact.chosen_accuracy, max_drop)
+        if found is not None:
+            return points[found]
         nearest = max(self.front, key=lambda point: point.chosen_accuracy)
         raise TinymlirError(
             f"no point of the front reaches an accuracy of {least:.2%}",

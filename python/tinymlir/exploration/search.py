@@ -15,6 +15,8 @@ Candidate = tuple[int, ...]
 
 #: Loss of accuracy beyond which a candidate is of no interest.
 MOST_LOSS = 0.15
+#: What may be lost by chance where nothing may be lost.
+UNSHOWN_LOSS = 0.005
 #: Candidates in a row that improve nothing, after which the search ends.
 _PATIENCE = 30
 #: Loss of accuracy that no sample shows: a step that seems free is not.
@@ -23,11 +25,29 @@ _UNSEEN = 1e-4
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A candidate: share of samples that are right, and instructions as prices tell."""
+    """A candidate: share of samples that are right, and instructions as prices tell.
+
+    ``worse`` is whether the samples show it to be less accurate than the exact network.
+    """
 
     levels: Candidate
     accuracy: float
     instructions: float
+    worse: bool = True
+
+
+def fastest_within(candidates: Sequence[Evaluated], exact: float, loss: float) -> Evaluated | None:
+    """The fastest candidate that loses at most ``loss`` of the accuracy ``exact``.
+
+    No loss at all is one that the samples do not show and that is at most `UNSHOWN_LOSS`.
+    """
+    fitting = [
+        one
+        for one in candidates
+        if one.accuracy >= exact - loss
+        or (loss == 0 and not one.worse and one.accuracy >= exact - UNSHOWN_LOSS)
+    ]
+    return min(fitting, key=lambda one: (one.instructions, -one.accuracy), default=None)
 
 
 def front(candidates: Sequence[Evaluated]) -> list[Evaluated]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -17,13 +18,21 @@ from tinymlir.bindings import ir
 from tinymlir.compiler import check_budget, versions
 from tinymlir.dialects import register
 from tinymlir.errors import TinymlirError
-from tinymlir.exploration.confidence import paired_drop, samples_for, wilson
+from tinymlir.exploration.confidence import paired_drop, samples_for, shows_loss, wilson
 from tinymlir.exploration.data import Data, Part, load_data
 from tinymlir.exploration.evaluator import Evaluator
 from tinymlir.exploration.levels import FRACTIONS, SkippableLayer, skippable_layers
 from tinymlir.exploration.prices import Measured, Prices, leaves_out_zeros
 from tinymlir.exploration.result import Exploration, Point
-from tinymlir.exploration.search import Candidate, Evaluated, descents, front, load_optuna, search
+from tinymlir.exploration.search import (
+    Candidate,
+    Evaluated,
+    descents,
+    fastest_within,
+    front,
+    load_optuna,
+    search,
+)
 from tinymlir.files import write_all
 from tinymlir.frontends import import_model
 from tinymlir.network import read_interface
@@ -160,7 +169,7 @@ class Study:
             if key not in self.known:
                 right = self._classes(part, {self.layers[i].symbol: level}) == truth
                 self._remember(key, float(right.mean()))
-            result[i, level] = exact - self.known[key]
+            result[i, level] = exact - self.known[key][0]
         return result
 
     def _evaluate(self, candidate: Candidate) -> Evaluated:
@@ -169,9 +178,18 @@ class Study:
         if key not in self.known:
             part = self.data.choosing
             right = self._classes(part, levels) == self._truth(part)
-            self._remember(key, float(right.mean()))
+            before = self._exact_right
+            lost, won = int((before & ~right).sum()), int((~before & right).sum())
+            self._remember(key, float(right.mean()), lost, won)
+        accuracy, losses, wins = self.known[key]
         instructions, _, _ = self.prices.choose(levels, self.settings.max_flash)
-        return Evaluated(candidate, self.known[key], instructions)
+        return Evaluated(candidate, accuracy, instructions, shows_loss(losses, wins))
+
+    @functools.cached_property
+    def _exact_right(self) -> npt.NDArray[np.bool_]:
+        """On which samples of those to choose on the exact network is right."""
+        part = self.data.choosing
+        return self._classes(part, {}) == self._truth(part)
 
     def _kernels(self, one: Evaluated) -> dict[str, str | None]:
         return self.prices.choose(self._levels(one.levels), self.settings.max_flash)[2]
@@ -196,10 +214,10 @@ class Study:
         truth = self._truth(part)
         exact_classes = self._classes(part, {})
         none = tried[0]
-        best = front(self._fitting(tried))
+        fitting = self._fitting(tried)
         losses = {*_LOSSES, *(() if promised is None else (promised,))}
-        within = [[b for b in best if b.accuracy >= none.accuracy - loss] for loss in losses]
-        picks = front([found[0] for found in within if found] or best[-1:])
+        within = [fastest_within(fitting, none.accuracy, loss) for loss in losses]
+        picks = front([one for one in within if one is not None]) or front(fitting)[-1:]
         points = [
             self._point(one, truth, exact_classes, self._kernels(one))
             for one in progress(picks, len(picks), "measuring the front")
@@ -249,7 +267,7 @@ class Study:
             levels,
             kernels,
             measured,
-            one.accuracy,
+            one,
             float(right.mean()),
             wilson(int(right.sum()), len(right)),
             paired_drop(exact_classes == truth, right),
@@ -330,7 +348,7 @@ class Study:
         parts = [self.model_sha256, self.data.sha256, asked, versions()]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
-    def _load(self) -> dict[str, float]:
+    def _load(self) -> dict[str, list[float]]:
         if self.directory is None:
             return {}
         try:
@@ -338,10 +356,11 @@ class Study:
         except (OSError, ValueError):
             return {}
         fits = isinstance(kept, dict) and kept.get("fingerprint") == self._fingerprint()
-        return dict(kept["accuracies"]) if fits else {}
+        return dict(kept.get("measured", {})) if fits else {}
 
-    def _remember(self, key: str, accuracy: float) -> None:
-        self.known[key] = accuracy
+    def _remember(self, key: str, *measured: float) -> None:
+        """Keep an accuracy, and of a candidate how many samples it loses and wins."""
+        self.known[key] = list(measured)
         if self.directory is not None:
-            kept = {"fingerprint": self._fingerprint(), "accuracies": self.known}
+            kept = {"fingerprint": self._fingerprint(), "measured": self.known}
             write_all(self.directory, {PROGRESS_FILE: json.dumps(kept).encode()})

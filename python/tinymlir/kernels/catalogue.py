@@ -9,6 +9,7 @@ from tinymlir.kernels.convolution import Convolution, find_convolution
 from tinymlir.kernels.depthwise import Depthwise
 from tinymlir.kernels.depthwise_pairs import DepthwisePairs
 from tinymlir.kernels.depthwise_rows import DepthwiseRows
+from tinymlir.kernels.depthwise_swar import DepthwiseSwar
 from tinymlir.kernels.direct import Direct
 from tinymlir.kernels.helium_depthwise import HeliumDepthwise
 from tinymlir.kernels.helium_dot import HeliumDot
@@ -32,6 +33,7 @@ KERNELS: tuple[type[Kernel], ...] = (
     Swar,
     DepthwisePairs,
     Depthwise,
+    DepthwiseSwar,
     DepthwiseRows,
     Direct,
     Unpacked,

@@ -54,10 +54,14 @@ class Chunks:
         return chunks + _ANY_EXCESS + _EXCESS * float(self.excesses.mean())
 
 
+def chunkings(weights: np.ndarray) -> list[Chunks]:
+    """``channels × operands`` weights in chunks of every size that leaves an excess of a chunk."""
+    return [chunks for size in _SIZES if (chunks := _chunks(weights, size)) is not None]
+
+
 def best_chunks(weights: np.ndarray) -> Chunks | None:
-    """The cheapest chunks of ``channels × operands`` weights; None where no excess is a chunk."""
-    found = [chunks for size in _SIZES if (chunks := _chunks(weights, size)) is not None]
-    return min(found, key=lambda chunks: chunks.cost, default=None)
+    """The cheapest of `chunkings`."""
+    return min(chunkings(weights), key=lambda chunks: chunks.cost, default=None)
 
 
 def _chunks(flat: np.ndarray, size: int) -> Chunks | None:

@@ -14,19 +14,19 @@ import numpy as np
 
 from tinymlir.bindings import arith, func, ir, scf
 from tinymlir.dialects import tiny
-from tinymlir.kernels.channel_tables import channel_tables, table_bytes
+from tinymlir.kernels.channel_tables import table_bytes
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.depthwise import CHANNEL_BLOCK, Depthwise
 from tinymlir.kernels.emitter import Index
 from tinymlir.kernels.kernel import Kernel, Layer
 from tinymlir.kernels.pixels import Site, finish, finish_mix
 from tinymlir.kernels.price import Mix, function, line, loop
+from tinymlir.kernels.short_offsets import element_of, short_tables
 from tinymlir.kernels.words import (
     advance,
     extend,
     fetch,
     half,
-    join,
     load_word,
     repeated,
     stream,
@@ -102,7 +102,7 @@ class DepthwisePairs(Depthwise):
         self.last = groups - (self.blocks - 1) * CHANNEL_BLOCK
         widths = sorted({CHANNEL_BLOCK if self.blocks > 1 else self.last, self.last})
         self.copies = {width: self._emit_copy(width) for width in widths}
-        self.tables = channel_tables(self.conv, layer.root)
+        self.conv, self.tables = short_tables(self.conv, layer.root)
         self.constants = self._pack()
 
     def _pack(self) -> np.ndarray:
@@ -176,7 +176,7 @@ class DepthwisePairs(Depthwise):
         place, known = 0, {}
         for value, table in self.tables.items():
             words = [fetch(w, place + i) for i in range(table.itemsize // 4)]
-            known[value] = words[0] if len(words) == 1 else join(*words)
+            known[value] = element_of(value, words)
             place += len(words)
         site = Site(self.layer, row, column, (0, 0), (0, 0), border=False)
         for p, total in enumerate(sums):

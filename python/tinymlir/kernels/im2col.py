@@ -122,7 +122,7 @@ class Im2col(Kernel):
             super().whole()
             return
         columns = self.conv.result_columns or width
-        self.products.conv = replace(self.conv, result_columns=columns)
+        self.products.conv = replace(self.products.conv, result_columns=columns)
         self.row(0, (0, height * width))
 
     def row(self, row: Index, columns: tuple[Index, Index]) -> None:

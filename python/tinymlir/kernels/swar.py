@@ -49,7 +49,7 @@ _ALIGNMENT = 8
 
 
 @dataclass(frozen=True)
-class _Layout:
+class Layout:
     """Where the constants of a block of channels lie, in bytes: the order in which it reads.
 
     ``operands`` and ``excess`` are numbers of each channel, ``tables`` the bytes of an element.
@@ -87,8 +87,8 @@ def _aligned(size: int) -> int:
     return -(-size // _ALIGNMENT) * _ALIGNMENT
 
 
-def _pack(
-    conv: Convolution, chunks: Chunks, tables: list[np.ndarray], first: int, layout: _Layout
+def pack(
+    conv: Convolution, chunks: Chunks, tables: list[np.ndarray], first: int, layout: Layout
 ) -> np.ndarray:
     """The constants of all blocks from channel ``first`` on that have ``layout``, as i8."""
     width = layout.channels
@@ -165,7 +165,7 @@ class Swar(Kernel):
         operands, excess = self.chunks.count * self.chunks.size, self.chunks.excess.shape[1]
         sizes = tuple(table.itemsize for table in tables)
         widths = [self.block] * whole + ([left] if left else [])
-        return sum(_Layout(width, operands, excess, sizes).size for width in widths)
+        return sum(Layout(width, operands, excess, sizes).size for width in widths)
 
     def mix(self) -> Mix:
         blocks = -(-self.conv.out_hw[0] * self.conv.out_hw[1] // PIXELS)
@@ -249,8 +249,8 @@ class Swar(Kernel):
         tables = list(self.tables.values())
         sizes = tuple(t.itemsize for t in tables)
         operands, excess = chunks.count * chunks.size, chunks.excess.shape[1]
-        layout = _Layout(width, operands, excess, sizes)
-        packed = _pack(conv, chunks, tables, first, layout)
+        layout = Layout(width, operands, excess, sizes)
+        packed = pack(conv, chunks, tables, first, layout)
         constants = self.layer.pool.get(packed, "weights")
         turn = _turn(chunks, *self.most)
 

@@ -100,13 +100,6 @@ def halves(emitter: Emitter, pair: ir.Value) -> list[ir.Value]:
     return [arith.trunci(i32, pair), arith.trunci(i32, arith.shrui(pair, high))]
 
 
-def join(low: ir.Value, high: ir.Value) -> ir.Value:
-    """Two words as an i64."""
-    i64 = ir.IntegerType.get_signless(64)
-    shifted = arith.shli(arith.extui(i64, high), arith.constant(i64, 32))
-    return arith.ori(arith.extui(i64, low), shifted)
-
-
 def half(word: ir.Value, high: int) -> ir.Value:
     """The low or the high halfword of an i32, sign-extended."""
     i16, i32 = (ir.IntegerType.get_signless(width) for width in (16, 32))
