@@ -50,7 +50,7 @@ class Compact(Blocks):
         pair = line(load_pair=PIXELS / 2, alu=2, dual_mac=PIXELS)
         sums = loop(pair * GROUP + line(load=1, load_pair=1, alu=1), float(np.mean(groups)))
         tables = len(channel_tables(self.conv, self.conv.root))
-        ends = line(load_pair=1 + tables, alu=6 + PIXELS) + finish_mix(self.conv) * PIXELS
+        ends = line(load_pair=1 + tables, alu=6 + PIXELS) + finish_mix(self.conv, PIXELS)
         return loop(sums + ends, self.conv.out_per_group)
 
     def channel_sums(self, conv: Convolution, row: Index, first: Index, last: Index) -> None:

@@ -93,7 +93,7 @@ class DepthwisePairs(Depthwise):
         row = line(load=len(self.taps.first) + words)
         row += line(dual_mac=both, mac=single, alu=1)
         tables = line(load=1 + table_bytes(conv) // (4 * conv.groups))
-        return row * conv.kernel[0] + tables + finish_mix(conv) * count + line(alu=4)
+        return row * conv.kernel[0] + tables + finish_mix(conv, count) + line(alu=4)
 
     def prepare(self, layer: Layer, scratch: ir.Value | None) -> None:
         Kernel.prepare(self, layer, scratch)

@@ -65,7 +65,10 @@ class DepthwiseRows(Kernel):
         existing = self.conv.executed_macs(*(range(size) for size in conv.out_hw)) // conv.groups
         at_border = max(0, existing - inside * taps) / max(1, outside)
         whole = loop(tap * taps + ends, blocks) + line(alu=10, load=6)
-        border = loop(loop(tap + line(alu=1), 1).times(at_border) + ends, blocks)
+        less = (2 if self.core.has("dsp") else CHANNEL_BLOCK) if conv.pad_value else 0
+        turns = (tap + line(alu=3 + less, branch=1)).times(at_border)
+        turns += line(alu=9, branch=1).times(conv.kernel[0])
+        border = loop(turns + ends + line(alu=16), blocks)
         return function(loop(whole, inside)) + function(border + line(alu=20)).times(outside)
 
     def prepare(self, layer: Layer, scratch: ir.Value | None) -> None:

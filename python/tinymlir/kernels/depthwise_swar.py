@@ -27,6 +27,8 @@ from tinymlir.targets import Target
 _UNROLL = 4
 #: Output columns from which on an odd one, computed by itself, matters little.
 _WIDE = 8
+#: Registers of the loop over columns besides constants: slots, sums, operands.
+_OTHERS = 8
 
 
 class DepthwiseSwar(Depthwise):
@@ -75,13 +77,18 @@ class DepthwiseSwar(Depthwise):
         copy = function(loop(column, self.words, _UNROLL) + line(alu=12, store=4, load=4))
         copies = conv.kernel[0] + (conv.out_hw[0] - 1) * conv.stride[0]
         tables = table_bytes(conv) // (4 * conv.groups)
-        taps = line(load=2, mac=1) * (chunks.count * chunks.size)
-        splits = line(alu=2 if self.core.costs.mac is not None else 3) * chunks.count
-        sums = taps + splits + line(load=3 + tables, alu=8, store=1)
-        row = loop(sums + finish_mix(conv) * 2, conv.out_hw[1] // 2)
+        operands = conv.weights[0, 0].size
+        # Weights and all else that a channel has stay in registers, if there are enough.
+        constants = line(load=operands + 3 + tables, alu=4)
+        stay = operands + 3 + tables + _OTHERS <= self.core.registers
+        products = line(load=operands, mac=operands)
+        split = line(alu=2 if self.core.costs.mac is not None else 3)
+        sums = products + split * chunks.count + (line(alu=2) if stay else constants)
+        row = loop(sums + finish_mix(conv, 2) + line(alu=4), conv.out_hw[1] // 2)
         if conv.out_hw[1] % 2:
             row += sums + finish_mix(conv)
-        rows = loop(row + line(alu=12, load=6, store=6), conv.out_hw[0])
+        row += constants if stay else Mix()
+        rows = loop(row + line(alu=20, load=10, store=10), conv.out_hw[0])
         return function(loop(copy.times(copies) + rows, conv.groups))
 
     def prepare(self, layer: Layer, scratch: ir.Value | None) -> None:

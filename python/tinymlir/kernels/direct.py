@@ -106,7 +106,7 @@ class Direct(Kernel):
     def _pixel_mix(self, pixels: int, taps: float, border: bool = False) -> Mix:
         """All channels of ``pixels`` neighbours under a window of that many taps."""
         conv = self.conv
-        finish = finish_mix(conv)
+        finish = finish_mix(conv, pixels)
         offset = pixels if border and conv.pad_value else 0
 
         def block(width: int) -> Mix:
@@ -119,7 +119,7 @@ class Direct(Kernel):
             sums = loop(row + line(alu=6, load=1), conv.kernel[0])
             ends = line(load=width + table_bytes(conv) // (4 * len(conv.bias)) * width)
             spills = line(alu=8, load=4, store=4)
-            return ends + sums + finish * (pixels * width) + spills
+            return ends + sums + finish * width + spills
 
         whole, rest = divmod(conv.out_per_group, self.channels)
         group = loop(block(self.channels), whole)

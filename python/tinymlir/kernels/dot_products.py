@@ -152,7 +152,7 @@ def product_mix(conv: Convolution, steps: int, pixels: int, channels: int, unrol
     """All channels of ``pixels`` neighbours."""
     words = 1 + table_bytes(conv) // (4 * conv.out_per_group)
     turns, rest = divmod(steps, turn_of(steps, pixels, unroll))
-    finish = finish_mix(conv) * pixels
+    finish = finish_mix(conv, pixels)
     mix, left = Mix(), conv.out_per_group
     while left:
         # Half a step, and the loads of it: weights with two pixels, then two pixels more.

@@ -12,7 +12,7 @@ from tinymlir.kernels.emitter import Emitter, Index
 from tinymlir.kernels.evaluator import VIEW_OPS
 from tinymlir.kernels.kernel import Layer
 from tinymlir.kernels.price import Mix, line
-from tinymlir.linalg_info import is_linalg
+from tinymlir.linalg_info import constant_scalar, is_linalg
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,8 @@ def finish(
 
 #: What becomes of a scalar op of a layer's body; others are one instruction each.
 _SCALARS = {
-    "tiny.rescale": line(mul_long=1, clamp=1, alu=1),
     # A function looks closer near ties, which are few.
-    "tiny.requantize": line(mul_long=1, clamp=1, alu=3, skip=1)
+    "tiny.requantize": line(mul_long=1, saturate=1, alu=4, skip=1)
     + line(alu=5, call=1, jump=1).times(0),
     "tensor.extract": line(alu=1, load=1),
     "arith.constant": Mix(),
@@ -115,18 +114,33 @@ _SCALARS = {
 }
 
 
-def finish_mix(conv: Convolution) -> Mix:
-    """What `finish` emits for one accumulator; tables apart, which kernels load."""
-    mix, pending, seen = line(store=1), [conv.result], [conv.result]
+def finish_mix(conv: Convolution, pixels: int = 1) -> Mix:
+    """What `finish` emits for a channel of some pixels; tables apart, which kernels load."""
+    mix, pending, seen = line(store=pixels), [conv.result], [conv.result]
     while pending:
         for use in pending.pop().uses:
             user = use.owner.operation
             fresh = [result for result in user.results if result not in seen]
             pending, seen = pending + fresh, seen + fresh
             if fresh and is_linalg(user):
-                names = [op.operation.name for op in user.regions[0].blocks[0].operations]
-                mix = sum((_SCALARS.get(name, line(alu=1)) for name in names), mix)
+                body = [op.operation for op in user.regions[0].blocks[0].operations]
+                mix = sum((_scalar_mix(op, pixels) for op in body), mix)
     return mix
+
+
+def _scalar_mix(op: ir.Operation, pixels: int) -> Mix:
+    """A scalar op for each of some pixels."""
+    if op.name != "tiny.rescale":
+        return _SCALARS.get(op.name, line(alu=1)) * pixels
+    offset = constant_scalar(op.operands[2])
+    if offset is not None and offset % (1 << 32) == 0:
+        product = line(mul_long=1, alu=1) * pixels
+    else:
+        # The last one may overwrite the offset.
+        product = line(mac_long=pixels, copy_long=pixels - 1)
+    if (op.attributes["min"].value, op.attributes["max"].value) == (-128, 127):
+        return product + line(saturate=1) * pixels
+    return product + line(alu=1, limit=2) * pixels
 
 
 def views_of(value: ir.Value) -> list[ir.Value]:

@@ -28,7 +28,9 @@ class Mix:
 
     * ``load_next``: a load right after another one; ``load_pair``: two words by LDRD,
     * ``branch``: a conditional branch that is taken; ``skip``: one that is not,
-    * ``clamp``: a value brought into eight bits,
+    * ``mul_long``: the high word of a product; ``mac_long``: of a product and a double word, which
+      ``copy_long`` keeps for the next one,
+    * ``saturate``: a value shifted and brought into eight bits; ``limit``: kept from exceeding any,
     * ``vector``: an instruction on vectors,
     * ``frame``: what a function saves and restores.
     """
@@ -179,9 +181,25 @@ def _unit(kind: str, core: Target) -> tuple[float, float, float]:
         return 2, costs.mul + costs.alu, long + short
     if kind == "mul_long" and costs.mul_long is None:
         return 20, 17 * costs.alu + 3 * costs.mul, 20 * short
-    if kind == "clamp":
-        if thumb1 or riscv:
-            return 4, 2 * costs.alu + 2 * costs.branch_taken, 4 * middle
+    if kind == "mac_long" and (riscv or thumb1):
+        # Both words of the product, and a carry between those of the sum.
+        product, cycles, size = _unit("mul_long", core)
+        low = (1, costs.mul, long) if riscv else (0, 0, 0)
+        return product + low[0] + 4, cycles + low[1] + 4 * costs.alu, size + low[2] + 4 * middle
+    if kind == "mac_long":
+        return 1, _unit("mul_long", core)[1], long
+    if kind == "copy_long":
+        return (0, 0, 0) if riscv or thumb1 else (2, 2 * costs.alu, 2 * short)
+    if kind == "limit":
+        if riscv or thumb1:
+            # The branch is taken unless the limit holds.
+            return 2.5, 1.5 * costs.alu + costs.branch_taken, 3 * middle
+        # A comparison and a conditional move, of a constant made for it.
+        return 3.5, 3.5 * costs.alu, 3.5 * middle
+    if kind == "saturate":
+        if riscv or thumb1:
+            limits = _unit("limit", core)
+            return 1 + 2 * limits[0], costs.alu + 2 * limits[1], short + 2 * limits[2]
         return 1, costs.alu, long
     if kind == "vector":
         # Helium works on half a vector in a cycle.

@@ -191,7 +191,7 @@ class Swar(Kernel):
             sums += split + loop(place, max(excesses, 1)) + line(alu=4)
         tables = table_bytes(conv) // (4 * len(conv.bias))
         ends = line(load=2 + (2 + tables) * width, alu=(4 + words) * width, store=2)
-        return ends + sums + finish_mix(conv) * (PIXELS * width)
+        return ends + sums + finish_mix(conv, PIXELS) * width
 
     def prepare(self, layer: Layer, scratch: ir.Value | None) -> None:
         super().prepare(layer, scratch)

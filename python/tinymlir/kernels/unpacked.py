@@ -55,7 +55,7 @@ class Unpacked(Blocks):
         loads = np.add.reduceat(kept, range(0, channels, self.channels)).astype(bool).sum()
         sums = line(load_pair=(kept.sum() + loads * pixels) / 2, dual_mac=kept.sum() * pixels)
         words = 1 + table_bytes(self.conv) / (4 * channels)
-        ends = line(load_pair=words / 2) + finish_mix(self.conv) * pixels
+        ends = line(load_pair=words / 2) + finish_mix(self.conv, pixels)
         call = function(line(alu=6, load=4, store=4))
         return sums + ends * channels + call * len(self._functions())
 

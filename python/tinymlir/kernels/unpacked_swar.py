@@ -13,6 +13,7 @@ import numpy as np
 
 from tinymlir.bindings import func, ir
 from tinymlir.dialects import tiny
+from tinymlir.kernels.channel_tables import table_bytes
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Index
 from tinymlir.kernels.kernel import Layer
@@ -68,10 +69,17 @@ class UnpackedSwar(Swar):
         weights = self.conv.weights[0].reshape(self.conv.out_per_group, -1)
         chunks = sum(len(list(chunks_of(row))) for row in weights)
         kept, words = int(np.count_nonzero(weights)), PIXELS // 2
-        # The high half is one instruction more where no operand is shifted on its way.
-        split = line(alu=(2 if self.core.costs.mac is not None else 3) * words)
+        # LLVM adds what a chunk begins with at its end. An operand that is not shifted on its way
+        # takes one instruction more where multiplication and addition are two anyway.
+        split = line(alu=3 * words)
         sums = line(load_pair=kept * words / 2, alu=kept, mac=kept * words) + split * chunks
-        ends = function(line(alu=10, load=2, store=4)) + finish_mix(self.conv) * PIXELS
+        # Constants are put together of two halves.
+        tables = table_bytes(self.conv) // (4 * len(weights))
+        ends = function(line(alu=4 + 2 * (1 + tables), load=2, store=2))
+        ends += finish_mix(self.conv, PIXELS)
+        if self.conv.out_hw[1] % PIXELS:
+            # Pixels beyond the last are that one again.
+            ends += line(alu=5 * PIXELS)
         blocks = -(-self.conv.out_hw[0] * self.conv.out_hw[1] // PIXELS)
         block = sums + ends * len(weights) + line(alu=10, load=3, store=3)
         return gather_mix(self.conv).times(blocks) + function(loop(block, blocks))
