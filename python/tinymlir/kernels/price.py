@@ -164,43 +164,19 @@ def _unit(kind: str, core: Target) -> tuple[float, float, float]:
     """Instructions, cycles and bytes of one of a class on ``core``.
 
     Cycles are the core's `Costs`. What an instruction takes in flash is the average over what
-    LLVM makes of the kernels: 16 or 32 bits, by registers and offsets. A class that the core
-    lacks is what LLVM, or a pass, has in its place.
+    LLVM makes of the kernels: 16 or 32 bits, by registers and offsets.
     """
+    instead = _instead(kind, core)
+    if instead is not None:
+        parts = [(count, _unit(part, core)) for part, count in instead.items()]
+        number, cycles, size = (sum(n * unit[i] for n, unit in parts) for i in range(3))
+        return number, cycles, size
     costs = core.costs
     riscv, thumb1 = core.triple.startswith("riscv"), core.triple.startswith("thumbv6m")
     # A load stalls at the end of a run of loads alone.
     follow = costs.load if costs.load_after_load is None else costs.load_after_load
     first = costs.load + costs.load_use_stall
     short, middle, long = (2, 2, 2) if thumb1 else (2.5, 3.2, 4)
-    if kind == "load_pair":
-        if core.has("ldrd"):
-            return 1, costs.load + costs.load_multiple_extra, long
-        return 2, 2 * follow, 2 * middle
-    if kind == "mac" and costs.mac is None:
-        return 2, costs.mul + costs.alu, long + short
-    if kind == "mul_long" and costs.mul_long is None:
-        return 20, 17 * costs.alu + 3 * costs.mul, 20 * short
-    if kind == "mac_long" and (riscv or thumb1):
-        # Both words of the product, and a carry between those of the sum.
-        product, cycles, size = _unit("mul_long", core)
-        low = (1, costs.mul, long) if riscv else (0, 0, 0)
-        return product + low[0] + 4, cycles + low[1] + 4 * costs.alu, size + low[2] + 4 * middle
-    if kind == "mac_long":
-        return 1, _unit("mul_long", core)[1], long
-    if kind == "copy_long":
-        return (0, 0, 0) if riscv or thumb1 else (2, 2 * costs.alu, 2 * short)
-    if kind == "limit":
-        if riscv or thumb1:
-            # The branch is taken unless the limit holds.
-            return 2.5, 1.5 * costs.alu + costs.branch_taken, 3 * middle
-        # A comparison and a conditional move, of a constant made for it.
-        return 3.5, 3.5 * costs.alu, 3.5 * middle
-    if kind == "saturate":
-        if riscv or thumb1:
-            limits = _unit("limit", core)
-            return 1 + 2 * limits[0], costs.alu + 2 * limits[1], short + 2 * limits[2]
-        return 1, costs.alu, long
     if kind == "vector":
         # Helium works on half a vector in a cycle.
         return 1, (2 if core.has("mve") else 1) * costs.alu, 4
@@ -210,15 +186,38 @@ def _unit(kind: str, core: Target) -> tuple[float, float, float]:
             return 2 * saved, saved * (costs.load + costs.store), 2 * saved * short
         transfers = 2 * (costs.load + (_SAVED["thumb"] - 1) * costs.load_multiple_extra)
         return (8, transfers + 6 * costs.alu, 16) if thumb1 else (2, transfers, 8)
-    cycles = {
+    known = {
         "load": first,
         "load_next": follow,
+        "load_pair": costs.load + costs.load_multiple_extra,
         "branch": costs.branch_taken,
         "skip": costs.branch_not_taken,
-    }
+    }.get(kind) or getattr(costs, kind)
     sizes = {"alu": middle, "branch": middle, "skip": short, "jump": short, "call": 4}
-    known = cycles.get(kind) or getattr(costs, kind)
     return 1, costs.alu if known is None else known, sizes.get(kind, middle if riscv else long)
+
+
+def _instead(kind: str, core: Target) -> Mapping[str, float] | None:
+    """What LLVM, or a pass, has in the place of one of a class that ``core`` lacks."""
+    costs, riscv = core.costs, core.triple.startswith("riscv")
+    plain = riscv or core.triple.startswith("thumbv6m")
+    if kind == "load_pair" and not core.has("ldrd"):
+        return {"load_next": 2}
+    if kind == "mac" and costs.mac is None:
+        return {"mul": 1, "alu": 1}
+    if kind == "mul_long" and costs.mul_long is None:
+        return {"mul": 3, "alu": 17}
+    if kind == "mac_long":
+        # Words apart, with a carry between those of the sum.
+        return {"mul_long": 1, "mul": int(riscv), "alu": 4} if plain else {"mul_long": 1}
+    if kind == "copy_long":
+        return {} if plain else {"alu": 2}
+    if kind == "limit":
+        # A branch around a move; or a conditional move, of a constant made for it.
+        return {"alu": 1.5, "branch": 1} if plain else {"alu": 3.5}
+    if kind == "saturate":
+        return {"alu": 1, "limit": 2} if plain else {"alu": 1}
+    return None
 
 
 def _sum(*parts: tuple[float, Mapping[str, float]]) -> dict[str, float]:
