@@ -10,7 +10,9 @@ from .tiny_expand_multiply import ExpandMultiply
 from .tiny_finalize_functions import FinalizeFunctions
 from .tiny_fit_requantize import FitRequantize
 from .tiny_fuse_stages import FuseStages
+from .tiny_gate_levels import GateLevels
 from .tiny_legalize_tosa import LegalizeTosa
+from .tiny_link_levels import LinkLevels
 from .tiny_load_pairs import LoadPairs
 from .tiny_lower_dual_mac import LowerDualMac
 from .tiny_lower_layers import LowerLayers
@@ -24,6 +26,7 @@ from .tiny_plan_arena import PlanArena
 from .tiny_plan_fusion import PlanFusion
 from .tiny_quantize_io import QuantizeIo
 from .tiny_select_kernels import SelectKernels
+from .tiny_share_kernels import ShareKernels
 from .tiny_significance import Significance
 from .tiny_sink_transposes import SinkTransposes
 from .tiny_skip_macs import SkipMacs
@@ -41,7 +44,9 @@ __all__ = [
     "FinalizeFunctions",
     "FitRequantize",
     "FuseStages",
+    "GateLevels",
     "LegalizeTosa",
+    "LinkLevels",
     "LoadPairs",
     "LowerDualMac",
     "LowerLayers",
@@ -57,6 +62,7 @@ __all__ = [
     "PlanFusion",
     "QuantizeIo",
     "SelectKernels",
+    "ShareKernels",
     "Significance",
     "SinkTransposes",
     "SkipMacs",

@@ -8,7 +8,7 @@ from typing import ClassVar
 from tinymlir.bindings import ir
 from tinymlir.errors import PassFailure
 
-__all__ = ["REGISTRY", "Pass", "PassFailure", "find_ops", "register_pass"]
+__all__ = ["REGISTRY", "Pass", "PassFailure", "find_ops", "references", "register_pass"]
 
 
 @dataclass(frozen=True)
@@ -62,3 +62,9 @@ def find_ops(root: ir.Operation, *names: str) -> list[ir.Operation]:
 
     root.walk(visit)
     return found
+
+
+def references(function: ir.Operation) -> list[str]:
+    """The symbols that a function calls, or reads as constants."""
+    keys = {"func.call": "callee", "memref.get_global": "name"}
+    return [op.attributes[keys[op.name]].value for op in find_ops(function, *keys)]

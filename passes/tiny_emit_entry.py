@@ -17,7 +17,8 @@ class EmitEntry(Pass):
     """Name the network's function for C and hide the rest
 
     ``@main`` becomes ``int NAME_invoke(inputs…, outputs…, arena)``, which returns 0.
-    Layers become internal symbols ``NAME_layer<i>``; declarations keep their names.
+    Private functions, as layers are, become internal symbols ``NAME_layer<i>``; others are seen
+    from outside under such a name. Declarations keep their names.
     Pointers that nothing else points to are marked ``noalias``: without that LLVM
     keeps accumulators in memory.
 
@@ -59,7 +60,8 @@ class EmitEntry(Pass):
         for function in functions:
             attributes = function.operation.attributes
             attributes["sym_name"] = ir.StringAttr.get(renamed[function.name.value])
-            attributes["llvm.linkage"] = ir.Attribute.parse("#llvm.linkage<internal>")
+            if "sym_visibility" in attributes:
+                attributes["llvm.linkage"] = ir.Attribute.parse("#llvm.linkage<internal>")
             if "tiny.aliased" not in attributes:
                 _mark_noalias(function)
         main.operation.attributes["sym_name"] = ir.StringAttr.get(f"{self.symbol}_invoke")

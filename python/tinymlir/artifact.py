@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import llvmlite.binding as llvm_binding
 
 from tinymlir.codegen import Code
-from tinymlir.compiler import Compilation, facts
+from tinymlir.compiler import Compilation, Layer, Level, facts
 from tinymlir.errors import TinymlirError
 from tinymlir.files import write_all
 from tinymlir.header import render_header
@@ -53,37 +55,65 @@ def report(compilation: Compilation, code: Code, options: dict[str, Any]) -> dic
         TinymlirError: the object has writable data or needs a library.
     """
     sizes = measure(code.object)
-    layers = []
     symbols = _function_sizes(code.object) if compilation.target.triple else {}
-    for layer in compilation.layers:
-        # Its helpers are named after it: net_layer3_border.
-        code_bytes = sum(
-            size
-            for name, size in symbols.items()
-            if name == layer.symbol or name.startswith(f"{layer.symbol}_")
-        )
-        layers.append(
-            {
-                "name": layer.name,
-                "op": layer.op,
-                "symbol": layer.symbol,
-                "macs": layer.macs,
-                "executed_macs": layer.executed_macs,
-                "arena_bytes": layer.arena_bytes,
-                "code_bytes": code_bytes,
-                "constant_bytes": layer.constant_bytes,
-                "kernel": layer.kernel,
-                "price": None if layer.price is None else asdict(layer.price),
-            }
-        )
+    flash = sizes.code + sizes.constants
     return {
         **facts(compilation),
         "options": options,
         "code_bytes": sizes.code,
         "constant_bytes": sizes.constants,
-        "flash_bytes": sizes.code + sizes.constants,
+        "flash_bytes": flash,
         "stack_bytes": None,
-        "layers": layers,
+        "layers": [_layer(layer, symbols) for layer in compilation.layers],
+        **(_levels(compilation.levels, symbols, flash) if compilation.levels else {}),
+    }
+
+
+def _layer(layer: Layer, symbols: Mapping[str, int]) -> dict[str, Any]:
+    # Its helpers are named after it: net_layer3_border.
+    code_bytes = sum(
+        size
+        for name, size in symbols.items()
+        if name == layer.symbol or name.startswith(f"{layer.symbol}_")
+    )
+    return {
+        "name": layer.name,
+        "op": layer.op,
+        "symbol": layer.symbol,
+        "macs": layer.macs,
+        "executed_macs": layer.executed_macs,
+        "arena_bytes": layer.arena_bytes,
+        "code_bytes": code_bytes,
+        "constant_bytes": layer.constant_bytes,
+        "kernel": layer.kernel,
+        "price": None if layer.price is None else asdict(layer.price),
+    }
+
+
+def _levels(levels: Sequence[Level], symbols: Mapping[str, int], flash: int) -> dict[str, Any]:
+    """Each level, and what flash it has for itself; the rest is of several, or entry points."""
+    users = Counter(symbol for level in levels for symbol in (*level.code, *level.constants))
+    own = [
+        sum(
+            size
+            for symbol, size in (*symbols.items(), *level.constants.items())
+            if users[symbol] == 1 and (symbol in level.code or symbol in level.constants)
+        )
+        for level in levels
+    ]
+    return {
+        "shared_flash_bytes": flash - sum(own),
+        "levels": [
+            {
+                "symbol": level.symbol,
+                "arena_bytes": level.arena_bytes,
+                "arena_lower_bound": level.arena_lower_bound,
+                "executed_macs": sum(layer.executed_macs for layer in level.layers),
+                "own_flash_bytes": own_bytes,
+                "layers": [_layer(layer, symbols) for layer in level.layers],
+            }
+            for level, own_bytes in zip(levels, own, strict=True)
+        ],
     }
 
 

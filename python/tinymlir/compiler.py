@@ -79,21 +79,25 @@ def _to_layers(target: Target) -> tuple[str, ...]:
     return ("tiny-outline-layers", *fit)
 
 
-def _to_kernels(target: Target, selection: Selection) -> tuple[str, ...]:
+def to_kernels(target: Target, selection: Selection) -> tuple[str, ...]:
     """Canonical form to layers that know their kernels."""
     return (*_to_layers(target), f"tiny-select-kernels{{target={target.name} {selection}}}")
 
 
 def planning_pipeline(target: Target) -> str:
     """From canonical form to what ``tiny-plan-fusion`` looks at, as one pass pipeline."""
-    return _on_module(_to_kernels(target, BALANCED))
+    return on_module(to_kernels(target, BALANCED))
 
 
-def _to_arena(target: Target, selection: Selection, fusion: Fusion | None) -> tuple[str, ...]:
+def to_arena(target: Target, selection: Selection, fusion: Fusion | None) -> tuple[str, ...]:
     """Canonical form to loops on memrefs in one arena."""
+    return (*to_kernels(target, selection), *from_kernels(target, fusion))
+
+
+def from_kernels(target: Target, fusion: Fusion | None) -> tuple[str, ...]:
+    """Layers that know their kernels to loops on memrefs in one arena."""
     plan = () if fusion is None else (f"tiny-plan-fusion{{target={target.name}{fusion}}}",)
     return (
-        *_to_kernels(target, selection),
         *plan,
         f"tiny-fuse-stages{{target={target.name}}}",
         f"tiny-lower-patches{{target={target.name}}}",
@@ -107,7 +111,7 @@ def _to_arena(target: Target, selection: Selection, fusion: Fusion | None) -> tu
     )
 
 
-def _to_llvm(target: Target, symbol: str) -> tuple[str, ...]:
+def to_llvm(target: Target, symbol: str) -> tuple[str, ...]:
     """Loops on memrefs to the LLVM dialect, with C names that begin with ``symbol``."""
     return (
         "tiny-lower-rings",
@@ -150,12 +154,12 @@ def _pinned(target: Target) -> tuple[str, ...]:
     return (f"tiny-pin-loads{_SECTION if target.triple else ''}",)
 
 
-def _on_module(passes: tuple[str, ...]) -> str:
+def on_module(passes: tuple[str, ...]) -> str:
     return f"builtin.module({','.join(passes)})"
 
 
 #: Float32 inputs and outputs as the model has them, around its int8 layers.
-_FLOAT_IO = ("tiny-quantize-io",)
+FLOAT_IO = ("tiny-quantize-io",)
 
 
 def pipeline(
@@ -167,8 +171,8 @@ def pipeline(
     fusion: Fusion | None = None,
 ) -> str:
     """The whole compiler as one pass pipeline: canonical form in, LLVM dialect out."""
-    borders = _FLOAT_IO if float_io else ()
-    return _on_module((*borders, *_to_arena(target, selection, fusion), *_to_llvm(target, symbol)))
+    borders = FLOAT_IO if float_io else ()
+    return on_module((*borders, *to_arena(target, selection, fusion), *to_llvm(target, symbol)))
 
 
 @dataclass(frozen=True)
@@ -191,11 +195,28 @@ class Layer:
     price: Price | None
 
 
+@dataclass(frozen=True)
+class Level:
+    """One of several levels of a network in one object (`tinymlir.levels`).
+
+    ``code`` and ``constants`` are what it needs, its layers included: symbols, and bytes of
+    constants by symbol.
+    """
+
+    symbol: str
+    layers: tuple[Layer, ...]
+    arena_bytes: int
+    arena_lower_bound: int
+    code: frozenset[str]
+    constants: Mapping[str, int]
+
+
 @dataclass
 class Compilation:
     """A network in the LLVM dialect and the facts that passes found.
 
-    ``stages`` holds the printed IR by level where it was asked for.
+    ``stages`` holds the printed IR by level where it was asked for. With several ``levels``,
+    ``layers`` are those of the exact one, and ``gated`` is whether there is ``NAME_invoke_gated``.
     """
 
     name: str
@@ -208,6 +229,8 @@ class Compilation:
     arena_lower_bound: int
     model_sha256: str
     stages: dict[str, str] = field(default_factory=dict)
+    levels: tuple[Level, ...] = ()
+    gated: bool = False
 
     @property
     def io_bytes(self) -> int:
@@ -294,7 +317,7 @@ def kernel_candidates(model: str | Path, target: Target) -> dict[str, dict[str, 
     register(context)
     with context, ir.Location.unknown():
         module = import_model(Path(model), context)
-        run_pipeline(module, _on_module(_to_layers(target)))
+        run_pipeline(module, on_module(_to_layers(target)))
         return {
             layer.operation.attributes["tiny.layer"].value: {
                 kernel.label: kernel.price() for kernel in kernels
@@ -336,9 +359,9 @@ def lower_module(
     """
     stages = {"linalg": str(module)}
     if float_io:
-        run_pipeline(module, _on_module(_FLOAT_IO))
+        run_pipeline(module, on_module(FLOAT_IO))
     inputs, outputs = read_interface(find_main(module.operation))
-    run_pipeline(module, _on_module(_to_arena(target, selection, fusion)))
+    run_pipeline(module, on_module(to_arena(target, selection, fusion)))
     stages["memref"] = str(module)
     main = find_main(module.operation)
     facts = main.operation.attributes
@@ -348,18 +371,18 @@ def lower_module(
         module=module,
         inputs=inputs,
         outputs=outputs,
-        layers=tuple(_read_layers(module, main, name)),
+        layers=tuple(read_layers(module, main, name)),
         arena_bytes=facts["tiny.arena_bytes"].value,
         arena_lower_bound=facts["tiny.arena_lower_bound"].value,
         model_sha256=model_sha256,
         stages=stages,
     )
-    run_pipeline(module, _on_module(_to_llvm(target, name)))
+    run_pipeline(module, on_module(to_llvm(target, name)))
     stages["llvm"] = str(module)
     return compilation
 
 
-def _read_layers(module: ir.Module, main: func.FuncOp, name: str) -> list[Layer]:
+def read_layers(module: ir.Module, main: func.FuncOp, name: str) -> list[Layer]:
     functions = {
         f.name.value: f.operation.attributes
         for f in module.body.operations

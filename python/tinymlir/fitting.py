@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from tinymlir.artifact import measure
 from tinymlir.codegen import Code, generate
-from tinymlir.compiler import Compilation, Selection, check_budget
+from tinymlir.compiler import Compilation, Layer, Selection, check_budget
 from tinymlir.kernels.selection import Aim
 
 #: Compilations before the smallest kernels are taken.
@@ -34,12 +34,18 @@ def generate_within(
         flash = _flash(code)
         if flash <= max_flash:
             return compilation, code
-        priced = sum(layer.price.flash_bytes for layer in compilation.layers if layer.price)
+        priced = sum(layer.price.flash_bytes for layer in _layers(compilation) if layer.price)
         beside = max(flash - priced, beside + flash - max_flash)
     compilation = lower(Selection("size"))
     code = generate(compilation.module, compilation.target)
     check_budget("flash", "--max-flash", _flash(code), max_flash)
     return compilation, code
+
+
+def _layers(compilation: Compilation) -> Iterable[Layer]:
+    """Every layer that has code of its own."""
+    parts = compilation.levels or (compilation,)
+    return {layer.symbol: layer for part in parts for layer in part.layers}.values()
 
 
 def _flash(code: Code) -> int:

@@ -45,11 +45,15 @@ def render_header(compilation: Compilation, summary: dict[str, Any]) -> str:
         *_pointers("output", compilation.outputs),
         "void *arena",
     ]
+    if compilation.levels:
+        lines += _state(name, summary["levels"])
+        parameters.insert(0, f"const {name}_state *state")
     lines += [
         "/* Run the network once. Re-entrant: all state is in the arguments, which must not",
         " * overlap. Returns 0. */",
         f"int {name}_invoke({', '.join(parameters)});",
         "",
+        *(_gated(name, parameters, summary["levels"]) if compilation.gated else []),
         "#ifdef __cplusplus",
         "}",
         "#endif",
@@ -63,6 +67,48 @@ def render_header(compilation: Compilation, summary: dict[str, Any]) -> str:
 def _same_case(name: str, macro: str) -> list[str]:
     """The arena's size under the name as it is, for macros that paste a network's name."""
     return [] if name == macro else [f"#define {name}_ARENA_BYTES {macro}_ARENA_BYTES"]
+
+
+def _state(name: str, levels: Sequence[dict[str, Any]]) -> list[str]:
+    """The state of an object of several levels, and how to choose one."""
+    names = [f" * {k}: {level['name']}" for k, level in enumerate(levels) if "name" in level]
+    return [
+        "/* How much of its accuracy the network may lose, by level: 0 is exact.",
+        *names,
+        " */",
+        f"#define {name.upper()}_LEVELS {len(levels)}",
+        "",
+        "/* The level that runs: zero bytes for the exact one. */",
+        "typedef struct {",
+        "  int32_t level;",
+        f"}} {name}_state;",
+        "",
+        "/* Choose the level that runs from now on. Returns 0, or -1 where there is no such",
+        " * level; the state is as before then. */",
+        f"int {name}_set_level({name}_state *state, int level);",
+        "",
+    ]
+
+
+def _gated(name: str, parameters: Sequence[str], levels: Sequence[dict[str, Any]]) -> list[str]:
+    """The entry point that checks how sure a level is."""
+    margins = []
+    for k, level in enumerate(levels):
+        if level.get("gate"):
+            gate = level["gate"]
+            margins += [
+                f"/* Level {k}: the exact network's class on {gate['promised']:.2%} of samples. */",
+                f"#define {name.upper()}_LEVEL{k}_MARGIN {gate['margin']}",
+                "",
+            ]
+    return [
+        *margins,
+        "/* Run the network once; run it again at level 0, on the same input, where the best score",
+        " * is less than 'margin' above the second best. Returns the level that the output is of:",
+        " * the state's, or 0. */",
+        f"int {name}_invoke_gated({', '.join(parameters)}, int margin);",
+        "",
+    ]
 
 
 #: C types by `TensorInfo.type`.

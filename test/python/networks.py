@@ -510,11 +510,11 @@ def lower_for_host(text: str, core: Target, *choices: str) -> Compilation:
 @contextlib.contextmanager
 def choosing(core: Target, *choices: str) -> Iterator[None]:
     """Compile for ``core`` down to the arena, with more passes before kernels are selected."""
-    passes = list(compiler._to_arena(core, compiler.BALANCED, None))
+    passes = list(compiler.to_arena(core, compiler.BALANCED, None))
     selection = next(i for i, p in enumerate(passes) if p.startswith("tiny-select-kernels"))
     with pytest.MonkeyPatch.context() as patch:
         chosen = (*passes[:selection], *choices, *passes[selection:])
-        patch.setattr(compiler, "_to_arena", lambda *_: chosen)
+        patch.setattr(compiler, "to_arena", lambda *_: chosen)
         yield
 
 

@@ -43,11 +43,11 @@ def fused(
     text: str, core: Target, fusion: Fusion | None, monkeypatch: pytest.MonkeyPatch
 ) -> Compilation:
     """Compiled for this machine with the plan and the kernels of ``core``."""
-    passes = compiler._to_arena(core, BALANCED, fusion)
+    passes = compiler.to_arena(core, BALANCED, fusion)
     arithmetic = tuple(e for e in HOST.extensions if core.has(e))
     host = dataclasses.replace(HOST, extensions=arithmetic, vector_bits=core.vector_bits)
     with monkeypatch.context() as patch:
-        patch.setattr(compiler, "_to_arena", lambda *_: passes)
+        patch.setattr(compiler, "to_arena", lambda *_: passes)
         return lower(text, host)
 
 

@@ -16,7 +16,7 @@ from tinymlir.errors import TinymlirError
 from tinymlir.progress import progress
 from tinymlir.simulators.emulator import Emulator
 from tinymlir.simulators.flash import Flash
-from tinymlir.simulators.image import Image, build_image
+from tinymlir.simulators.image import EXACT, Entry, Image, build_image
 from tinymlir.simulators.qemu import Qemu
 from tinymlir.simulators.trace import BlockTrace, Counts
 
@@ -30,13 +30,15 @@ class Simulation:
     """What a run gave.
 
     ``outputs`` are (N, *shape) each, in the object's layout and type. ``counts`` are of the first
-    sample; ``stack_bytes`` is the most that any sample used.
+    sample; ``stack_bytes`` is the most that any sample used. ``levels`` are those that outputs are
+    of, (N,), where a gated entry point says them.
     """
 
     simulator: str
     outputs: list[npt.NDArray[Any]]
     counts: Counts
     stack_bytes: int
+    levels: Int8Array | None = None
 
 
 def simulate(
@@ -45,6 +47,7 @@ def simulate(
     inputs: Sequence[npt.NDArray[Any]],
     simulator: str | None = None,
     flash: Flash | None = None,
+    entry: Entry = EXACT,
 ) -> Simulation:
     """Run a compiled network on N samples, and count what the first one takes.
 
@@ -54,13 +57,16 @@ def simulate(
         inputs: one array per input, (N, *shape), in the object's layout and type.
         simulator: ``unicorn`` or ``qemu``; where not given, the first that has the core.
         flash: adds to the cycles what a flash with wait states takes; on ``unicorn`` only.
+        entry: what is called of an object of several levels.
 
     Raises:
         TinymlirError: the simulator is missing or cannot do this, or the network fails on it.
     """
-    image = build_image(report, object_code)
+    image = build_image(report, object_code, entry)
     # The simulators carry bytes.
     flat = [np.ascontiguousarray(a).reshape(len(a), -1).view(np.int8) for a in inputs]
+    if image.state:
+        flat.insert(0, np.tile(np.frombuffer(image.state, np.int8), (len(inputs[0]), 1)))
     if simulator is None:
         simulator = "unicorn" if image.target.unicorn else "qemu"
     if flash is not None and simulator != "unicorn":
@@ -68,11 +74,12 @@ def simulate(
     trace = BlockTrace(image, flash)
     run = _run_on_unicorn if simulator == "unicorn" else _run_on_qemu
     outputs, stack_bytes = run(image, flat, trace)
+    levels = outputs.pop().reshape(-1) if image.returns_level else None
     shaped = [
         output.view(tensor["type"]).reshape(len(output), *tensor["shape"])
         for output, tensor in zip(outputs, report["outputs"], strict=True)
     ]
-    return Simulation(simulator, shaped, trace.counts(), stack_bytes)
+    return Simulation(simulator, shaped, trace.counts(), stack_bytes, levels)
 
 
 def _run_on_unicorn(

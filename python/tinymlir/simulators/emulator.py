@@ -68,7 +68,7 @@ class Emulator:
         self._map()
 
     def run(self, inputs: Sequence[Int8Array]) -> list[Int8Array]:
-        """One inference: the object's inputs to its outputs, flat.
+        """One inference: the object's inputs to its outputs, flat, and the level where it says so.
 
         Raises:
             TinymlirError: the network touches what is not its own, does not return, or returns
@@ -77,11 +77,16 @@ class Emulator:
         machine, layout = self._machine, self._image.layout
         for region, values in zip(layout.inputs, inputs, strict=True):
             machine.mem_write(region.address, values.tobytes())
-        self._call()
-        return [
+        status = self._call()
+        outputs = [
             np.frombuffer(machine.mem_read(region.address, region.size), np.int8)
             for region in layout.outputs
         ]
+        if self._image.returns_level:
+            return [*outputs, np.array([status], np.int8)]
+        if status:
+            raise TinymlirError(f"the network returned {status}, which is not 0")
+        return outputs
 
     def stack_bytes(self) -> int:
         """Most of the stack that any sample so far has used."""
@@ -121,7 +126,8 @@ class Emulator:
             machine.mem_map(first, size, unicorn.UC_PROT_READ | write)
             machine.mem_write(first, bytes([PAINT]) * size)
 
-    def _call(self) -> None:
+    def _call(self) -> int:
+        """Run the entry point; what it returns."""
         machine, image, registers = self._machine, self._image, self._registers
         self._fault = None
         # The emulation ends where the call returns to.
@@ -138,9 +144,7 @@ class Emulator:
             raise TinymlirError(
                 f"the network was still in {self._where()} after {SAMPLE_SECONDS} s"
             )
-        status = machine.reg_read(registers.result)
-        if status:
-            raise TinymlirError(f"the network returned {status}, which is not 0")
+        return int(machine.reg_read(registers.result))
 
     def _where(self) -> str:
         counter = self._machine.reg_read(self._registers.program_counter)

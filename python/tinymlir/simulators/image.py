@@ -7,6 +7,7 @@ the network once; booted from its vector table it reads samples through semihost
 from __future__ import annotations
 
 import importlib.util
+import struct
 import subprocess
 import sys
 import tempfile
@@ -50,27 +51,67 @@ SECTIONS {{
 
 
 @dataclass(frozen=True)
+class Entry:
+    """What is called of an object that holds several levels of a network.
+
+    ``margin`` is that of ``NAME_invoke_gated``; None for ``NAME_invoke``.
+    """
+
+    level: int = 0
+    margin: int | None = None
+
+    @property
+    def gated(self) -> bool:
+        return self.margin is not None
+
+    def layers(self, report: dict[str, Any]) -> list[dict[str, Any]]:
+        """The layers, as ``NAME.json`` has them, that may run."""
+        if "levels" not in report:
+            return list(report["layers"])
+        ran = list(report["levels"][self.level]["layers"])
+        if self.gated:
+            known = {layer["symbol"] for layer in ran}
+            ran += [la for la in report["levels"][0]["layers"] if la["symbol"] not in known]
+        return ran
+
+
+#: The exact level, or the only one.
+EXACT = Entry()
+
+
+@dataclass(frozen=True)
 class Image:
     """A linked firmware.
 
-    ``layers`` are the functions of the layers in their order, ``invoke`` the network's entry point,
-    ``call`` the runtime's function that calls it.
+    ``layers`` are the functions of the layers in their order, ``entries`` those that lead there:
+    the network's entry point first; ``call`` is the runtime's function that calls it. ``state`` are
+    bytes that come before a sample's inputs. Where ``returns_level``, the entry point returns the
+    number of a level, which comes after the outputs as one byte; elsewhere it returns 0.
     """
 
     target: Target
     elf: Elf
     layout: Layout
-    invoke: Symbol
+    entries: tuple[Symbol, ...]
     call: Symbol
     layers: tuple[Symbol, ...]
+    state: bytes = b""
+    returns_level: bool = False
+
+    @property
+    def output_bytes(self) -> list[int]:
+        """Bytes of each output of a sample."""
+        sizes = [region.size for region in self.layout.outputs]
+        return [*sizes, 1] if self.returns_level else sizes
 
 
-def build_image(report: dict[str, Any], object_code: bytes) -> Image:
+def build_image(report: dict[str, Any], object_code: bytes, entry: Entry = EXACT) -> Image:
     """Link a compiled network into a firmware.
 
     Args:
         report: the contents of ``NAME.json``.
         object_code: the contents of ``NAME.o``.
+        entry: what is called of an object of several levels.
 
     Raises:
         TinymlirError: the ``simulation`` extra is missing, the target cannot be simulated, or the
@@ -80,36 +121,54 @@ def build_image(report: dict[str, Any], object_code: bytes) -> Image:
     target = get_target(report["target"])
     if target.memory is None:
         raise TinymlirError(f"target '{target.name}' runs in process, not in a firmware image")
+    levels = report.get("levels", ())
+    state = struct.pack("<i", entry.level) if levels else b""
     layout = plan_layout(
         target,
-        [(tensor["name"], tensor["bytes"]) for tensor in report["inputs"]],
+        [
+            *([("state", len(state))] if state else []),
+            *((tensor["name"], tensor["bytes"]) for tensor in report["inputs"]),
+        ],
         [(tensor["name"], tensor["bytes"]) for tensor in report["outputs"]],
         report["arena_bytes"],
         report["arena_alignment"],
+        () if entry.margin is None else (entry.margin,),
     )
     name = report["name"]
-    elf = read_elf(_link(target, name, layout, object_code))
+    invoke = f"{name}_invoke_gated" if entry.gated else f"{name}_invoke"
+    inner = (f"{name}_run_level", *(level["symbol"] for level in levels)) if levels else ()
+    elf = read_elf(_link(target, name, layout, object_code, invoke, entry.gated))
     try:
         return Image(
             target,
             elf,
             layout,
-            invoke=elf.symbol(f"{name}_invoke"),
+            entries=tuple(elf.symbol(symbol) for symbol in (invoke, *inner)),
             call=elf.symbol("tinymlir_call"),
-            layers=tuple(elf.symbol(layer["symbol"]) for layer in report["layers"]),
+            layers=tuple(elf.symbol(layer["symbol"]) for layer in entry.layers(report)),
+            state=state,
+            returns_level=entry.gated,
         )
     except KeyError as missing:
         raise TinymlirError(f"has no function {missing}", file=f"{name}.o") from None
 
 
-def _link(target: Target, name: str, layout: Layout, object_code: bytes) -> bytes:
+def _link(
+    target: Target,
+    name: str,
+    layout: Layout,
+    object_code: bytes,
+    invoke: str,
+    returns_level: bool,
+) -> bytes:
     assert target.memory is not None
     runtime = resources.files("tinymlir.simulators") / "runtime"
     startup = "startup_riscv.S" if target.triple.startswith("riscv") else "startup_arm.S"
     machine = ["-target", target.zig_target or "", f"-mcpu={target.zig_cpu}"]
     with tempfile.TemporaryDirectory() as directory, resources.as_file(runtime) as sources:
         folder = Path(directory)
-        (folder / "layout.h").write_text(_layout_header(f"{name}_invoke", target, layout))
+        header = _layout_header(invoke, target, layout, returns_level)
+        (folder / "layout.h").write_text(header)
         (folder / "network.o").write_bytes(object_code)
         flash, flash_bytes = target.memory.flash
         vectors = target.memory.vectors
@@ -132,7 +191,7 @@ def _link(target: Target, name: str, layout: Layout, object_code: bytes) -> byte
         return image.read_bytes()
 
 
-def _layout_header(invoke: str, target: Target, layout: Layout) -> str:
+def _layout_header(invoke: str, target: Target, layout: Layout, returns_level: bool) -> str:
     """What the runtime is told about this network, as C macros."""
 
     def buffers(regions: list[tuple[int, int]]) -> str:
@@ -143,6 +202,7 @@ def _layout_header(invoke: str, target: Target, layout: Layout) -> str:
     stack, arena = layout.stack, layout.arena
     macros = {
         "INVOKE": invoke,
+        "RETURNS_LEVEL": int(returns_level),
         # A machine may be more lenient than the core that it stands in for.
         "TRAP_UNALIGNED": int(not target.has("unaligned")),
         "PAINT": hex(PAINT),

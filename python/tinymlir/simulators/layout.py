@@ -52,12 +52,14 @@ class Layout:
     inputs: tuple[Region, ...]
     outputs: tuple[Region, ...]
     arena: Region
+    numbers: tuple[int, ...]
     register_arguments: int
 
     @property
     def arguments(self) -> list[int]:
-        """What the entry point is called with."""
-        return [region.address for region in (*self.inputs, *self.outputs, self.arena)]
+        """What the entry point is called with: addresses, then numbers."""
+        buffers = (*self.inputs, *self.outputs, self.arena)
+        return [*(region.address for region in buffers), *self.numbers]
 
     @property
     def entry_stack(self) -> int:
@@ -102,6 +104,7 @@ def plan_layout(
     outputs: list[tuple[str, int]],
     arena_bytes: int,
     alignment: int,
+    numbers: tuple[int, ...] = (),
 ) -> Layout:
     """Lay out the RAM of ``target``'s machine.
 
@@ -110,6 +113,7 @@ def plan_layout(
         outputs: likewise.
         alignment: of the arena, in bytes. Inputs and outputs end with a page, which aligns
             arrays of any element.
+        numbers: what the entry point is given after all buffers, not below 0.
 
     Raises:
         TinymlirError: the machine has too little RAM.
@@ -132,6 +136,7 @@ def plan_layout(
         inputs=tuple(place(f"input '{name}'", size, False) for name, size in inputs),
         outputs=tuple(place(f"output '{name}'", size) for name, size in outputs),
         arena=place("arena", arena_bytes, alignment=alignment),
+        numbers=numbers,
         register_arguments=8 if target.triple.startswith("riscv") else 4,
     )
     if at > start + ram_bytes:

@@ -71,7 +71,7 @@ class Qemu:
             inputs: one array per input of the object, (N, bytes).
 
         Returns:
-            one array per output, (N, bytes).
+            one array per output, (N, bytes), and the levels where the image says them.
 
         Raises:
             TinymlirError: the network faults, hangs, writes beside its buffers, or returns another
@@ -82,7 +82,7 @@ class Qemu:
             self._prepare(folder, inputs)
             messages = self._boot(folder, len(inputs[0]))
             self._check(folder, messages)
-            sizes = [region.size for region in self._image.layout.outputs]
+            sizes = self._image.output_bytes
             flat = np.fromfile(folder / "output.bin", np.int8).reshape(len(inputs[0]), sum(sizes))
         return np.split(flat, np.cumsum(sizes)[:-1], axis=1)
 
@@ -124,7 +124,7 @@ class Qemu:
 
     def _boot(self, folder: Path, samples: int) -> str:
         """Run the firmware to its end; returns what QEMU said."""
-        sample_bytes = sum(region.size for region in self._image.layout.outputs)
+        sample_bytes = sum(self._image.output_bytes)
         with (folder / "messages").open("w+") as messages:
             process = subprocess.Popen(
                 [*self._command, "-kernel", "image.elf"],

@@ -44,12 +44,13 @@ class Counts:
 def region_starts(image: Image) -> dict[int, int]:
     """The instructions that, when they run, begin another region of the run, by address.
 
-    The regions are 0, all but the network; 1, the entry point's own code; and 2 + i, layer i. A
-    layer starts when its function is entered and stops when code of the entry point runs.
+    The regions are 0, all but the network; 1, the entry points' own code; and 2 + i, layer i. A
+    layer starts when its function is entered and stops when code of an entry point runs.
     """
-    invoke, call = image.invoke, image.call
+    call = image.call
     starts = {at: _OUTSIDE for at in range(call.address, call.address + call.size, 2)}
-    starts |= {at: _INVOKE for at in range(invoke.address, invoke.address + invoke.size, 2)}
+    for entry in image.entries:
+        starts |= {at: _INVOKE for at in range(entry.address, entry.address + entry.size, 2)}
     return starts | {layer.address: _FIRST_LAYER + i for i, layer in enumerate(image.layers)}
 
 

@@ -105,10 +105,15 @@ void tinymlir_main(void) {
   int input = open_file("input.bin", 9, READ_BINARY);
   int output = open_file("output.bin", 10, WRITE_BINARY);
   while (read_sample(input)) {
-    report.status = (word)tinymlir_call();
-    if (report.status) break;
+    const word status = (word)tinymlir_call();
+    const byte level = (byte)status;
+    if (!TINYMLIR_RETURNS_LEVEL && status) {
+      report.status = status;
+      break;
+    }
     for (word i = 0; i < COUNT(outputs); ++i)
       transfer(SYS_WRITE, output, outputs[i].data, outputs[i].size);
+    if (TINYMLIR_RETURNS_LEVEL) transfer(SYS_WRITE, output, &level, 1);
     ++report.samples;
   }
   close_file(output);
