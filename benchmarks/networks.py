@@ -33,7 +33,7 @@ from tinymlir.tools.table import render_markdown, render_table
 
 HERE = Path(__file__).parent
 EXAMPLE = HERE.parent / "examples" / "surface_inspection" / "surface_qdq.onnx"
-SIMULATED = [name for name, target in TARGETS.items() if target.memory is not None]
+SIMULATED = [name for name, target in TARGETS.items() if target.simulated]
 
 
 def measure(model: Path, target_name: str) -> dict[str, Any]:

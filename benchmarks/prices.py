@@ -32,7 +32,7 @@ from tinymlir.targets import TARGETS, get_target
 from tinymlir.tools.table import render_table
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "surface_inspection" / "surface_qdq.onnx"
-SIMULATED = [name for name, target in TARGETS.items() if target.memory is not None]
+SIMULATED = [name for name, target in TARGETS.items() if target.simulated]
 
 
 def measure(model: Path, target_name: str) -> list[dict[str, Any]]:

@@ -8,7 +8,8 @@
 
 Instructions and data come from memories of their own without wait states. What the network gives
 must equal what it gives on this machine, byte for byte, or the command fails. Beside the exact
-cycles of CV32E40P stand those by the model of the target rv32imc.
+cycles of CV32E40P stand those by the model of the target rv32imc. With its PULP instructions it
+runs code for the target rv32imc_xcv, which no simulator runs.
 
 Needs Verilator 5 with a C++ compiler, and the RTL: pip install 'tinymlir[rtl]'. Each core is built
 once, into build/verilated/, in about ten seconds.
@@ -19,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,19 +37,23 @@ from tinymlir.host import compile_for_host
 from tinymlir.progress import progress
 from tinymlir.simulators import simulate
 from tinymlir.simulators.image import build_image
-from tinymlir.simulators.trace import Work
-from tinymlir.targets import get_target
+from tinymlir.simulators.trace import Counts, Work
+from tinymlir.targets import Target, get_target
 from tinymlir.tools.table import render_markdown, render_table
 
 # What the costs of the target rv32imc are those of.
 MODELLED = "cv32e40p"
+# Of an inference that nobody has counted: some minutes.
+_MOST_CYCLES = 1_000_000_000
 
 
 class Network:
-    """A model as object code, with an input, the output that it must give, and modelled cycles."""
+    """A model as object code for a target, with an input and the output that it must give.
 
-    def __init__(self, model: Path) -> None:
-        target = get_target("rv32imc")
+    ``modelled`` is what it takes on the target's simulator, where it has one.
+    """
+
+    def __init__(self, model: Path, target: Target) -> None:
         compilation = compile_model(model, target)
         code = generate(compilation.module, target)
         self.name = model.stem
@@ -57,7 +63,9 @@ class Network:
         shapes = [info.shape for info in compilation.inputs]
         self.sample = [random.integers(-128, 128, (1, *shape), np.int8) for shape in shapes]
         self.expected = compile_for_host(model)(*self.sample)
-        self.modelled = simulate(self.report, code.object, self.sample).counts
+        self.modelled: Counts | None = None
+        if target.simulated:
+            self.modelled = simulate(self.report, code.object, self.sample).counts
 
     def measure(self, core: Core) -> dict[str, Any]:
         """One inference on ``core``.
@@ -66,45 +74,60 @@ class Network:
             TinymlirError: it gives another output than on this machine, or runs other instructions
                 than on the simulator.
         """
-        # No instruction takes a tenth of that on average.
-        limit = 100 * self.modelled.total.instructions + 10_000
-        outputs, counts = simulation.run(build_core(core), self.image, self.sample, limit)
+        outputs, counts = simulation.run(build_core(core), self.image, self.sample, self._limit())
         for output, expected in zip(outputs, self.expected, strict=True):
             if output.tobytes() != expected.tobytes():
                 raise TinymlirError("gives another output than on the host", node=core.name)
         exact = (*counts.layers, counts.invoke)
-        modelled = (*self.modelled.layers, self.modelled.invoke)
+        modelled: Sequence[Work | None] = [None] * len(exact)
+        if self.modelled is not None:
+            modelled = (*self.modelled.layers, self.modelled.invoke)
         for one, other in zip(exact, modelled, strict=True):
-            if one.instructions != other.instructions:
+            if other is not None and one.instructions != other.instructions:
                 raise TinymlirError("runs other instructions than the simulator", node=core.name)
         parts = [
             *self.report["layers"],
-            {"name": f"{self.report['name']}_invoke", "op": "entry point", "macs": 0},
+            {
+                "name": f"{self.report['name']}_invoke",
+                "op": "entry point",
+                "kernel": None,
+                "macs": 0,
+            },
         ]
         return {
             "network": self.name,
             "core": core.name,
             "configuration": core.configuration,
-            **_figures(core, self.report["macs"], counts.total, self.modelled.total),
+            **_figures(
+                core, self.report["macs"], counts.total, self.modelled and self.modelled.total
+            ),
             "layers": [
                 {
                     "name": part["name"],
                     "op": part["op"],
+                    "kernel": part["kernel"],
                     **_figures(core, part["macs"], one, other),
                 }
                 for part, one, other in zip(parts, exact, modelled, strict=True)
             ],
         }
 
+    def _limit(self) -> int:
+        """Cycles after which it is taken to hang."""
+        if self.modelled is None:
+            return _MOST_CYCLES
+        # No instruction takes a tenth of that on average.
+        return 100 * self.modelled.total.instructions + 10_000
 
-def _figures(core: Core, macs: int, exact: Work, modelled: Work) -> dict[str, Any]:
+
+def _figures(core: Core, macs: int, exact: Work, modelled: Work | None) -> dict[str, Any]:
     return {
         "macs": macs,
         "instructions": exact.instructions,
         "cycles": exact.cycles,
         "cycles_per_instruction": exact.cycles / max(1, exact.instructions),
         "cycles_per_mac": exact.cycles / macs if macs else None,
-        "modelled_cycles": modelled.cycles if core.name == MODELLED else None,
+        "modelled_cycles": modelled.cycles if modelled and core.name == MODELLED else None,
     }
 
 
@@ -126,8 +149,10 @@ def main() -> int:
     args = parser.parse_args()
     cores = [CORES[name] for name in args.core or CORES]
     try:
-        networks = progress(map(Network, args.models), len(args.models), "compiling")
-        jobs = [(network, core) for network in networks for core in cores]
+        wanted = [(m, t) for m in args.models for t in dict.fromkeys(c.target for c in cores)]
+        compiled = (Network(model, get_target(target)) for model, target in wanted)
+        networks = dict(zip(wanted, progress(compiled, len(wanted), "compiling"), strict=True))
+        jobs = [(networks[model, core.target], core) for model in args.models for core in cores]
         figures = [network.measure(core) for network, core in progress(jobs, len(jobs), "running")]
     except TinymlirError as error:
         print(f"error: {error}", file=sys.stderr)

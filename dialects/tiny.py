@@ -207,6 +207,18 @@ class DualMacOp(Tiny.Operation, name="dual_mac", traits=[ext.Pure]):
     res: ext.Result[I32] = ext.infer_result()
 
 
+class QuadMacOp(Tiny.Operation, name="quad_mac", traits=[ext.Pure]):
+    """Four multiply-accumulates of packed signed bytes, as CORE-V's cv.sdotsp.b does them.
+
+    ``res = acc + Σ byte_i(lhs)·byte_i(rhs)``, modulo 2^32.
+    """
+
+    acc: ext.Operand[I32]
+    lhs: ext.Operand[I32]
+    rhs: ext.Operand[I32]
+    res: ext.Result[I32] = ext.infer_result()
+
+
 class AddHalvesOp(Tiny.Operation, name="add_halves", traits=[ext.Pure]):
     """The sums of the halfwords of two words, each modulo 2^16, as Arm's SADD16 makes them."""
 
@@ -239,7 +251,10 @@ class ExtendBytesOp(Tiny.Operation, name="extend_bytes", traits=[ext.Pure]):
 
 
 class MaxBytesOp(Tiny.Operation, name="max_bytes", traits=[ext.Pure]):
-    """The greater of each of four pairs of signed bytes, as Arm's SSUB8 and SEL find it."""
+    """The greater of each of four pairs of signed bytes, as Arm's SSUB8 and SEL find it.
+
+    CORE-V has cv.max.b for it.
+    """
 
     lhs: ext.Operand[I32]
     rhs: ext.Operand[I32]

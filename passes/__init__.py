@@ -14,6 +14,7 @@ from .tiny_gate_levels import GateLevels
 from .tiny_legalize_tosa import LegalizeTosa
 from .tiny_link_levels import LinkLevels
 from .tiny_load_pairs import LoadPairs
+from .tiny_lower_clamps import LowerClamps
 from .tiny_lower_dual_mac import LowerDualMac
 from .tiny_lower_layers import LowerLayers
 from .tiny_lower_multiply_high import LowerMultiplyHigh
@@ -48,6 +49,7 @@ __all__ = [
     "LegalizeTosa",
     "LinkLevels",
     "LoadPairs",
+    "LowerClamps",
     "LowerDualMac",
     "LowerLayers",
     "LowerMultiplyHigh",

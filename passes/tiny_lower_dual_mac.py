@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
+from tinymlir import stand_ins
 from tinymlir.bindings import arith, ir, llvm, vector
 
 from ._pass import Pass, find_ops, register_pass
@@ -17,8 +19,9 @@ class LowerDualMac(Pass):
 
     tiny.dual_mac, tiny.extend_bytes, tiny.add_halves and tiny.max_bytes become SMLAD, SXTB16,
     SADD16, SSUB8 and SEL on cores with the DSP extension, tiny.dot becomes VMLADAVA on those
-    with Helium; on others, the host among them, the same arithmetic is spelled out. With
-    ``dsp=true``:
+    with Helium. tiny.quad_mac and tiny.max_bytes become the stand-ins of cv.sdotsp.b and cv.max.b
+    on cores with CORE-V's SIMD. On others, the host among them, the same arithmetic is spelled out.
+    With ``dsp=true``:
 
     Before::
 
@@ -44,6 +47,8 @@ class LowerDualMac(Pass):
     dsp: bool = False
     #: whether it has VMLADAVA
     mve: bool = False
+    #: whether it has CORE-V's SIMD (XCVsimd)
+    xcvsimd: bool = False
 
     def run(self, op: ir.Operation) -> None:
         lowerings = {
@@ -51,7 +56,8 @@ class LowerDualMac(Pass):
             "tiny.add_halves": _sadd16 if self.dsp else _add_halves,
             "tiny.dual_mac": _smlad if self.dsp else _dual_mac,
             "tiny.extend_bytes": _sxtb16 if self.dsp else _extend_bytes,
-            "tiny.max_bytes": _sel if self.dsp else _max_bytes,
+            "tiny.quad_mac": _sdotsp if self.xcvsimd else _quad_mac,
+            "tiny.max_bytes": self._maximum(),
             "tiny.dot": _vmladava if self.mve else _dot,
         }
         found = find_ops(op, *lowerings)
@@ -60,6 +66,11 @@ class LowerDualMac(Pass):
                 result = lowerings[packed.name](packed)
             packed.results[0].replace_all_uses_with(result)
             packed.erase()
+
+    def _maximum(self) -> Callable[[ir.Operation], ir.Value]:
+        if self.xcvsimd:
+            return _max_b
+        return _sel if self.dsp else _max_bytes
 
 
 def _i32() -> ir.Type:
@@ -117,6 +128,25 @@ def _vmladava(op: ir.Operation) -> ir.Value:
     return _intrinsic("llvm.arm.mve.vmldava.v16i8", [_c(0), _c(0), _c(0), accumulator, lhs, rhs])
 
 
+def _sdotsp(op: ir.Operation) -> ir.Value:
+    accumulator, lhs, rhs = op.operands
+    return _stand_in(stand_ins.SDOTSP_B, [lhs, rhs, accumulator])
+
+
+def _max_b(op: ir.Operation) -> ir.Value:
+    return _stand_in(stand_ins.MAX_B, list(op.operands))
+
+
+def _stand_in(instruction: stand_ins.Instruction, operands: list[ir.Value]) -> ir.Value:
+    return _intrinsic(instruction.intrinsic, [*operands, _c(instruction.immediate)])
+
+
+def _quad_mac(op: ir.Operation) -> ir.Value:
+    accumulator, lhs, rhs = op.operands
+    lanes = ir.VectorType.get([4], ir.IntegerType.get_signless(8))
+    return _add_products(accumulator, llvm.bitcast(lanes, lhs), llvm.bitcast(lanes, rhs))
+
+
 def _dual_mac(op: ir.Operation) -> ir.Value:
     accumulator, lhs, rhs = op.operands
     sixteen = _c(16)
@@ -145,7 +175,10 @@ def _max_bytes(op: ir.Operation) -> ir.Value:
 
 
 def _dot(op: ir.Operation) -> ir.Value:
-    accumulator, lhs, rhs = op.operands
+    return _add_products(*op.operands)
+
+
+def _add_products(accumulator: ir.Value, lhs: ir.Value, rhs: ir.Value) -> ir.Value:
     wide = ir.VectorType.get(lhs.type.shape, _i32())
     products = arith.muli(arith.extsi(wide, lhs), arith.extsi(wide, rhs))
     return arith.addi(accumulator, vector.reduction(_i32(), vector.CombiningKind.ADD, products))

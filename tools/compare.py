@@ -19,7 +19,7 @@ from tinymlir.progress import progress
 from tinymlir.references import open_references
 from tinymlir.samples import Array, for_object, read_samples, take
 from tinymlir.simulators import SIMULATORS
-from tinymlir.targets import get_target
+from tinymlir.targets import get_target, require_simulator
 from tinymlir.tools.arguments import positive
 from tinymlir.tools.table import render_table
 
@@ -106,8 +106,8 @@ def _check_usage(args: argparse.Namespace, against: str) -> None:
             node="--against",
             hint="add --target, as cortex-m4, to compare its simulator with the host",
         )
-    if args.target != "host" and get_target(args.target).memory is None:
-        raise TinymlirError(f"target '{args.target}' is not simulated", node="--target")
+    if args.target != "host":
+        require_simulator(get_target(args.target), node="--target")
 
 
 def _with_references(
@@ -116,7 +116,7 @@ def _with_references(
     """The comparison with the first way to run the model that is equal, else with the best."""
     tensors = [point.tensor for point in network.layers if point.tensor is not None]
     # Results of many samples may be too much to keep; a simulation is too slow to do twice.
-    simulated = list(network(inputs)) if network.target.memory else None
+    simulated = list(network(inputs)) if network.target.simulated else None
     tried = []
     for reference in open_references(model, tensors):
         batches = network(inputs) if simulated is None else simulated

@@ -12,7 +12,7 @@ from tinymlir.compiler import compile_model
 from tinymlir.errors import TinymlirError
 from tinymlir.network import TensorInfo
 from tinymlir.simulators import SIMULATORS
-from tinymlir.targets import get_target
+from tinymlir.targets import get_target, require_simulator
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,10 +52,10 @@ def load_network(path: Path, target_name: str | None) -> tuple[dict[str, Any], b
                 file=str(path),
                 hint="run the model itself with --target host",
             )
+        require_simulator(get_target(report["target"]), file=str(path))
         return report, object_code
     target = get_target(target_name or "cortex-m4")
-    if target.memory is None:
-        raise TinymlirError(f"target '{target.name}' is not simulated", node="--target")
+    require_simulator(target, node="--target")
     compilation = compile_model(path, target)
     code = generate(compilation.module, target)
     return artifact.report(compilation, code, {}), code.object

@@ -32,7 +32,8 @@ class Core:
     """A core in one configuration.
 
     ``sources`` names a wrapper ``.sv`` and a list of files ``.f`` beside this module, ``package``
-    the Python package that holds the RTL, ``parameters`` are of the wrapper.
+    the Python package that holds the RTL, ``parameters`` are of the wrapper. ``target`` is what
+    runs on it.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Core:
     package: str
     configuration: str
     parameters: tuple[str, ...] = ()
+    target: str = "rv32imc"
 
 
 CORES = {
@@ -50,6 +52,14 @@ CORES = {
             "cv32e40p",
             "pythondata_cpu_cv32e40p",
             "four stages, single-cycle mul, five-cycle mulh, no PULP instructions",
+        ),
+        Core(
+            "cv32e40p-pulp",
+            "cv32e40p",
+            "pythondata_cpu_cv32e40p",
+            "the same with PULP instructions, which the target rv32imc_xcv uses",
+            ("Pulp=1",),
+            "rv32imc_xcv",
         ),
         Core(
             "ibex-small",

@@ -1,5 +1,7 @@
-// CV32E40P without its PULP instructions and without a floating-point unit.
-module core (
+// CV32E40P with or without its PULP instructions, without a floating-point unit.
+module core #(
+    parameter bit Pulp = 1'b0
+) (
     input  logic        clk_i,
     input  logic        rst_ni,
     input  logic [31:0] boot_address_i,
@@ -21,7 +23,7 @@ module core (
     output logic        done_o,
     output logic [31:0] pc_o
 );
-  cv32e40p_top top (
+  cv32e40p_top #(.COREV_PULP(Pulp)) top (
       .clk_i,
       .rst_ni,
       .pulp_clock_en_i    (1'b0),

@@ -11,6 +11,7 @@ import llvmlite.binding as llvm_binding
 from tinymlir.bindings import ir, llvm
 from tinymlir.build_attributes import fit_any_float_abi
 from tinymlir.errors import TinymlirError
+from tinymlir.stand_ins import replace_in_assembly, replace_in_object
 from tinymlir.targets import Target
 
 _OPTIMIZATION = 2
@@ -40,7 +41,7 @@ class Code:
     def assembly(self) -> str:
         """The object's instructions, as text."""
         module = llvm_binding.parse_assembly(self.llvm_ir, llvm_binding.create_context())
-        return str(target_machine(self.target).emit_assembly(module))
+        return replace_in_assembly(str(target_machine(self.target).emit_assembly(module)))
 
 
 def versions() -> dict[str, str]:
@@ -128,4 +129,5 @@ def generate(module: ir.Module, target: Target) -> Code:
     optimized, machine = optimize(module, target)
     # Code generation changes the module: first the text.
     text = str(optimized)
-    return Code(text, fit_any_float_abi(machine.emit_object(optimized)), target)
+    code = replace_in_object(fit_any_float_abi(machine.emit_object(optimized)))
+    return Code(text, code, target)

@@ -115,7 +115,7 @@ def to_llvm(target: Target, symbol: str) -> tuple[str, ...]:
     """Loops on memrefs to the LLVM dialect, with C names that begin with ``symbol``."""
     return (
         "tiny-lower-rings",
-        f"tiny-lower-dual-mac{{dsp={_flag(target, 'dsp')} mve={_flag(target, 'mve')}}}",
+        _packed_arithmetic(target),
         "tiny-lower-requantize",
         "tiny-expand-float",
         *(() if target.has("mul-long") else ("tiny-expand-multiply",)),
@@ -123,6 +123,7 @@ def to_llvm(target: Target, symbol: str) -> tuple[str, ...]:
         f"tiny-emit-entry{{symbol={symbol}}}",
         "canonicalize",
         "cse",
+        *(("tiny-lower-clamps",) if target.has("xcvalu") else ()),
         *_vectors_to_llvm(target),
         "convert-scf-to-cf",
         "expand-strided-metadata",
@@ -136,6 +137,12 @@ def to_llvm(target: Target, symbol: str) -> tuple[str, ...]:
         *_pinned(target),
         "tiny-finalize-functions",
     )
+
+
+def _packed_arithmetic(target: Target) -> str:
+    """``tiny-lower-dual-mac`` with the instructions that the core has."""
+    options = " ".join(f"{name}={_flag(target, name)}" for name in ("dsp", "mve", "xcvsimd"))
+    return f"tiny-lower-dual-mac{{{options}}}"
 
 
 def _vectors_to_llvm(target: Target) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ its modelled cycles. ``None`` means the core lacks the instruction.
 from __future__ import annotations
 
 import difflib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from tinymlir.errors import TinymlirError
@@ -71,7 +71,8 @@ class Target:
     32 by 32 to 64 bit multiply), ``divide``, ``unaligned`` (word loads at any
     address), ``ldrd`` (two registers loaded by one instruction), ``dsp`` (SMLAD
     and friends), ``mve`` (Helium: vectors of integers), ``mve-float``
-    (and of float32), ``zve32x`` (RISC-V vectors of integers).
+    (and of float32), ``zve32x`` (RISC-V vectors of integers), ``xcvsimd`` and ``xcvalu``
+    (CORE-V's products of four bytes, and its clamps).
     """
 
     name: str
@@ -101,6 +102,11 @@ class Target:
     def has_vectors(self) -> bool:
         """Whether kernels may use vectors, of any kind."""
         return self.vector_bits > 0 or self.has("mve")
+
+    @property
+    def simulated(self) -> bool:
+        """Whether a simulator runs its instructions."""
+        return (self.unicorn or self.qemu) is not None
 
     def has(self, extension: str) -> bool:
         return extension in self.extensions
@@ -305,6 +311,20 @@ TARGETS: dict[str, Target] = {
             zig_cpu="generic_rv32+m+c",
         ),
         Target(
+            name="rv32imc_xcv",
+            triple="riscv32-unknown-elf",
+            cpu="generic-rv32",
+            features="+m,+c,+unaligned-scalar-mem,+xcvalu,+xcvbitmanip,+xcvmac,+xcvmem,+xcvsimd",
+            abi="ilp32",
+            extensions=("mul-long", "divide", "unaligned", "xcvsimd", "xcvalu"),
+            costs=replace(_CV32E40P, dual_mac=1),
+            notes="CV32E40P with COREV_PULP: products of four bytes; simulated by its RTL only",
+            registers=23,
+            memory=_RISCV_VIRT,
+            zig_target="riscv32-freestanding-none",
+            zig_cpu="generic_rv32+m+c",
+        ),
+        Target(
             name="host",
             triple="",
             cpu="",
@@ -318,6 +338,13 @@ TARGETS: dict[str, Target] = {
         ),
     )
 }
+
+
+def require_simulator(target: Target, **where: str) -> None:
+    """Raise a TinymlirError, at the ``file`` or ``node`` given, where no simulator runs it."""
+    if not target.simulated:
+        hint = "benchmarks/rtl.py runs it on the RTL of its core" if target.memory else None
+        raise TinymlirError(f"target '{target.name}' is not simulated", hint=hint, **where)
 
 
 def get_target(name: str) -> Target:

@@ -19,7 +19,7 @@ from tinymlir.simulators.qemu import Qemu
 from tinymlir.simulators.trace import BlockTrace, Counts
 from tinymlir.targets import TARGETS, get_target
 
-SIMULATED = [target.name for target in TARGETS.values() if target.memory]
+SIMULATED = [target.name for target in TARGETS.values() if target.simulated]
 ON_UNICORN = [target.name for target in TARGETS.values() if target.unicorn]
 HAVE_QEMU = all(map(shutil.which, ("qemu-system-arm", "qemu-system-riscv32")))
 needs_qemu = pytest.mark.skipif(not HAVE_QEMU, reason="QEMU for Arm and RISC-V is not installed")

@@ -1,4 +1,4 @@
-"""The kernel of two MACs at a time, against NumPy."""
+"""The kernels of two and of four MACs at a time, against NumPy."""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ from networks import Network, Value, Window, lower_for_host, pinned
 from tinymlir.host import HostModel
 from tinymlir.targets import get_target
 
-CORE = get_target("cortex-m4")
+KERNELS = pytest.mark.parametrize(
+    ("kernel", "core"), [("im2col", "cortex-m4"), ("im2col-bytes", "rv32imc_xcv")]
+)
 
 
-def check(network: Network, y: Value) -> None:
+def check(network: Network, y: Value, kernel: str, core: str) -> None:
     """That the last layer computes ``y``, padding and all."""
-    compilation = lower_for_host(pinned(network.text(y), "im2col"), CORE)
+    compilation = lower_for_host(pinned(network.text(y), kernel), get_target(core))
     (result,) = HostModel(compilation)(*(v.array for v in network.inputs))
     assert (result == y.array).all()
     layer = compilation.layers[-1]
     assert layer.executed_macs == layer.macs > 0
 
 
+@KERNELS
 @pytest.mark.parametrize(
     ("shape", "channels", "window"),
     [
@@ -47,15 +50,18 @@ def check(network: Network, y: Value) -> None:
         ((5, 9, 128), 4, Window((5, 1))),
     ],
 )
-def test_convolution(shape: tuple[int, int, int], channels: int, window: Window) -> None:
+def test_convolution(
+    shape: tuple[int, int, int], channels: int, window: Window, kernel: str, core: str
+) -> None:
     network = Network(1)
     x = network.negate(network.input(1, *shape))
     y = network.conv(x, channels, window, 1, pad_value=-7)
-    check(network, y)
+    check(network, y, kernel, core)
 
 
+@KERNELS
 @pytest.mark.parametrize(("rows", "depth", "channels"), [(1, 40, 11), (1, 260, 4), (5, 9, 6)])
-def test_dense(rows: int, depth: int, channels: int) -> None:
+def test_dense(rows: int, depth: int, channels: int, kernel: str, core: str) -> None:
     network = Network(2)
     y = network.dense(network.negate(network.input(rows, depth)), channels)
-    check(network, y)
+    check(network, y, kernel, core)

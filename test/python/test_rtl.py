@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from networks import everything
+from networks import Network, Window, everything
 
 needs_verilator = pytest.mark.skipif(
     shutil.which("verilator") is None, reason="Verilator is not installed"
@@ -46,6 +46,29 @@ def test_both_cores_give_the_output_of_the_host(root: Path, model: Path) -> None
     assert len(parts) == len(figures[0]["layers"]) - 1
     modelled, cycles = (sum(part[k] for part in parts) for k in ("modelled_cycles", "cycles"))
     assert abs(modelled - cycles) <= 2
+
+
+@needs_verilator
+def test_packed_arithmetic_gives_the_output_of_the_host(
+    root: Path, model: Path, tmp_path: Path
+) -> None:
+    """Of CORE-V's instructions, which no simulator runs, in all kernels that have them."""
+    network = Network(6)
+    value = network.input(1, 9, 14, 3)
+    value = network.conv(value, 8, Window((3, 3), (1, 2), pad=(1, 1, 1, 1)), 1, pad_value=-9)
+    value = network.conv(value, 8, Window((3, 3), pad=(1, 1, 1, 1)), 1, pad_value=4)
+    value = network.pool(value, Window((2, 2), (2, 2)), "max")
+    value = network.conv(value, 13, Window((1, 1)))
+    value = network.conv(value, 5, Window((2, 3), pad=(0, 1, 1, 0)), 1, pad_value=-128)
+    value = network.dense(network.reshape(value, (1, value.array[0].size)), 11)
+    kernels = tmp_path / "kernels.mlir"
+    kernels.write_text(network.text(value))
+    done = benchmark(root, model, kernels, "--core", "cv32e40p-pulp", "--json")
+    assert done.returncode == 0, done.stderr
+    _, figure = json.loads(done.stdout)
+    used = [str(layer["kernel"]).split("{")[0] for layer in figure["layers"]]
+    assert used.count("im2col-bytes") == 5
+    assert figure["modelled_cycles"] is None
 
 
 def test_errors_are_one_line(root: Path, tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ from tinymlir.skipping.calibration import calibrate
 from tinymlir.skipping.compensation import Compensation
 from tinymlir.skipping.significance import Score
 from tinymlir.skipping.units import Granularity
-from tinymlir.targets import Target
+from tinymlir.targets import Target, require_simulator
 
 #: Samples that statistics are taken of, that sensitivities are measured on, at most.
 _CALIBRATION, _SENSITIVITY = 1000, 1000
@@ -97,8 +97,7 @@ class Study:
             TinymlirError: the model does not compile, the data do not fit it, or the target is
                 not simulated.
         """
-        if target.memory is None:
-            raise TinymlirError(f"target '{target.name}' is not simulated", node="--target")
+        require_simulator(target, node="--target")
         load_optuna()
         self.settings, self.target, self.name, self.directory = settings, target, name, directory
         self.model_sha256 = (

@@ -14,6 +14,7 @@ from tinymlir.kernels.direct import Direct
 from tinymlir.kernels.helium_depthwise import HeliumDepthwise
 from tinymlir.kernels.helium_dot import HeliumDot
 from tinymlir.kernels.im2col import Im2col
+from tinymlir.kernels.im2col_bytes import Im2colBytes
 from tinymlir.kernels.kernel import Kernel
 from tinymlir.kernels.swar import Swar
 from tinymlir.kernels.unpacked import Unpacked
@@ -30,6 +31,7 @@ KERNELS: tuple[type[Kernel], ...] = (
     HeliumDot,
     HeliumDepthwise,
     Im2col,
+    Im2colBytes,
     Swar,
     DepthwisePairs,
     Depthwise,

@@ -6,6 +6,8 @@ holds a pair of operands of two channels, and widening it serves all pixels of a
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from tinymlir.bindings import ir
@@ -13,6 +15,7 @@ from tinymlir.dialects import tiny
 from tinymlir.kernels.channel_tables import table_bytes
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Index
+from tinymlir.kernels.forms import HALFWORDS, Form
 from tinymlir.kernels.kernel import Layer
 from tinymlir.kernels.pairs import STEP, operand_pairs
 from tinymlir.kernels.pixels import Site, finish, finish_mix
@@ -28,11 +31,14 @@ _STEPS_OF_ONE_PIXEL = 8
 class DotProducts:
     """All output channels of some pixels, whose windows lie in scratch memory.
 
-    A window takes ``steps`` of four operands, two words each; the next pixel's begins ``pitch``
-    words after it. ``channels`` are computed together, halves of them where fewer are left. With
-    the pixels, these make accumulators, which share Thumb-2's registers with two activations, two
-    weights and two pointers. ``unroll`` is the most steps between two branches.
+    A window takes ``steps`` of four operands; the next pixel's begins ``pitch`` words after it.
+    ``channels`` are computed together, halves of them where fewer are left. With the pixels, these
+    make accumulators, which share Thumb-2's registers with two activations, two weights and two
+    pointers. ``unroll`` is the most steps between two branches.
     """
+
+    #: how operands of windows lie in scratch memory
+    form: ClassVar[Form] = HALFWORDS
 
     def __init__(
         self,
@@ -61,7 +67,7 @@ class DotProducts:
         picked = slice(first, first + channels)
         columns = [table.reshape(-1, 1).view("<i4")[picked] for table in self.tables.values()]
         tables = np.concatenate([np.zeros((channels, 0), "<i4"), *columns], axis=1).reshape(-1)
-        return np.concatenate([self.conv.bias[picked], pack_words(operands[picked]), tables])
+        return np.concatenate([self.conv.bias[picked], self.pack(operands[picked]), tables])
 
     def emit(self, site: Site, pixels: int, scratch: ir.Value) -> None:
         """All channels of ``pixels`` neighbours, from ``site`` on."""
@@ -113,7 +119,7 @@ class DotProducts:
             totals = list(sums)
             for step in range(steps):
                 totals = self._step(step, w, a, totals, channels)
-            return [advance(w, steps * channels), advance(a, 2 * steps), *totals]
+            return [advance(w, steps * channels), advance(a, self.form.step_words * steps), *totals]
 
         size = turn_of(self.steps, len(biases) // channels, self.unroll)
         carried = [weights, activations, *biases]
@@ -147,28 +153,49 @@ class DotProducts:
                             totals[i] = tiny.DualMacOp(totals[i], x[p], weight).res
         return totals
 
+    @classmethod
+    def mix(cls, conv: Convolution, steps: int, pixels: int, channels: int, unroll: int) -> Mix:
+        """All channels of ``pixels`` neighbours."""
+        words = 1 + table_bytes(conv) // (4 * conv.out_per_group)
+        turns, rest = divmod(steps, turn_of(steps, pixels, unroll))
+        finish = finish_mix(conv, pixels)
+        mix, left = Mix(), conv.out_per_group
+        while left:
+            step = cls.step_mix(pixels, channels)
+            turn = step * (steps // turns)
+            sums = loop(turn + cls.turn_mix(pixels, channels), turns) if turns > 1 else turn
+            sums += step * rest
+            block = line(load=words * channels, alu=4, store=1) + sums + finish * channels
+            mix += loop(block, left // channels)
+            left, channels = left % channels, channels // 2
+        return mix
 
-def product_mix(conv: Convolution, steps: int, pixels: int, channels: int, unroll: int) -> Mix:
-    """All channels of ``pixels`` neighbours."""
-    words = 1 + table_bytes(conv) // (4 * conv.out_per_group)
-    turns, rest = divmod(steps, turn_of(steps, pixels, unroll))
-    finish = finish_mix(conv, pixels)
-    mix, left = Mix(), conv.out_per_group
-    while left:
+    @staticmethod
+    def step_mix(pixels: int, channels: int) -> Mix:
+        """What `_step` emits."""
         # Half a step, and the loads of it: weights with two pixels, then two pixels more.
         loads = line(load=max(channels / 2, 0.5) + min(pixels, 2))
         loads += line(load=max(pixels - 2, 0))
-        half = loads + line(alu=max(channels, 1), dual_mac=pixels * channels)
-        # At a branch LLVM moves accumulators and pointers about.
+        return (loads + line(alu=max(channels, 1), dual_mac=pixels * channels)) * 2
+
+    @staticmethod
+    def turn_mix(pixels: int, channels: int) -> Mix:
+        """What LLVM adds at a branch: it moves accumulators and pointers about."""
         kept = pixels * channels
-        moves = line(alu=4 * kept, load=kept, store=kept)
-        turn = half * (2 * (steps // turns))
-        sums = loop(turn + moves, turns) if turns > 1 else turn
-        sums += half * (2 * rest)
-        block = line(load=words * channels, alu=4, store=1) + sums + finish * channels
-        mix += loop(block, left // channels)
-        left, channels = left % channels, channels // 2
-    return mix
+        return line(alu=4 * kept, load=kept, store=kept)
+
+    @staticmethod
+    def pack(weights: np.ndarray) -> np.ndarray:
+        """Weights ``[channel, operand]`` of one channel or an even number, i8, as words in order.
+
+        Of one channel, a word is a step. Of more, it is a pair of operands of two channels: the
+        first operand of both, then the second.
+        """
+        channels, operands = weights.shape
+        if channels == 1:
+            return np.ascontiguousarray(weights).reshape(-1).view("<i4")
+        pairs = weights.reshape(channels // 2, 2, operands)[..., operand_pairs(operands)]
+        return np.ascontiguousarray(pairs.transpose(2, 0, 3, 1)).reshape(-1).view("<i4")
 
 
 def most_at_once(unroll: int) -> int:
@@ -184,16 +211,3 @@ def turn_of(steps: int, pixels: int, unroll: int) -> int:
         return steps
     fair = range(-(-unroll // 2), unroll + 1)
     return min(steps, max((n for n in fair if steps % n == 0), default=unroll))
-
-
-def pack_words(weights: np.ndarray) -> np.ndarray:
-    """Weights ``[channel, operand]`` of one channel or an even number, i8, as words in order.
-
-    Of one channel, a word is a step. Of more, it is a pair of operands of two channels: the
-    first operand of both, then the second.
-    """
-    channels, operands = weights.shape
-    if channels == 1:
-        return np.ascontiguousarray(weights).reshape(-1).view("<i4")
-    pairs = weights.reshape(channels // 2, 2, operands)[..., operand_pairs(operands)]
-    return np.ascontiguousarray(pairs.transpose(2, 0, 3, 1)).reshape(-1).view("<i4")

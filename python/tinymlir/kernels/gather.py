@@ -1,7 +1,7 @@
-"""How the windows of neighbouring pixels come to scratch memory, as pairs of halfwords (im2col).
+"""How the windows of neighbouring pixels come to scratch memory (im2col).
 
-Padding is included, so that the border needs no code of its own. A step is four operands in two
-words: operands 0 and 2, then 1 and 3, as `tiny.extend_bytes` makes them of a word.
+Padding is included, so that the border needs no code of its own. A step is four operands, in the
+form that the products take (`Form`).
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from tinymlir.bindings import arith, func, ir
 from tinymlir.kernels import windows
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Index
+from tinymlir.kernels.forms import Form
 from tinymlir.kernels.kernel import Layer
 from tinymlir.kernels.pairs import STEP
 from tinymlir.kernels.pixels import input_column, input_row
 from tinymlir.kernels.price import Mix, function, line, loop
 from tinymlir.kernels.rows import Rows
-from tinymlir.kernels.words import extend, load_word, repeated, view
+from tinymlir.kernels.words import load_word, view
 
 #: Words copied between two branches.
 _UNROLL = 8
@@ -33,8 +34,8 @@ class Gather(ABC):
     #: words from a pixel's window to the next pixel's
     pitch: int
 
-    def __init__(self, conv: Convolution) -> None:
-        self.conv = conv
+    def __init__(self, conv: Convolution, form: Form) -> None:
+        self.conv, self.form = conv, form
 
     @abstractmethod
     def scratch_bytes(self, pixels: int) -> int:
@@ -61,9 +62,9 @@ class Gather(ABC):
         """Emit the copying of the windows of ``pixels`` neighbours."""
 
 
-def gather_of(conv: Convolution) -> Gather:
+def gather_of(conv: Convolution, form: Form) -> Gather:
     """The better way for ``conv``."""
-    return SharedColumns(conv) if SharedColumns.takes(conv) else SingleWindows(conv)
+    return (SharedColumns if SharedColumns.takes(conv) else SingleWindows)(conv, form)
 
 
 def _in_steps(weights: np.ndarray) -> np.ndarray:
@@ -79,12 +80,14 @@ class SharedColumns(Gather):
     begins a stride further on.
     """
 
-    def __init__(self, conv: Convolution) -> None:
-        super().__init__(conv)
+    def __init__(self, conv: Convolution, form: Form) -> None:
+        super().__init__(conv, form)
         #: input columns from one to the next in scratch memory, and of these to the next pixel
         self.spacing = conv.stride[1] if conv.kernel[1] == 1 else 1
         self.advance = 1 if conv.kernel[1] == 1 else conv.stride[1]
-        self.column_words = conv.kernel[0] * conv.in_per_group // 2
+        #: words of a pixel
+        self.pixel_words = conv.in_per_group // STEP * form.step_words
+        self.column_words = conv.kernel[0] * self.pixel_words
         self.pitch = self.advance * self.column_words
 
     @staticmethod
@@ -105,7 +108,7 @@ class SharedColumns(Gather):
 
     def mix(self, pixels: int) -> Mix:
         conv = self.conv
-        step = line(load=1) + line(alu=2, store=2)
+        step = line(load=1) + self.form.mix()
         put = loop(step, conv.in_per_group // STEP, _UNROLL) + line(alu=4)
         row = loop(put, self._columns(pixels)) + line(alu=8, load=2)
         if any(len(conv.interior(axis)) < conv.out_hw[axis] for axis in (0, 1)):
@@ -148,32 +151,31 @@ class SharedColumns(Gather):
         depth = conv.in_per_group
         row = emitter.add(top, emitter.mul(kh, conv.dilation[0]))
         origin = emitter.add(source.origin(emitter, row), emitter.mul(left, depth))
-        filler = emitter.integer(repeated(conv.pad_value, 16))
+        filler = emitter.integer(self.form.filler(conv.pad_value))
 
-        def put(column: Index, pairs: Callable[[Index], list[ir.Value]]) -> None:
+        def put(column: Index, parts: Callable[[Index], list[ir.Value]]) -> None:
             start = emitter.mul(column, self.column_words)
-            start = emitter.add(start, emitter.mul(kh, depth // 2))
+            start = emitter.add(start, emitter.mul(kh, self.pixel_words))
 
             def step(q: Index) -> None:
-                at = emitter.add(start, emitter.mul(q, 2))
-                for half, pair in enumerate(pairs(q)):
-                    emitter.store(pair, words, [emitter.add(at, half)])
+                at = emitter.add(start, emitter.mul(q, self.form.step_words))
+                for number, part in enumerate(parts(q)):
+                    emitter.store(part, words, [emitter.add(at, number)])
 
             emitter.loop(0, depth // STEP, 1, step, unroll=_UNROLL)
 
         def copy(column: Index) -> None:
             begin = emitter.add(origin, emitter.mul(column, self.spacing * depth))
 
-            def widened(q: Index) -> list[ir.Value]:
+            def loaded(q: Index) -> list[ir.Value]:
                 at = emitter.add(begin, emitter.mul(q, STEP))
                 lanes = [emitter.add(at, lane) for lane in range(STEP)]
-                word = load_word(emitter, source.buffer, lanes)
-                return [extend(word, 0), extend(word, 1)]
+                return self.form.words(load_word(emitter, source.buffer, lanes))
 
-            put(column, widened)
+            put(column, loaded)
 
         def fill(column: Index) -> None:
-            put(column, lambda q: [filler, filler])
+            put(column, lambda q: [filler] * self.form.step_words)
 
         if all(len(conv.interior(axis)) == conv.out_hw[axis] for axis in (0, 1)):
             emitter.loop(0, columns, 1, copy)
@@ -197,22 +199,22 @@ class SingleWindows(Gather):
     #: output columns of a row, where columns beyond stand for the next row's
     columns: int | None = None
 
-    def __init__(self, conv: Convolution) -> None:
-        super().__init__(conv)
-        self.pitch = windows.steps(conv) * 2
+    def __init__(self, conv: Convolution, form: Form) -> None:
+        super().__init__(conv, form)
+        self.pitch = windows.steps(conv) * form.step_words
 
     def scratch_bytes(self, pixels: int) -> int:
-        return windows.scratch_bytes(self.conv, pixels)
+        return windows.scratch_bytes(self.conv, pixels, self.form)
 
     def operands(self) -> np.ndarray:
         return _in_steps(self.conv.weights[0])
 
     def mix(self, pixels: int) -> Mix:
-        return function(windows.copy_mix(self.conv)).times(pixels)
+        return function(windows.copy_mix(self.conv, self.form)).times(pixels)
 
     def prepare(self, layer: Layer, scratch: ir.Value) -> None:
         self.layer, self.scratch = layer, scratch
-        places = windows.Places(pair=1, pixel=self.pitch)
+        places = windows.Places(word=1, pixel=self.pitch, form=self.form)
         self.symbol = windows.emit_copy(self.conv, layer, scratch, places)
 
     def copy(self, row: Index, column: Index, pixels: int) -> None:

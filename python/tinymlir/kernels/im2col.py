@@ -13,7 +13,7 @@ from typing import ClassVar
 from tinymlir.bindings import ir
 from tinymlir.kernels.channel_tables import table_bytes
 from tinymlir.kernels.convolution import Convolution
-from tinymlir.kernels.dot_products import DotProducts, most_at_once, product_mix
+from tinymlir.kernels.dot_products import DotProducts, most_at_once
 from tinymlir.kernels.emitter import Index
 from tinymlir.kernels.gather import gather_of
 from tinymlir.kernels.kernel import Kernel, Layer
@@ -26,10 +26,6 @@ from tinymlir.targets import Target
 _SCRATCH_LIMIT = 8192
 #: The most steps of a dot product between two branches: preferred, in small code, in fast code.
 _UNROLLS = (12, 4, 18, 36)
-#: What a load reaches from its pointer, in words.
-_REACH = 1024
-#: Output channels computed together, for so many pixels.
-_CHANNELS = {1: 8, 2: 2, 3: 2, 4: 2}
 #: Rows of at most so many blocks have no pixel computed alone.
 _SHORT = 4
 
@@ -41,11 +37,18 @@ class Im2col(Kernel):
     gathers = True
     #: pixels computed together where nothing is against it
     most_pixels: ClassVar[int] = 4
+    #: output channels computed together, for so many pixels
+    channels: ClassVar[dict[int, int]] = {1: 8, 2: 2, 3: 2, 4: 2}
+    #: what a load reaches from its pointer, in words
+    reach: ClassVar[int] = 1024
+    #: what the core needs for the products
+    extension: ClassVar[str] = "dsp"
+    products_type: ClassVar[type[DotProducts]] = DotProducts
 
     def __init__(self, conv: Convolution, core: Target, unroll: int = _UNROLLS[0]) -> None:
         super().__init__(conv, core, unroll=unroll)
         self.unroll = unroll
-        self.gather = gather_of(conv)
+        self.gather = gather_of(conv, self.products_type.form)
         self.pixels = next(
             (n for n in range(self.most_pixels, 1, -1) if self._has_room(n)),
             1,
@@ -53,8 +56,9 @@ class Im2col(Kernel):
         self.pixels = min(self.pixels, conv.out_hw[1])
 
     def _has_room(self, pixels: int) -> bool:
-        reach = (pixels - 1) * self.gather.pitch + 2 * most_at_once(self.unroll)
-        return reach <= _REACH and self.gather.scratch_bytes(pixels) <= _SCRATCH_LIMIT
+        steps = self.products_type.form.step_words * most_at_once(self.unroll)
+        reach = (pixels - 1) * self.gather.pitch + steps
+        return reach <= self.reach and self.gather.scratch_bytes(pixels) <= _SCRATCH_LIMIT
 
     @classmethod
     def variants(cls, conv: Convolution, core: Target) -> list[Kernel]:
@@ -68,7 +72,7 @@ class Im2col(Kernel):
         """Whether enough channels share the widening, and there is room for it."""
         enough = conv.out_per_group >= STEP and conv.weights[0, 0].size >= 2 * STEP
         plain = conv.groups == 1 and conv.dilation[1] == 1
-        if not (core.has("dsp") and plain and enough):
+        if not (core.has(cls.extension) and plain and enough):
             return False
         return cls(conv, core).scratch_bytes() <= _SCRATCH_LIMIT
 
@@ -91,8 +95,8 @@ class Im2col(Kernel):
         row, first = Mix(), 0
         for pixels, end in self._blocks(0, columns):
             assert isinstance(end, int)
-            channels = _CHANNELS[self.pixels]
-            products = product_mix(self.conv, steps, pixels, channels, self.unroll)
+            channels = self.channels[self.pixels]
+            products = self.products_type.mix(self.conv, steps, pixels, channels, self.unroll)
             copy = self.gather.mix(pixels).elsewhere() + line(alu=6, load=2, store=2, call=1)
             row += loop(copy + products + line(alu=4, load=2), (end - first) // pixels)
             first = end
@@ -107,12 +111,12 @@ class Im2col(Kernel):
         super().prepare(layer, scratch)
         assert scratch is not None
         self.gather.prepare(layer, scratch)
-        self.products = DotProducts(
+        self.products = self.products_type(
             self.conv,
             layer,
             self.gather.operands(),
             self.gather.pitch,
-            _CHANNELS[self.pixels],
+            self.channels[self.pixels],
             self.unroll,
         )
 

@@ -23,7 +23,8 @@ _MOST_TAPS = 16
 def takes(root: ir.Value, core: Target) -> bool:
     """Whether ``root`` is a max-pooling of a layer's input: no padding, whole words of channels."""
     op = root.owner.operation
-    if not core.has("dsp") or op.name != "linalg.pooling_nhwc_max":
+    compares_bytes = core.has("dsp") or core.has("xcvsimd")
+    if not compares_bytes or op.name != "linalg.pooling_nhwc_max":
         return False
     source, window, init = op.operands
     least = init.owner.operation if not isinstance(init, ir.BlockArgument) else None

@@ -212,6 +212,8 @@ def _instead(kind: str, core: Target) -> Mapping[str, float] | None:
         return {"mul_long": 1, "mul": int(riscv), "alu": 4} if plain else {"mul_long": 1}
     if kind == "copy_long":
         return {} if plain else {"alu": 2}
+    if kind in ("limit", "saturate") and core.has("xcvalu"):
+        return {"alu": 1 if kind == "limit" else 2}
     if kind == "limit":
         # A branch around a move; or a conditional move, of a constant made for it.
         return {"alu": 1.5, "branch": 1} if plain else {"alu": 3.5}

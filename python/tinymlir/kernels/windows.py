@@ -1,7 +1,7 @@
-"""The windows of a block of pixels, widened to pairs of halfwords in scratch memory.
+"""The windows of a block of pixels in scratch memory, widened to pairs of halfwords or as bytes.
 
-Padding is included, so that what reads them needs no bounds check. A window's pairs may lie one
-after the other, or beside the same pairs of neighbouring pixels (`Places`).
+Padding is included, so that what reads them needs no bounds check. A window's words may lie one
+after the other, or beside the same words of neighbouring pixels (`Places`).
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from tinymlir.bindings import arith, func, ir, scf
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Emitter, Index
+from tinymlir.kernels.forms import BYTES, HALFWORDS, Form
 from tinymlir.kernels.kernel import Layer
 from tinymlir.kernels.pairs import STEP
 from tinymlir.kernels.pixels import input_column, input_row
 from tinymlir.kernels.price import Mix, either, line, loop
 from tinymlir.kernels.rows import Rows
-from tinymlir.kernels.words import extend, load_word, repeated, view
+from tinymlir.kernels.words import load_word, repeated, view
 
 #: Words of a window copied between two branches.
 _UNROLL = 4
@@ -26,14 +27,15 @@ _MOST_UNROLLED_STEPS = 16
 
 @dataclass(frozen=True)
 class Places:
-    """Where pairs lie: words from one to the next of a window, and to that of the next pixel."""
+    """Where operands lie: words from one to the next of a window, and to that of the next pixel."""
 
-    pair: int
+    word: int
     pixel: int
+    form: Form = HALFWORDS
 
     @staticmethod
     def beside(pixels: int) -> Places:
-        """The same pair of ``pixels`` pixels side by side."""
+        """The same pair of halfwords of ``pixels`` pixels side by side."""
         return Places(pixels, 1)
 
 
@@ -47,22 +49,22 @@ def steps(conv: Convolution) -> int:
     return -(-conv.weights[0, 0].size // STEP)
 
 
-def scratch_bytes(conv: Convolution, pixels: int) -> int:
+def scratch_bytes(conv: Convolution, pixels: int, form: Form = HALFWORDS) -> int:
     """Scratch memory for the windows of ``pixels`` pixels."""
-    return steps(conv) * 2 * STEP * pixels
+    return steps(conv) * form.step_words * 4 * pixels
 
 
-def copy_mix(conv: Convolution) -> Mix:
+def copy_mix(conv: Convolution, form: Form = HALFWORDS) -> Mix:
     """The copy of one window, on average."""
     rows, run = conv.kernel[0], conv.kernel[1] * conv.in_per_group
-    widen = line(alu=2, store=2)
+    widen = form.mix()
     if conv.in_per_group % STEP == 0:
         word = line(load=1) + widen
         inside = loop(loop(word, run // STEP, _UNROLL) + line(alu=6), rows)
         border = loop(loop(word + line(alu=2), run // STEP) + line(alu=25), rows)
     else:
-        halfword = line(load=1) + line(alu=8, store=1)
-        inside = border = loop(loop(halfword, run) + line(alu=25), rows)
+        operand = line(load=1) + line(alu=1 if form is BYTES else 8, store=1)
+        inside = border = loop(loop(operand, run) + line(alu=25), rows)
         if steps(conv) <= _MOST_UNROLLED_STEPS:
             # A word that goes on in the next kernel row is put together.
             inside = (line(load=1) + widen) * steps(conv) + line(load=3, alu=8) * (rows - 1)
@@ -72,7 +74,7 @@ def copy_mix(conv: Convolution) -> Mix:
 
 
 def emit_copy(conv: Convolution, layer: Layer, scratch: ir.Value, places: Places) -> str:
-    """``@layer<i>_window(input, scratch, row, column, place, first)``: one window, widened.
+    """``@layer<i>_window(input, scratch, row, column, place, first)``: one window.
 
     ``place`` is the pixel's number in the block, ``first`` the first column that is in memory.
     """
@@ -124,11 +126,12 @@ class _Window:
         places: Places,
     ) -> None:
         self.conv, self.emitter, self.source, self.scratch = conv, emitter, source, scratch
-        self.start, self.pair = emitter.mul(place, places.pixel), places.pair
+        self.start, self.word = emitter.mul(place, places.pixel), places.word
+        self.form = places.form
         self.depth = conv.in_per_group
         #: operands of a kernel row, which are neighbours in memory
         self.run = conv.kernel[1] * self.depth
-        #: whether activations are loaded and widened a word at a time
+        #: whether activations are loaded a word at a time
         self.whole_words = self.depth % STEP == 0
         self.top = input_row(emitter, conv, row, 0)
         self.left = input_column(emitter, conv, column)
@@ -149,7 +152,7 @@ class _Window:
         return tests[0] if tests else None
 
     def put_inside(self) -> None:
-        """Copy and widen, where there is no padding."""
+        """Copy, where there is no padding."""
         emitter, rows = self.emitter, self.conv.kernel[0]
         if self.whole_words:
             words = self.run // STEP
@@ -177,7 +180,7 @@ class _Window:
             self.put_at_border()
 
     def put_at_border(self) -> None:
-        """Copy and widen what there is, padding where there is none."""
+        """Copy what there is, padding where there is none."""
         emitter, conv = self.emitter, self.conv
         first = emitter.minimum(emitter.maximum(emitter.sub(0, self.left), 0), conv.kernel[1])
         room = emitter.minimum(emitter.sub(conv.in_hw[1], self.left), conv.kernel[1])
@@ -213,11 +216,10 @@ class _Window:
 
         def operand(r: Index) -> None:
             if origin is None:
-                value = emitter.integer(fill, 16)
+                value = emitter.integer(fill, 8)
             else:
-                byte = emitter.load(self.source.buffer, [emitter.add(origin, r)])
-                value = arith.extsi(ir.IntegerType.get_signless(16), byte)
-            self._put_halfword(emitter.add(first, r), value)
+                value = emitter.load(self.source.buffer, [emitter.add(origin, r)])
+            self._put_operand(emitter.add(first, r), value)
 
         def word(q: Index) -> None:
             step = emitter.add(_quarter(emitter, first), q)
@@ -236,24 +238,30 @@ class _Window:
         self._put(step, load_word(self.emitter, self.source.buffer, positions))
 
     def _put(self, step: Index, word: ir.Value) -> None:
-        """The two pairs of a word of operands."""
-        for half in (0, 1):
-            pair = self.emitter.add(self.emitter.mul(step, 2), half)
-            at = self._place(pair)
-            self.emitter.store(extend(word, half), view(self.scratch, 32), [at])
+        """A word of operands, in the form that they have here."""
+        first = self.emitter.mul(step, self.form.step_words)
+        words = view(self.scratch, 32)
+        for number, part in enumerate(self.form.words(word)):
+            self.emitter.store(part, words, [self._place(self.emitter.add(first, number))])
 
-    def _put_halfword(self, operand: Index, value: ir.Value) -> None:
-        """One operand at the place where `tiny.extend_bytes` would put it."""
+    def _put_operand(self, operand: Index, byte: ir.Value) -> None:
+        """One operand at the place where `_put` would put it."""
         emitter = self.emitter
+        if self.form is BYTES:
+            # Words of bytes follow one another.
+            at = emitter.add(emitter.mul(self.start, STEP), operand)
+            emitter.store(byte, self.scratch, [at])
+            return
         number, one = emitter.index(operand), emitter.index(1)
         step = arith.shrui(number, emitter.index(2))
         pair = arith.addi(arith.shli(step, one), arith.andi(number, one))
         high = arith.andi(arith.shrui(number, one), one)
         at = emitter.add(emitter.mul(self._place(pair), 2), high)
+        value = arith.extsi(ir.IntegerType.get_signless(16), byte)
         emitter.store(value, view(self.scratch, 16), [at])
 
-    def _place(self, pair: Index) -> Index:
-        return self.emitter.add(self.start, self.emitter.mul(pair, self.pair))
+    def _place(self, word: Index) -> Index:
+        return self.emitter.add(self.start, self.emitter.mul(word, self.word))
 
 
 def _quarter(emitter: Emitter, position: Index) -> Index:

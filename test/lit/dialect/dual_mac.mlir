@@ -29,3 +29,10 @@ func.func @one(%acc: i32, %x: i32, %w: i32) -> i32 {
   %s = "tiny.mac"(%acc, %x, %w) : (i32, i32, i32) -> i32
   return %s : i32
 }
+
+// CHECK-LABEL: func.func @four(
+// CHECK: "tiny.quad_mac"(%{{.*}}, %{{.*}}, %{{.*}}) : (i32, i32, i32) -> i32
+func.func @four(%acc: i32, %x: i32, %w: i32) -> i32 {
+  %s = "tiny.quad_mac"(%acc, %x, %w) : (i32, i32, i32) -> i32
+  return %s : i32
+}

@@ -1,6 +1,7 @@
 // RUN: tinymlir-opt %s --tiny-lower-dual-mac | FileCheck %s
 // RUN: tinymlir-opt %s --tiny-lower-dual-mac=dsp=true | FileCheck %s --check-prefix=DSP
 // RUN: tinymlir-opt %s --tiny-lower-dual-mac=mve=true | FileCheck %s --check-prefix=MVE
+// RUN: tinymlir-opt %s --tiny-lower-dual-mac=xcvsimd=true | FileCheck %s --check-prefix=XCV
 
 // CHECK-LABEL: func.func @pair
 // CHECK-NOT: tiny.
@@ -47,6 +48,10 @@ func.func @plain(%acc: i32, %a: i32, %b: i32) -> i32 {
 // DSP-SAME: %[[X:[a-z0-9]+]]: i32, %[[Y:[a-z0-9]+]]: i32
 // DSP: llvm.call_intrinsic "llvm.arm.ssub8"(%[[X]], %[[Y]])
 // DSP-NEXT: llvm.call_intrinsic "llvm.arm.sel"(%[[X]], %[[Y]])
+// XCV-LABEL: func.func @most(
+// XCV-SAME: %[[X:[a-z0-9]+]]: i32, %[[Y:[a-z0-9]+]]: i32
+// XCV: %[[MAX_B:.*]] = arith.constant 1 : i32
+// XCV: llvm.call_intrinsic "llvm.riscv.cv.mac.mulhhuRN"(%[[X]], %[[Y]], %[[MAX_B]])
 func.func @most(%x: i32, %y: i32) -> i32 {
   %m = "tiny.max_bytes"(%x, %y) : (i32, i32) -> i32
   return %m : i32
@@ -60,5 +65,18 @@ func.func @most(%x: i32, %y: i32) -> i32 {
 // MVE: llvm.call_intrinsic "llvm.arm.mve.vmldava.v16i8"(%{{.*}}, %{{.*}}, %{{.*}}, %[[ACC]], %[[X]], %[[W]])
 func.func @dot(%acc: i32, %x: vector<16xi8>, %w: vector<16xi8>) -> i32 {
   %s = "tiny.dot"(%acc, %x, %w) : (i32, vector<16xi8>, vector<16xi8>) -> i32
+  return %s : i32
+}
+
+// Four products, by the stand-in of cv.sdotsp.b.
+// CHECK-LABEL: func.func @quad
+// CHECK: %[[PRODUCTS:.*]] = arith.muli {{.*}} : vector<4xi32>
+// CHECK: vector.reduction <add>, %[[PRODUCTS]] : vector<4xi32> into i32
+// XCV-LABEL: func.func @quad(
+// XCV-SAME: %[[ACC:[a-z0-9]+]]: i32, %[[X:[a-z0-9]+]]: i32, %[[W:[a-z0-9]+]]: i32
+// XCV: %[[SDOTSP_B:.*]] = arith.constant 1 : i32
+// XCV: llvm.call_intrinsic "llvm.riscv.cv.mac.machhuRN"(%[[X]], %[[W]], %[[ACC]], %[[SDOTSP_B]])
+func.func @quad(%acc: i32, %x: i32, %w: i32) -> i32 {
+  %s = "tiny.quad_mac"(%acc, %x, %w) : (i32, i32, i32) -> i32
   return %s : i32
 }
