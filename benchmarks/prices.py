@@ -6,7 +6,8 @@
 
 A network is compiled as often as its layers have candidates, with another one in each layer.
 The last lines are the errors of the model, of which only those matter that change an order:
-"regret" is how much slower the fastest candidate by price is than the fastest one there is.
+"regret" is how much slower all layers together are with the fastest candidates by price than with
+the fastest ones there are.
 """
 
 from __future__ import annotations
@@ -72,17 +73,15 @@ def measure(model: Path, target_name: str) -> list[dict[str, Any]]:
 
 
 def errors(rows: list[dict[str, Any]], measure: str) -> dict[str, float]:
-    """Mean and greatest error relative to what is measured, and the mean regret."""
+    """Mean and greatest error relative to what is measured, and the regret."""
     off = [abs(row["price"][measure] / max(1, row["measured"][measure]) - 1) for row in rows]
     layers = defaultdict(list)
     for row in rows:
         layers[row["network"], row["target"], row["layer"]].append(row)
-    regrets = []
-    for same in layers.values():
-        cheapest = min(same, key=lambda row: row["price"][measure])
-        best = min(row["measured"][measure] for row in same)
-        regrets.append(cheapest["measured"][measure] / max(1, best) - 1)
-    return {"mean": float(np.mean(off)), "greatest": max(off), "regret": float(np.mean(regrets))}
+    taken = [min(same, key=lambda row: row["price"][measure]) for same in layers.values()]
+    best = [min(row["measured"][measure] for row in same) for same in layers.values()]
+    regret = sum(row["measured"][measure] for row in taken) / sum(best) - 1
+    return {"mean": float(np.mean(off)), "greatest": max(off), "regret": regret}
 
 
 def main() -> int:

@@ -11,10 +11,16 @@ from tinymlir.kernels.convolution import find_convolution
 from tinymlir.kernels.kernel import Kernel
 from tinymlir.kernels.price import NO_WAIT, Price
 from tinymlir.kernels.selection import Aim, choose
+from tinymlir.linalg_info import constant_array
 from tinymlir.simulators.flash import parse_flash
 from tinymlir.targets import Target, get_target
 
 from ._pass import Pass, PassFailure, register_pass
+
+#: Bytes of flash that code and constants beside the weights should have at most.
+BESIDE_WEIGHTS = 35_000
+#: What a layer without a price, and the entry point, have of code, about.
+_UNPRICED_CODE = 300
 
 
 @register_pass
@@ -25,7 +31,8 @@ class SelectKernels(Pass):
     Every kernel that can compute a layer is priced with the cost table of the target;
     ``tiny.kernel`` names the one chosen, with its options, and ``tiny.price`` says what it is
     expected to take. A ``tiny.kernel`` that is there already is obeyed. ``optimize`` says what
-    counts, ``max-flash`` how many bytes of code and constants all layers with a price may have
+    counts; ``balanced`` is speed, within the bytes of the weights and 35 kB if that costs little.
+    ``max-flash`` is how many bytes of code and constants all layers with a price may have
     together; where even the smallest have more, these are chosen. With ``flash-timing``, cycles
     include the waits for code and constants, of which straight-line code has most.
 
@@ -72,11 +79,33 @@ class SelectKernels(Pass):
         layers = layer_candidates(op, get_target(self.target))
         flash = NO_WAIT if self.flash_timing is None else parse_flash(self.flash_timing)
         prices = [[kernel.price(flash) for kernel in kernels] for _, kernels in layers]
-        chosen = choose(prices, self.optimize, self.max_flash)
+        weights = sum(int(kernels[0].conv.weights.size) for _, kernels in layers)
+        room = weights + BESIDE_WEIGHTS - _unpriced(op, [layer for layer, _ in layers])
+        chosen = choose(prices, self.optimize, self.max_flash, room)
         for (layer, kernels), known, index in zip(layers, prices, chosen, strict=True):
             attributes = layer.operation.attributes
             attributes["tiny.kernel"] = ir.StringAttr.get(kernels[index].label)
             attributes["tiny.price"] = _attribute(known[index])
+
+
+def _unpriced(module: ir.Operation, priced: list[func.FuncOp]) -> int:
+    """Bytes of code and constants beside the layers with a price, about."""
+    known = {layer.name.value for layer in priced}
+    others = [layer for layer in _layers(module) if layer.name.value not in known]
+    arrays = [
+        constant_array(op.operation.results[0])
+        for layer in others
+        for block in layer.body.blocks
+        for op in block.operations
+        if op.operation.name == "arith.constant"
+    ]
+    constants = sum(array.nbytes for array in arrays if array is not None)
+    return int(constants) + _UNPRICED_CODE * (1 + len(others))
+
+
+def _layers(module: ir.Operation) -> list[func.FuncOp]:
+    children = [c for c in module.regions[0].blocks[0].operations if isinstance(c, func.FuncOp)]
+    return [child for child in children if "tiny.layer" in child.operation.attributes]
 
 
 def layer_candidates(module: ir.Operation, core: Target) -> list[tuple[func.FuncOp, list[Kernel]]]:
@@ -85,9 +114,7 @@ def layer_candidates(module: ir.Operation, core: Target) -> list[tuple[func.Func
     Raises:
         PassFailure: a layer has a ``tiny.kernel`` that cannot compute it.
     """
-    children = [c for c in module.regions[0].blocks[0].operations if isinstance(c, func.FuncOp)]
-    layers = [child for child in children if "tiny.layer" in child.operation.attributes]
-    found = [(layer, _able(layer, core)) for layer in layers]
+    found = [(layer, _able(layer, core)) for layer in _layers(module)]
     return [(layer, kernels) for layer, kernels in found if kernels]
 
 

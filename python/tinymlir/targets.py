@@ -27,7 +27,8 @@ class Costs:
     ``branch_taken`` includes the pipeline refill; ``jump`` is an unconditional
     branch or a return. ``misaligned_target`` is added where control goes to a
     32-bit instruction that crosses words, ``jump_register_stall`` where the
-    instruction before computed where to jump.
+    instruction before computed where to jump. ``issue`` is how many instructions begin in a
+    cycle, at most one product among them.
     """
 
     alu: int = 1
@@ -49,6 +50,7 @@ class Costs:
     call: int = 2
     misaligned_target: int = 0
     jump_register_stall: int = 0
+    issue: int = 1
 
 
 @dataclass(frozen=True)
@@ -231,11 +233,17 @@ TARGETS: dict[str, Target] = {
             "cortex_m7",
             features="+dsp",
             extensions=(*_ARMV7M, "dsp"),
-            # Dual issue is not in the table: these are latencies per instruction.
             costs=Costs(
-                dual_mac=1, divide=8, load=1, load_use_stall=1, branch_taken=1, jump=1, call=1
+                dual_mac=1,
+                divide=8,
+                load=1,
+                load_multiple_extra=0,
+                branch_taken=1,
+                jump=1,
+                call=1,
+                issue=2,
             ),
-            notes="dual issue, branch predictor; the cost table prices one instruction at a time",
+            notes="dual issue, branch predictor",
             unicorn="cortex-m7",
             qemu="mps2-an500",
             memory=_MPS2,

@@ -53,6 +53,13 @@ def test_balance_spends_flash_on_what_takes_long() -> None:
     assert choose([long, short], "size") == [0, 0]
 
 
+def test_balance_keeps_to_the_room_where_that_costs_little() -> None:
+    """One percent of speed for four of flash: in the room, but not where no room would do."""
+    layer = [Price(0, 1000, 1000), Price(0, 990, 1040), Price(0, 980, 1080)]
+    chosen = [choose([layer], "balanced", room=room) for room in (2000, 1050, 900)]
+    assert chosen == [[2], [1], [0]]
+
+
 def test_a_loop_runs_often_and_lies_in_flash_once() -> None:
     body = line(load=3, mac=2)
     mix = loop(body, 10, unroll=4)

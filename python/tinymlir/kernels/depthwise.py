@@ -83,10 +83,10 @@ class Depthwise(Kernel):
         copy = function(loop(column, ring_columns(conv), _UNROLL) + line(alu=12, store=4, load=4))
         copy += loop(line(store=1 if whole else width), ring_columns(conv), _UNROLL).times(0) * 3
         copies = conv.kernel[0] + (conv.out_hw[0] - 1) * conv.stride[0]
-        tap = line(load=2 * width)
+        tap = line(load=2, mac=1) * width
         words = 1 + table_bytes(conv) // (4 * conv.groups)
         ends = line(load_pair=words * CHANNEL_BLOCK / 2, load=words * width, store=words * width)
-        pixel = ends + (tap + line(mac=width)) * taps + finish_mix(conv) * width + line(alu=8)
+        pixel = ends + tap * taps + finish_mix(conv) * width + line(alu=8)
         return copy.times(copies) + loop(
             loop(pixel, conv.out_hw[1]) + line(alu=12, load=6, store=6), conv.out_hw[0]
         )

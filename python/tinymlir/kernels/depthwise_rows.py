@@ -29,6 +29,9 @@ from tinymlir.kernels.price import Mix, function, line, loop
 from tinymlir.kernels.words import extend, half, halves, load_any, load_word, repeated
 from tinymlir.targets import Target
 
+#: Registers that four sums take beside their operands, pointers and a counter.
+_SUM_REGISTERS = 12
+
 
 class DepthwiseRows(Kernel):
     """Pixel by pixel, block by block of channels."""
@@ -56,7 +59,9 @@ class DepthwiseRows(Kernel):
         if self.core.has("dsp"):
             tap = line(load=1, alu=2, load_pair=1, mac=CHANNEL_BLOCK)
         else:
-            tap = line(load=2 * CHANNEL_BLOCK, mac=CHANNEL_BLOCK)
+            # Where registers are few, sums are in memory.
+            spill = line(load_word=1, store=1) if self.core.registers < _SUM_REGISTERS else Mix()
+            tap = (line(load=2, mac=1) + spill) * CHANNEL_BLOCK
         words = 1 + table_bytes(conv) // (4 * conv.groups)
         ends = line(load_pair=words * CHANNEL_BLOCK / 2, load=3, store=2, alu=6)
         ends += finish_mix(conv) * CHANNEL_BLOCK
@@ -64,11 +69,14 @@ class DepthwiseRows(Kernel):
         outside = conv.out_hw[0] * conv.out_hw[1] - inside
         existing = self.conv.executed_macs(*(range(size) for size in conv.out_hw)) // conv.groups
         at_border = max(0, existing - inside * taps) / max(1, outside)
-        whole = loop(tap * taps + ends, blocks) + line(alu=10, load=6)
+        # The last block is apart, since it may have fewer channels.
+        block = tap * taps + ends
+        whole = loop(block, blocks - 1) + block + line(alu=10, load=6)
         less = (2 if self.core.has("dsp") else CHANNEL_BLOCK) if conv.pad_value else 0
         turns = (tap + line(alu=3 + less, branch=1)).times(at_border)
         turns += line(alu=9, branch=1).times(conv.kernel[0])
-        border = loop(turns + ends + line(alu=16), blocks)
+        block = turns + ends + line(alu=16)
+        border = loop(block, blocks - 1) + block
         return function(loop(whole, inside)) + function(border + line(alu=20)).times(outside)
 
     def prepare(self, layer: Layer, scratch: ir.Value | None) -> None:

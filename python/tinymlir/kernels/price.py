@@ -19,6 +19,10 @@ NO_WAIT = Flash(0)
 #: Registers that a function saves and restores.
 _SAVED = {"thumb": 9, "riscv": 13}
 
+#: Classes that issue together with another instruction, and those of them that one unit computes.
+_PAIRED = ("alu", "load", "load_next", "load_word", "store", "skip", "mul", "mac", "dual_mac")
+_PRODUCTS = ("mul", "mac", "dual_mac")
+
 
 @dataclass(frozen=True)
 class Mix:
@@ -26,7 +30,8 @@ class Mix:
 
     Classes are the fields of `tinymlir.targets.Costs` that one can count, and:
 
-    * ``load_next``: a load right after another one; ``load_pair``: two words by LDRD,
+    * ``load_next``: a load right after another one; ``load_pair``: two words by LDRD;
+      ``load_word``: one that waits for nothing,
     * ``branch``: a conditional branch that is taken; ``skip``: one that is not,
     * ``mul_long``: the high word of a product; ``mac_long``: of a product and a double word, which
       ``copy_long`` keeps for the next one,
@@ -121,19 +126,30 @@ class ConstantReads:
 
 def price(mix: Mix, constants: ConstantReads, core: Target, flash: Flash = NO_WAIT) -> Price:
     """``mix`` and its constants on ``core``, coming from ``flash``."""
-    executed = [(count, *_unit(kind, core)) for kind, count in mix.runs.items()]
-    cycles = sum(count * cycles for count, _, cycles, _ in executed)
+    executed = _plain(mix.runs, core)
+    cycles = sum(count * _unit(kind, core)[1] for kind, count in executed.items())
+    if core.costs.issue > 1:
+        paired = sum(executed.get(kind, 0) for kind in _PAIRED)
+        products = sum(executed.get(kind, 0) for kind in _PRODUCTS)
+        cycles -= paired - max(paired / core.costs.issue, products)
     if flash.wait_states:
         cycles += flash.wait_states * (_code_lines(mix, core, flash) + _lines(constants, flash))
     return Price(
-        instructions=round(sum(count * number for count, number, _, _ in executed)),
+        instructions=round(sum(count * _unit(kind, core)[0] for kind, count in executed.items())),
         cycles=round(cycles),
         flash_bytes=constants.bytes + round(_bytes(mix.code, core)),
     )
 
 
 def _bytes(code: Mapping[str, float], core: Target) -> float:
-    return sum(count * _unit(kind, core)[2] for kind, count in code.items())
+    return sum(count * _unit(kind, core)[2] for kind, count in _plain(code, core).items())
+
+
+def _plain(counts: Mapping[str, float], core: Target) -> dict[str, float]:
+    """Counts of classes that ``core`` has, what it has in their place for the others."""
+    parts = [(count, _instead(kind, core) or {kind: 1}) for kind, count in counts.items()]
+    total = _sum(*parts)
+    return total if total == counts else _plain(total, core)
 
 
 def _footprint(mix: Mix, core: Target) -> float:
@@ -166,11 +182,6 @@ def _unit(kind: str, core: Target) -> tuple[float, float, float]:
     Cycles are the core's `Costs`. What an instruction takes in flash is the average over what
     LLVM makes of the kernels: 16 or 32 bits, by registers and offsets.
     """
-    instead = _instead(kind, core)
-    if instead is not None:
-        parts = [(count, _unit(part, core)) for part, count in instead.items()]
-        number, cycles, size = (sum(n * unit[i] for n, unit in parts) for i in range(3))
-        return number, cycles, size
     costs = core.costs
     riscv, thumb1 = core.triple.startswith("riscv"), core.triple.startswith("thumbv6m")
     # A load stalls at the end of a run of loads alone.
@@ -178,8 +189,7 @@ def _unit(kind: str, core: Target) -> tuple[float, float, float]:
     first = costs.load + costs.load_use_stall
     short, middle, long = (2, 2, 2) if thumb1 else (2.5, 3.2, 4)
     if kind == "vector":
-        # Helium works on half a vector in a cycle.
-        return 1, (2 if core.has("mve") else 1) * costs.alu, 4
+        return 1, costs.alu, 4
     if kind == "frame":
         if riscv:
             saved = _SAVED["riscv"]
@@ -189,7 +199,8 @@ def _unit(kind: str, core: Target) -> tuple[float, float, float]:
     known = {
         "load": first,
         "load_next": follow,
-        "load_pair": costs.load + costs.load_multiple_extra,
+        "load_word": follow,
+        "load_pair": first + costs.load_multiple_extra,
         "branch": costs.branch_taken,
         "skip": costs.branch_not_taken,
     }.get(kind) or getattr(costs, kind)
@@ -199,10 +210,14 @@ def _unit(kind: str, core: Target) -> tuple[float, float, float]:
 
 def _instead(kind: str, core: Target) -> Mapping[str, float] | None:
     """What LLVM, or a pass, has in the place of one of a class that ``core`` lacks."""
-    costs, riscv = core.costs, core.triple.startswith("riscv")
-    plain = riscv or core.triple.startswith("thumbv6m")
+    costs = core.costs
+    riscv, thumb1 = core.triple.startswith("riscv"), core.triple.startswith("thumbv6m")
+    plain = riscv or thumb1
     if kind == "load_pair" and not core.has("ldrd"):
-        return {"load_next": 2}
+        return {"load": 1, "load_word": 1} if riscv else {"load_word": 2}
+    if kind in ("load", "load_next") and thumb1:
+        # Signed bytes have no immediate offsets.
+        return {"alu": 1, "load_word": 1}
     if kind == "mac" and costs.mac is None:
         return {"mul": 1, "alu": 1}
     if kind == "mul_long" and costs.mul_long is None:
@@ -211,7 +226,7 @@ def _instead(kind: str, core: Target) -> Mapping[str, float] | None:
         # Words apart, with a carry between those of the sum.
         return {"mul_long": 1, "mul": int(riscv), "alu": 4} if plain else {"mul_long": 1}
     if kind == "copy_long":
-        return {} if plain else {"alu": 2}
+        return {"alu": 0 if plain else 2}
     if kind in ("limit", "saturate") and core.has("xcvalu"):
         return {"alu": 1 if kind == "limit" else 2}
     if kind == "limit":

@@ -13,14 +13,19 @@ Aim = Literal["balanced", "size", "speed"]
 
 #: What bytes of flash are counted in: functions and constants begin at whole words.
 _UNIT = 4
+#: How many percent of flash one percent of speed may cost: within the room, and beyond it.
+_WITHIN, _BEYOND = 5.0, 1.0
 
 
-def choose(layers: Sequence[Sequence[Price]], aim: Aim, max_flash: int | None = None) -> list[int]:
+def choose(
+    layers: Sequence[Sequence[Price]], aim: Aim, max_flash: int | None = None, room: int = 0
+) -> list[int]:
     """The candidate of each layer that serves the aim best, all together within ``max_flash``.
 
     ``speed`` is the fewest cycles and ``size`` the fewest bytes. ``balanced`` takes both in
-    proportion to the network's, of which cycles count twice: one percent of speed may cost two of
-    flash. That is the least sum in units of the fastest and of the smallest network.
+    proportion to the fastest and to the smallest network: one percent of speed may cost five of
+    flash within ``room``, the best that fits is taken. Beyond it, one percent may cost one only;
+    what is left then is out of proportion to any room.
 
     It is the multiple-choice knapsack problem, solved exactly by dynamic programming over words
     of flash. Where nothing fits, the smallest candidates are chosen.
@@ -29,23 +34,45 @@ def choose(layers: Sequence[Sequence[Price]], aim: Aim, max_flash: int | None = 
         layers: for each layer the prices of its candidates, at least one.
         aim: what counts.
         max_flash: bytes that all candidates taken may have together, by their prices.
+        room: bytes that they should have, where ``balanced`` is the aim.
     """
-    cycles = [np.array([p.cycles for p in prices], float) for prices in layers]
-    sizes = [np.array([-(-p.flash_bytes // _UNIT) for p in prices]) for prices in layers]
-    least_cycles = max(sum(c.min() for c in cycles), 1)
-    least_size = max(sum(int(s.min()) for s in sizes), 1)
-    speed, size = {"speed": (1, 0), "size": (0, 1), "balanced": (2, 1)}[aim]
-    costs = [
-        speed * c / least_cycles + size * s / least_size + _tie(c, s)
-        for c, s in zip(cycles, sizes, strict=True)
-    ]
-    best = [int(cost.argmin()) for cost in costs]
-    room = None if max_flash is None else max_flash // _UNIT - least_size
-    if room is None or sum(int(s[i] - s.min()) for s, i in zip(sizes, best, strict=True)) <= room:
-        return best
-    if room < 0:
-        return choose(layers, "size")
-    return _knapsack(costs, [s - s.min() for s in sizes], room)
+    problem = _Problem(layers)
+    if aim == "balanced" and max_flash is None:
+        best = problem.best(_WITHIN, 1)
+        if problem.flash(best) <= room:
+            return best
+        thrifty = problem.best(_BEYOND, 1)
+        return thrifty if problem.flash(thrifty) > room else problem.best(_WITHIN, 1, room)
+    speed, size = {"speed": (1, 0), "size": (0, 1), "balanced": (_WITHIN, 1)}[aim]
+    return problem.best(speed, size, max_flash)
+
+
+class _Problem:
+    """Cycles and words of flash of each layer's candidates."""
+
+    def __init__(self, layers: Sequence[Sequence[Price]]) -> None:
+        self.cycles = [np.array([p.cycles for p in prices], float) for prices in layers]
+        self.sizes = [np.array([-(-p.flash_bytes // _UNIT) for p in prices]) for prices in layers]
+        self.least_cycles = max(sum(c.min() for c in self.cycles), 1)
+        self.least_size = max(sum(int(s.min()) for s in self.sizes), 1)
+
+    def flash(self, chosen: list[int]) -> int:
+        """Bytes of the candidates chosen."""
+        return _UNIT * sum(int(s[i]) for s, i in zip(self.sizes, chosen, strict=True))
+
+    def best(self, speed: float, size: float, max_flash: int | None = None) -> list[int]:
+        """The least sum of shares of the least cycles and size, so often each."""
+        costs = [
+            speed * c / self.least_cycles + size * s / self.least_size + _tie(c, s)
+            for c, s in zip(self.cycles, self.sizes, strict=True)
+        ]
+        best = [int(cost.argmin()) for cost in costs]
+        if max_flash is None or self.flash(best) <= max_flash:
+            return best
+        spare = max_flash // _UNIT - self.least_size
+        if spare < 0:
+            return self.best(0, 1)
+        return _knapsack(costs, [s - s.min() for s in self.sizes], spare)
 
 
 def _tie(cycles: np.ndarray, sizes: np.ndarray) -> np.ndarray:

@@ -140,17 +140,22 @@ class VectorKernel(Kernel):
     def mix(self) -> Mix:
         rows, columns = self.conv.out_hw
         depth = self.conv.groups * self.conv.in_per_group
+        # Lanes do the same in fewer instructions, in code that is shared by blocks.
         out = function(loop(finish_mix(self.conv), self.block).elsewhere())
+        outs = function(line(vector=25, alu=20)).times(0) * (1 + (self.last < self.lanes))
         sums = self._sum_mix(self.block) + line(vector=self.block + 1, alu=10, call=1) + out
-        blocks = loop(sums, self.weights.shape[0] * self.blocks)
+        # Code of their own have the last columns, and the last channels, where they are fewer.
+        kinds = (1 + bool(columns % self.block)) * (1 + (self.last < self.lanes))
+        blocks = loop(sums, self.weights.shape[0] * self.blocks) + sums.times(0) * (kinds - 1)
         turns = -(-columns // self.block)
         if not self.padded:
-            return function(loop(loop(blocks, turns), rows))
+            return outs + function(loop(loop(blocks, turns), rows))
         lanes = most_lanes(self.core.vector_bits, 8)
         run = self.conv.kernel[1] + (self.pixels - 1) * self.conv.stride[1]
         copy = loop(line(vector=2, alu=3), max(1, run * depth / lanes)) + line(alu=20)
+        copy += line(vector=4, alu=20).times(0)
         strips = loop(copy, self.conv.kernel[0]).times(-(-columns // self.pixels))
-        return function(loop(strips + loop(blocks, turns), rows))
+        return outs + function(loop(strips + loop(blocks, turns), rows))
 
     @abstractmethod
     def _sum_mix(self, pixels: int) -> Mix:
