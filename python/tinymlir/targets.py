@@ -181,6 +181,30 @@ TARGETS: dict[str, Target] = {
             memory=_MPS2,
         ),
         _thumb(
+            "cortex-m0plus",
+            "thumbv6m",
+            "cortex_m0plus",
+            features="",
+            extensions=(),
+            # Cortex-M0+ TRM (DDI 0484C), table 3-1; single-cycle multiplier option. Two pipeline
+            # stages, so less is lost where control goes elsewhere.
+            costs=Costs(
+                mul_long=None,
+                mac=None,
+                load=2,
+                store=2,
+                indexed_store=2,
+                branch_taken=2,
+                jump=2,
+                call=3,
+            ),
+            notes="as cortex-m0, with a shorter pipeline",
+            registers=10,
+            unicorn="cortex-m0",
+            qemu="mps2-an385",
+            memory=_MPS2,
+        ),
+        _thumb(
             "cortex-m3",
             "thumbv7m",
             "cortex_m3",

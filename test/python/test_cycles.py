@@ -90,6 +90,9 @@ def price_going_to(target: str, code: str, address: int, then: str) -> int:
         ("cortex-m0", MULS, 1),
         ("cortex-m0", BL, 4),
         ("cortex-m0", BX, 3),
+        ("cortex-m0plus", POP_PC, 1 + 5 + 1),
+        ("cortex-m0plus", BL, 3),
+        ("cortex-m0plus", BX, 2),
         ("cortex-m3", f"{LDR_R0} {LDR_R2}", 3),
         ("cortex-m3", f"{LDR_R0} {LDR_R2} {STR_R0}", 4),
         ("cortex-m3", f"{LDR_R0} {LDR_R4_R0}", 4),
@@ -123,6 +126,7 @@ def test_thumb(target: str, code: str, cycles: int) -> None:
     ("target", "code", "then", "not_taken", "taken"),
     [
         ("cortex-m0", BNE, ADDS, 1, 3),
+        ("cortex-m0plus", BNE, ADDS, 1, 2),
         ("cortex-m4", BNE, ADDS, 1, 3),
         ("cortex-m33", BNE, ADDS, 1, 2),
         ("cortex-m4", B, ADDS, 3, 3),
@@ -275,7 +279,8 @@ def test_the_documentation_has_the_prices(root: Path) -> None:
         for line in section.splitlines()
         if line.startswith("|")
     ]
-    names = ["rv32imc" if name == "rv32imc" else f"cortex-{name.lower()}" for name in rows[0][1:]]
+    cores = [name.lower().replace("+", "plus") for name in rows[0][1:]]
+    names = [name if name == "rv32imc" else f"cortex-{name}" for name in cores]
     prices = {row[0]: row[1:] for row in rows[2:]}
     for column, name in enumerate(names):
         costs = get_target(name).costs
