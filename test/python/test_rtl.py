@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -54,11 +55,13 @@ def test_packed_arithmetic_gives_the_output_of_the_host(
 ) -> None:
     """Of CORE-V's instructions, which no simulator runs, in all kernels that have them."""
     network = Network(6)
-    value = network.input(1, 9, 14, 3)
+    value = network.input(1, 13, 26, 3)
     value = network.conv(value, 8, Window((3, 3), (1, 2), pad=(1, 1, 1, 1)), 1, pad_value=-9)
     value = network.conv(value, 8, Window((3, 3), pad=(1, 1, 1, 1)), 1, pad_value=4)
+    value = network.conv(value, 8, Window((3, 3), pad=(1, 1, 1, 1)), 8, pad_value=70)
     value = network.pool(value, Window((2, 2), (2, 2)), "max")
     value = network.conv(value, 13, Window((1, 1)))
+    value = network.conv(value, 13, Window((3, 5), pad=(1, 1, 1, 3)), 13, pad_value=-70)
     value = network.conv(value, 5, Window((2, 3), pad=(0, 1, 1, 0)), 1, pad_value=-128)
     value = network.dense(network.reshape(value, (1, value.array[0].size)), 11)
     kernels = tmp_path / "kernels.mlir"
@@ -66,8 +69,8 @@ def test_packed_arithmetic_gives_the_output_of_the_host(
     done = benchmark(root, model, kernels, "--core", "cv32e40p-pulp", "--json")
     assert done.returncode == 0, done.stderr
     _, figure = json.loads(done.stdout)
-    used = [str(layer["kernel"]).split("{")[0] for layer in figure["layers"]]
-    assert used.count("im2col-bytes") == 5
+    used = Counter(str(layer["kernel"]).split("{")[0] for layer in figure["layers"])
+    assert used["im2col-bytes"] >= 4 and used["depthwise-bytes"] == 2
     assert figure["modelled_cycles"] is None
 
 

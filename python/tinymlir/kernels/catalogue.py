@@ -7,6 +7,7 @@ from tinymlir.errors import PassFailure
 from tinymlir.kernels.compact import Compact
 from tinymlir.kernels.convolution import Convolution, find_convolution
 from tinymlir.kernels.depthwise import Depthwise
+from tinymlir.kernels.depthwise_bytes import DepthwiseBytes
 from tinymlir.kernels.depthwise_pairs import DepthwisePairs
 from tinymlir.kernels.depthwise_rows import DepthwiseRows
 from tinymlir.kernels.depthwise_swar import DepthwiseSwar
@@ -34,6 +35,7 @@ KERNELS: tuple[type[Kernel], ...] = (
     Im2colBytes,
     Swar,
     DepthwisePairs,
+    DepthwiseBytes,
     Depthwise,
     DepthwiseSwar,
     DepthwiseRows,

@@ -7,6 +7,8 @@ the output may replace the input in place.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 
 from tinymlir.bindings import arith, func, ir, scf
@@ -107,7 +109,7 @@ class Depthwise(Kernel):
         self.last = conv.groups - (self.blocks - 1) * CHANNEL_BLOCK
         widths = sorted({CHANNEL_BLOCK if self.blocks > 1 else self.last, self.last})
         self.copies = {
-            width: _emit_copy(conv, layer, scratch.type, self.ring, width) for width in widths
+            width: emit_row_copy(conv, layer, scratch.type, self.ring, width) for width in widths
         }
         self.tables = channel_tables(conv, layer.root)
 
@@ -203,11 +205,20 @@ def load_parameters(
     return result
 
 
-def _emit_copy(
+class Ring(Protocol):
+    """How columns lie in a ring of rows."""
+
+    emitter: Emitter
+
+    def store(self, scratch: ir.Value, at: Index, word: ir.Value) -> None:
+        """The column at ``at``, given as the bytes of a word."""
+
+
+def emit_row_copy(
     conv: Convolution,
     layer: Layer,
     scratch_type: ir.Type,
-    ring: _ByteRing,
+    ring: Ring,
     width: int,
 ) -> str:
     """``@layer<i>_row<width>(input, scratch, row, slot, channel)``: a row of the ring.

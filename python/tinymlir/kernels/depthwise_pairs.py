@@ -1,9 +1,7 @@
-"""Depthwise convolution two MACs at a time: neighbouring columns of a channel in a word.
+"""Depthwise convolution two MACs at a time: neighbouring columns of a channel as halfwords.
 
-A ring of rows in scratch memory, as in `Depthwise`, but channel by channel: each holds its columns
-as halfwords, so that a word is two neighbours, and SMLAD multiplies them by two taps of a kernel
-row. Between two words, taps are multiplied one by one. Some outputs of a row are computed together:
-they share the taps.
+SMLAD multiplies a word by two taps of a kernel row. Between two words, taps are multiplied one by
+one.
 """
 
 from __future__ import annotations
@@ -14,14 +12,11 @@ import numpy as np
 
 from tinymlir.bindings import arith, func, ir, scf
 from tinymlir.dialects import tiny
-from tinymlir.kernels.channel_tables import table_bytes
 from tinymlir.kernels.convolution import Convolution
-from tinymlir.kernels.depthwise import CHANNEL_BLOCK, Depthwise
+from tinymlir.kernels.depthwise import ring_columns
+from tinymlir.kernels.depthwise_planes import DepthwisePlanes
 from tinymlir.kernels.emitter import Index
-from tinymlir.kernels.kernel import Kernel, Layer
-from tinymlir.kernels.pixels import Site, finish, finish_mix
 from tinymlir.kernels.price import Mix, function, line, loop
-from tinymlir.kernels.short_offsets import element_of, short_tables
 from tinymlir.kernels.words import (
     advance,
     extend,
@@ -41,18 +36,16 @@ _WIDE = 6
 _UNROLL = 2
 
 
-class DepthwisePairs(Depthwise):
-    """All rows of a block of channels, then the next block; in each row, channel by channel."""
+class DepthwisePairs(DepthwisePlanes):
+    """Planes of halfwords, two columns in a word; units are words."""
 
     name = "depthwise-pairs"
 
     def __init__(self, conv: Convolution, core: Target) -> None:
         super().__init__(conv, core)
         self.taps = Taps.of(conv.kernel[1], conv.stride[1])
-        columns = (conv.out_hw[1] - 1) * conv.stride[1] + conv.kernel[1]
-        #: words of a channel's row, of a row of the ring
-        self.plane = -(-columns // 2)
-        self.slot = self.plane * CHANNEL_BLOCK
+        self.row_words = len(self.taps.first)
+        self.plane = -(-ring_columns(conv) // 2)
         self.together = _PIXELS if conv.kernel[1] < _WIDE else _PIXELS_OF_WIDE
         if conv.kernel[1] < _WIDE and conv.out_hw[1] <= _MOST_PIXELS:
             self.together = conv.out_hw[1]
@@ -65,127 +58,31 @@ class DepthwisePairs(Depthwise):
         """The rows under a window."""
         return self.conv.kernel[0] * self.slot * 4
 
-    def constant_bytes(self) -> int:
-        words = 1 + self.conv.kernel[0] * len(self.taps.first)
-        return 4 * words * self.conv.groups + table_bytes(self.conv)
-
-    def _block_mix(self, width: int) -> Mix:
-        conv = self.conv
-        rows, columns = conv.out_hw
+    def _copy_mix(self, width: int) -> Mix:
         pair = line(load=2) + line(alu=8, store=width)
         copy = function(loop(pair, self.plane, _UNROLL) + line(alu=14, load=4, store=4))
-        copy += loop(line(store=width), self.plane, _UNROLL).times(0) * 3
-        blocks, rest = divmod(columns, self.together)
-        channel = loop(self._output_mix(self.together), blocks)
-        if rest:
-            channel += self._output_mix(rest)
-        row = loop(channel + line(alu=10, load=3, store=2), width)
-        copies = copy.times(conv.kernel[0] + (rows - 1) * conv.stride[0])
-        return copies + loop(row + line(alu=12, load=6, store=6), rows)
+        return copy + loop(line(store=width), self.plane, _UNROLL).times(0) * 3
 
-    def _output_mix(self, count: int) -> Mix:
-        """``count`` outputs of a channel."""
-        conv, (stride, width) = self.conv, (self.conv.stride[1], self.conv.kernel[1])
+    def _kernel_row_mix(self, count: int) -> Mix:
+        stride, width = self.conv.stride[1], self.conv.kernel[1]
         words = ((count - 1) * stride + width + 1) // 2
         taps = [2 * word - p * stride for word in range(words) for p in range(count)]
         both = sum(0 <= tap < width - 1 for tap in taps)
         single = sum(tap in (-1, width - 1) for tap in taps)
-        row = line(load=len(self.taps.first) + words)
-        row += line(dual_mac=both, mac=single, alu=1)
-        tables = line(load=1 + table_bytes(conv) // (4 * conv.groups))
-        return row * conv.kernel[0] + tables + finish_mix(conv, count) + line(alu=4)
+        return line(load=self.row_words + words) + line(dual_mac=both, mac=single, alu=1)
 
-    def prepare(self, layer: Layer, scratch: ir.Value | None) -> None:
-        Kernel.prepare(self, layer, scratch)
-        groups = self.conv.groups
-        self.blocks = -(-groups // CHANNEL_BLOCK)
-        self.last = groups - (self.blocks - 1) * CHANNEL_BLOCK
-        widths = sorted({CHANNEL_BLOCK if self.blocks > 1 else self.last, self.last})
-        self.copies = {width: self._emit_copy(width) for width in widths}
-        self.conv, self.tables = short_tables(self.conv, layer.root)
-        self.constants = self._pack()
+    def _pack_rows(self, weights: np.ndarray) -> np.ndarray:
+        return self.taps.pack(weights)
 
-    def _pack(self) -> np.ndarray:
-        """Constants of each channel, i32: bias, words of each kernel row, elements of tables."""
-        weights = self.taps.pack(self.conv.weights[:, 0, :, :, 0])
-        tables = [t.reshape(-1, 1).view("<i4") for t in self.tables.values()]
-        return np.concatenate([self.conv.bias[:, None], weights, *tables], axis=1).astype("<i4")
-
-    def _channel_block(self, block: Index, width: int) -> None:
-        conv, layer, emitter = self.conv, self.layer, self.layer.emitter
-        first = emitter.mul(block, CHANNEL_BLOCK)
-        size = self.constants.shape[1]
-        constants = stream(layer.pool.get(self.constants.reshape(-1), "weights"))
-        begin = advance(constants, emitter.mul(first, size))
-        step = conv.stride[0]
-
-        def copy(row: Index, slot: Index) -> None:
-            where = [emitter.index(v) for v in (row, slot, first)]
-            func.call([], self.copies[width], [layer.source.buffer, self.scratch, *where])
-
-        def channel_of_row(row: Index, slots: tuple[ir.Value, ...], c: Index, w: ir.Value) -> None:
-            planes = [emitter.add(slot, emitter.mul(c, self.plane)) for slot in slots]
-            channel = emitter.add(first, c)
-
-            def outputs(column: Index, count: int) -> None:
-                self._outputs(row, column, count, channel, planes, w)
-
-            whole = conv.out_hw[1] // self.together * self.together
-            emitter.loop(0, whole, self.together, lambda x: outputs(x, self.together))
-            if whole < conv.out_hw[1]:
-                outputs(whole, conv.out_hw[1] - whole)
-
-        def output_row(row: Index, *slots: ir.Value) -> list[ir.Value]:
-            top = emitter.sub(emitter.mul(row, step), conv.pad[0])
-            for kh in range(conv.kernel[0] - step, conv.kernel[0]):
-                copy(emitter.add(top, kh), slots[kh])
-
-            def channel(c: Index, w: ir.Value) -> list[ir.Value]:
-                channel_of_row(row, slots, c, w)
-                return [advance(w, size)]
-
-            emitter.loop(0, width, 1, channel, [begin])
-            return [*slots[step:], *slots[:step]]
-
-        places = [kh * self.slot for kh in range(conv.kernel[0])]
-        for kh in range(conv.kernel[0] - step):
-            copy(kh - conv.pad[0], places[kh])
-        emitter.loop(0, conv.out_hw[0], 1, output_row, [emitter.index(p) for p in places])
-
-    def _outputs(
-        self,
-        row: Index,
-        column: Index,
-        count: int,
-        channel: Index,
-        planes: list[Index],
-        w: ir.Value,
-    ) -> None:
-        """``count`` outputs of a channel from an even input column on; its constants at ``w``."""
-        conv, emitter = self.conv, self.layer.emitter
+    def _at(self, plane: Index, column: Index) -> ir.Value:
         assert self.scratch is not None
-        start = stream(self.scratch)
-        stride = conv.stride[1]
-        pair = emitter.half(emitter.mul(column, stride))
-        sums = [fetch(w, 0)] * count
-        w = advance(w, 1)
-        for plane in planes:
-            x = advance(start, emitter.add(plane, pair))
-            sums = self._kernel_row(x, w, sums)
-            w = advance(w, len(self.taps.first))
-        place, known = 0, {}
-        for value, table in self.tables.items():
-            words = [fetch(w, place + i) for i in range(table.itemsize // 4)]
-            known[value] = element_of(value, words)
-            place += len(words)
-        site = Site(self.layer, row, column, (0, 0), (0, 0), border=False)
-        for p, total in enumerate(sums):
-            finish(conv, site, p, channel, total, known)
+        emitter = self.layer.emitter
+        pair = emitter.half(emitter.mul(column, self.conv.stride[1]))
+        return advance(stream(self.scratch), emitter.add(plane, pair))
 
     def _kernel_row(self, x: ir.Value, w: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
-        """``sums`` plus the products of the columns at ``x`` with a kernel row, at ``w``."""
         stride, width = self.conv.stride[1], self.conv.kernel[1]
-        weights = [fetch(w, i) for i in range(len(self.taps.first))]
+        weights = [fetch(w, i) for i in range(self.row_words)]
         sums = list(sums)
         words = ((len(sums) - 1) * stride + width + 1) // 2
         loaded: list[ir.Value] = []
@@ -205,11 +102,6 @@ class DepthwisePairs(Depthwise):
         return sums
 
     def _emit_copy(self, width: int) -> str:
-        """``@layer<i>_row<width>(input, scratch, row, slot, channel)``: a row of the ring.
-
-        The columns that windows reach, ``width`` channels of them; a row beside the image is
-        all padding.
-        """
         conv, layer, emitter = self.conv, self.layer, self.layer.emitter
         assert self.scratch is not None
         symbol = f"{layer.function.name.value}_row{width}"

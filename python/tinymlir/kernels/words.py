@@ -39,21 +39,29 @@ _DYNAMIC = -(1 << 31)
 
 def advance(pointer: ir.Value, words: Index) -> ir.Value:
     """The address so many words further on."""
-    i32 = ir.IntegerType.get_signless(32)
-    kind = ir.TypeAttr.get(i32)
-    if isinstance(words, int):
-        return llvm.getelementptr(pointer.type, pointer, [], [words], kind, 0) if words else pointer
-    operand = arith.index_cast(i32, words)
+    return _advance(pointer, words, 32)
+
+
+def advance_bytes(pointer: ir.Value, count: Index) -> ir.Value:
+    """The address so many bytes further on."""
+    return _advance(pointer, count, 8)
+
+
+def _advance(pointer: ir.Value, count: Index, width: int) -> ir.Value:
+    kind = ir.TypeAttr.get(ir.IntegerType.get_signless(width))
+    if isinstance(count, int):
+        return llvm.getelementptr(pointer.type, pointer, [], [count], kind, 0) if count else pointer
+    operand = arith.index_cast(ir.IntegerType.get_signless(32), count)
     return llvm.getelementptr(pointer.type, pointer, [operand], [_DYNAMIC], kind, 0)
 
 
-def fetch(pointer: ir.Value, word: int) -> ir.Value:
+def fetch(pointer: ir.Value, word: int, alignment: int = 4) -> ir.Value:
     """The i32 that lies ``word`` words from an address, loaded where this is emitted.
 
     The load is volatile, since LLVM would hoist it until accumulators spill.
     """
     i32 = ir.IntegerType.get_signless(32)
-    return llvm.load(i32, advance(pointer, word), volatile_=True, alignment=4)
+    return llvm.load(i32, advance(pointer, word), volatile_=True, alignment=alignment)
 
 
 def load_word(emitter: Emitter, source: ir.Value, positions: Sequence[Index]) -> ir.Value:

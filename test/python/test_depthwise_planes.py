@@ -1,4 +1,4 @@
-"""Depthwise convolutions two MACs at a time, against NumPy."""
+"""Depthwise convolutions two and four MACs at a time, against NumPy."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from tinymlir.targets import get_target
 
 
 @pytest.mark.parametrize(
+    ("kernel", "core"), [("depthwise-pairs", "cortex-m4"), ("depthwise-bytes", "rv32imc_xcv")]
+)
+@pytest.mark.parametrize(
     ("shape", "window"),
     [
         # A row as one group of outputs, in groups with and without a rest.
-        *[((3, width, 4), Window((3, 3), pad=(1, 1, 1, 1))) for width in (1, 2, 5, 6, 7, 8, 9)],
+        *[((3, width, 4), Window((3, 3), pad=(1, 1, 1, 1))) for width in (1, 2, 5, 6, 7, 8, 9, 11)],
         # Padding that ends within a word, on either side, and is all of some words.
         ((4, 7, 4), Window((2, 3), pad=(0, 3, 0, 0))),
         ((4, 6, 4), Window((2, 4), pad=(1, 2, 0, 3))),
@@ -31,12 +34,14 @@ from tinymlir.targets import get_target
         ((2, 3, 4), Window((2, 3))),
     ],
 )
-def test_depthwise_convolution(shape: tuple[int, int, int], window: Window) -> None:
+def test_depthwise_convolution(
+    shape: tuple[int, int, int], window: Window, kernel: str, core: str
+) -> None:
     network = Network(4)
     x = network.negate(network.input(1, *shape))
     y = network.conv(x, shape[2], window, shape[2], pad_value=-7)
-    text = pinned(network.text(y), "depthwise-pairs")
-    compilation = lower_for_host(text, get_target("cortex-m4"))
+    text = pinned(network.text(y), kernel)
+    compilation = lower_for_host(text, get_target(core))
     (result,) = HostModel(compilation)(*(v.array for v in network.inputs))
     assert (result == y.array).all()
     layer = compilation.layers[-1]
