@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from hypothesis import strategies as st
 
-from tinymlir.fusion.costs import STATE_BYTES, Stage, aligned
+from tinymlir.fusion.costs import Stage
 from tinymlir.fusion.edges import Memory
 from tinymlir.fusion.graph import Graph, Layer, Read, Tensor, Window
 from tinymlir.fusion.placement import place
@@ -184,15 +184,17 @@ class Machine:
     def _stage(self, stage: Stage, whole: dict[int, _Rows]) -> None:
         graph, output = self.graph, self.graph.tensors[stage.output]
         work = self._buffer(f"{graph.layers[stage.last].name} (work)", int(stage.bytes[0]))
-        begin = STATE_BYTES * len(stage.steps) + aligned(stage.scratch_bytes)
-        work[:begin] = 0xEE
-        begin += aligned(stage.sum_bytes)
-        rings = {}
-        for tensor, ring in stage.rings.items():
-            columns, channels = int(ring.columns[0]), graph.tensors[tensor].channels
-            size = ring.rows * columns * channels
-            rings[tensor] = _Rows(work[begin : begin + size], ring.rows, columns, channels)
-            begin += aligned(size)
+        rings, begin = {}, 0
+        for buffer in stage.buffers:
+            size = int(buffer.size[0])
+            if isinstance(buffer.name, int) and buffer.name in stage.rings:
+                ring = stage.rings[buffer.name]
+                columns, channels = int(ring.columns[0]), graph.tensors[buffer.name].channels
+                memory = work[begin : begin + size]
+                rings[buffer.name] = _Rows(memory, ring.rows, columns, channels)
+            elif isinstance(buffer.name, str):
+                work[begin : begin + size] = 0xEE
+            begin += size
         width = -(-output.columns // int(stage.strips[0]))
         for strip, low in enumerate(range(0, output.columns, width)):
             columns_of = _needed(graph, stage, low, min(low + width, output.columns))

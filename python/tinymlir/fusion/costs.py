@@ -21,6 +21,9 @@ from tinymlir.fusion.schedule import Step, row_range, simulate, steps_of
 Size = TypeVar("Size", int, Ints)
 #: The counter of a step: rows made.
 STATE_BYTES = 4
+#: Buffers of a stage besides rings and sums, which have numbers.
+COUNTERS, SCRATCH = "counters", "scratch"
+Name = int | str
 #: Bytes of a sum that a reduction keeps for each channel.
 _SUM_BYTES = 4
 
@@ -44,6 +47,19 @@ class Ring:
     columns: Ints
 
 
+@dataclass(frozen=True)
+class Buffer:
+    """A part of a stage's memory.
+
+    ``name`` is the tensor of a ring, or the one that a reduction's steps pass on (`steps_of`);
+    ``begin`` is when it is first written, ``size`` how many bytes for each number of strips.
+    """
+
+    name: Name
+    begin: int
+    size: Ints
+
+
 class Stage:
     """A block of layers that ends with ``last`` and so far begins with ``first``.
 
@@ -54,7 +70,8 @@ class Stage:
             elementwise layer works in place.
         macs: multiply-accumulates.
         elements: of all tensors, how many are made.
-        sum_bytes, scratch_bytes: accumulators of reductions; work space of the layers.
+        sums: bytes of the accumulators of each reduction.
+        scratch_bytes: work space of the layers.
     """
 
     def __init__(self, graph: Graph, last: int, strips: Sequence[int] | None = None) -> None:
@@ -83,7 +100,8 @@ class Stage:
         self.shared: dict[int, int] = {}
         self.macs = np.zeros(len(self.strips), np.int64)
         self.elements = np.zeros(len(self.strips), np.int64)
-        self.sum_bytes = self.scratch_bytes = 0
+        self.sums: dict[Name, int] = {}
+        self.scratch_bytes = 0
         self.grow()
 
     @property
@@ -113,14 +131,40 @@ class Stage:
         return len(self._times(number))
 
     @property
+    def buffers(self) -> list[Buffer]:
+        """What the stage needs besides its input and output, in the order of first use.
+
+        Counters and work space first, then rings and sums. In this order they lie in memory, since
+        the last ones may lie over an input of which they need room only when it is read.
+        """
+        begins: dict[Name, int] = {}
+        for index, step in enumerate(self._steps):
+            place, begin = self.place(step.tensor), int(self._times(index)[0])
+            begins[place] = min(begin, begins.get(place, begin))
+        made = np.ones(len(self.strips), np.int64)
+        found = [
+            Buffer(COUNTERS, 0, STATE_BYTES * len(self._steps) * made),
+            Buffer(SCRATCH, 0, aligned(self.scratch_bytes) * made),
+        ]
+        for name in sorted(begins.keys() - {self.output}, key=lambda name: (begins[name], name)):
+            if name in self.rings:
+                ring = self.rings[name]
+                size = ring.rows * ring.columns * self._graph.tensors[name].channels
+            else:
+                size = self.sums[name] * made
+            found.append(Buffer(name, begins[name], aligned(size)))
+        return found
+
+    @property
     def bytes(self) -> Ints:
-        """Buffers of the stage: rings, sums, work space, counters; not its input and output."""
-        state = STATE_BYTES * len(self._steps)
-        fixed = aligned(self.scratch_bytes) + aligned(self.sum_bytes) + state
-        total = np.full(len(self.strips), fixed)
-        for tensor, ring in self.rings.items():
-            total += aligned(ring.rows * ring.columns * self._graph.tensors[tensor].channels)
-        return total
+        """All ``buffers``."""
+        return sum((b.size for b in self.buffers), np.zeros(len(self.strips), np.int64))
+
+    def place(self, tensor: int) -> int:
+        """The tensor in whose ring, or output, the rows of ``tensor`` lie."""
+        while tensor in self.shared:
+            tensor = self.shared[tensor]
+        return tensor
 
     def grow(self) -> bool:
         """Take in the layer before the first; False, and nothing changes, where that cannot be."""
@@ -144,7 +188,7 @@ class Stage:
         self.elements += tensor.channels * pixels
         self.scratch_bytes = max(self.scratch_bytes, layer.row_scratch_bytes)
         if layer.accumulates:
-            self.sum_bytes += _SUM_BYTES * tensor.channels * tensor.columns
+            self.sums[steps[0].tensor] = _SUM_BYTES * tensor.channels * tensor.columns
         for read in layer.reads:
             size = graph.tensors[read.tensor].columns
             begin, end = read.columns.begin(low, size), read.columns.end(high, size)
@@ -168,15 +212,30 @@ class Stage:
 
         Holds where there is one strip: then rows of both go by in order.
         """
-        source, output = self._graph.tensors[tensor], self._graph.tensors[self.output]
-        times = self._times(self._writer)
+        output, times = self._graph.tensors[self.output], self._times(self._writer)
+        written = (np.arange(len(times)) + 1) * output.columns * output.channels
+        return max(0, int((written - self._freed(tensor, times)).max()))
+
+    def work_overlap(self, tensor: int, ends: Sequence[int]) -> int:
+        """Bytes above the ``buffers`` that input ``tensor`` must start to share their memory.
+
+        A buffer may lie over rows that have been read when it is first written. Holds for one strip.
+
+        Args:
+            ends: where each buffer ends.
+        """
+        begins = np.array([buffer.begin for buffer in self.buffers])
+        return max(0, int((np.array(ends) - self._freed(tensor, begins)).max()))
+
+    def _freed(self, tensor: int, times: Ints) -> Ints:
+        """Bytes at the start of input ``tensor`` that nothing reads at those times or later."""
+        source = self._graph.tensors[tensor]
         still_read = np.full(len(times), source.rows)
         for window, step in self._readers[tensor]:
             read = self._times(step)
             begins = np.append(row_range(window, len(read), source.rows)[0], source.rows)
             still_read = np.minimum(still_read, begins[np.searchsorted(read, times)])
-        written = (np.arange(len(times)) + 1) * output.columns * output.channels
-        return max(0, int((written - still_read * source.columns * source.channels).max()))
+        return still_read * source.columns * source.channels
 
     def _times(self, step: int) -> Ints:
         return self._clock[self._slices[step]]

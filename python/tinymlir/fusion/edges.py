@@ -55,17 +55,24 @@ class Memory:
         )
         return crossing + self.sizes[graph.layers[last].output]
 
-    def saved(self, last: int, distances: Iterable[tuple[int, int]]) -> int:
-        """Bytes that the output shares with an input that ends at ``last``, at those distances."""
+    def saved(self, last: int, reach: Iterable[tuple[int, int, int]], work: int = 0) -> int:
+        """Bytes that an input, which ends at ``last``, shares with output and ``work`` space.
+
+        Args:
+            reach: inputs, and how far above the output and above the work space each must start.
+        """
         output = self.sizes[self._graph.layers[last].output]
-        return max(
-            (
-                min(self.sizes[tensor], output - aligned(max(distance, 0)))
-                for tensor, distance in distances
-                if distance != APART and self._graph.last_use[tensor] <= last
-            ),
-            default=0,
-        )
+        most = 0
+        for tensor, over_output, over_work in reach:
+            if self._graph.last_use[tensor] <= last:
+                above = output if over_output == APART else aligned(max(over_output, 0))
+                beyond = work if over_work == APART else aligned(over_work)
+                # One of the two lies below the other, so the input may begin:
+                begin = min(max(beyond, work + above), max(above, output + beyond))
+                size = self.sizes[tensor]
+                together = max(work + output, begin + size)
+                most = max(most, work + output + size - together)
+        return most
 
 
 def edges(graph: Graph, mode: InputMode) -> Iterator[list[Edges]]:
@@ -85,7 +92,7 @@ def edges(graph: Graph, mode: InputMode) -> Iterator[list[Edges]]:
 def alone(graph: Graph, memory: Memory, position: int) -> Edges:
     """The costs of a layer that runs by itself."""
     layer = graph.layers[position]
-    saved = memory.saved(position, ((r.tensor, r.overlap) for r in layer.reads))
+    saved = memory.saved(position, ((r.tensor, r.overlap, APART) for r in layer.reads))
     size = memory.live(position, position) - saved + aligned(layer.scratch_bytes)
     costs = (0, size, layer.macs, graph.tensors[layer.output].bytes)
     return Edges(position, position, *(np.array([cost]) for cost in costs))
@@ -106,8 +113,10 @@ def _stages(graph: Graph, memory: Memory, last: int, streamed: bool) -> Iterator
 def stage_edge(memory: Memory, stage: Stage, most_strips: int | None = None) -> Edges:
     """The costs of a stage in the network."""
     size = stage.bytes + memory.live(stage.first, stage.last)
-    distances = ((tensor, stage.overlap(tensor)) for tensor in stage.inputs)
-    size[stage.strips == 1] -= memory.saved(stage.last, distances)
+    if stage.strips[0] == 1:
+        ends = np.cumsum([buffer.size[0] for buffer in stage.buffers])
+        reach = ((t, stage.overlap(t), stage.work_overlap(t, ends)) for t in stage.inputs)
+        size[0] -= memory.saved(stage.last, reach, ends[-1])
     keep = stage.strips <= (most_strips or stage.strips.max())
     costs = (stage.strips, size, stage.macs, stage.elements)
     return Edges(stage.first, stage.last, *(cost[keep] for cost in costs))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -47,18 +48,25 @@ def place(graph: Graph, mode: InputMode, blocks: Sequence[Block]) -> Placement:
     overlaps = {}
     for number, block in enumerate(blocks):
         last = graph.layers[block.last]
+        reach: list[tuple[int, int, int]] = []
         if block.strips:
             stage = make_stage(graph, mode, block, "")
-            work = int(stage.bytes[0])
-            reads = [(t, stage.overlap(t)) for t in stage.inputs] if block.strips == 1 else []
+            ends = list(itertools.accumulate(int(buffer.size[0]) for buffer in stage.buffers))
+            work = ends[-1]
+            if block.strips == 1:
+                reach = [(t, stage.overlap(t), stage.work_overlap(t, ends)) for t in stage.inputs]
         else:
             work = aligned(last.scratch_bytes)
-            reads = [(read.tensor, read.overlap) for read in last.reads]
+            reach = [(read.tensor, read.overlap, APART) for read in last.reads]
+        place = len(buffers)
         if work:
             buffers.append(Buffer(work, number, number))
             names.append(f"{last.name} (work)")
-        for tensor, distance in reads:
-            dies = graph.last_use[tensor] <= block.last
-            if distance != APART and dies and tensor in index and last.output in index:
-                overlaps[index[last.output], index[tensor]] = distance
+        for tensor, above_output, above_work in reach:
+            if graph.last_use[tensor] > block.last or tensor not in index:
+                continue
+            if above_output != APART and last.output in index:
+                overlaps[index[last.output], index[tensor]] = above_output
+            if above_work != APART:
+                overlaps[place, index[tensor]] = above_work
     return Placement(tuple(names), tuple(buffers), plan(buffers, overlaps))
