@@ -8,6 +8,7 @@ from typing import ClassVar
 from tinymlir.bindings import arith, func, ir
 
 from ._pass import Pass, PassFailure, register_pass
+from ._streaming import emit_streaming
 from .tiny_outline_layers import find_main
 
 
@@ -20,7 +21,9 @@ class EmitEntry(Pass):
     Private functions, as layers are, become internal symbols ``NAME_layer<i>``; others are seen
     from outside under such a name. Declarations keep their names.
     Pointers that nothing else points to are marked ``noalias``: without that LLVM
-    keeps accumulators in memory.
+    keeps accumulators in memory. Where the input arrives row by row (``tiny.streaming``) there are
+    ``int NAME_begin(arena)``, ``int NAME_push_rows(arena, rows, count)`` and
+    ``int NAME_finish(arena, outputs…)`` besides, and ``NAME_invoke`` calls them.
 
     Before::
 
@@ -65,8 +68,23 @@ class EmitEntry(Pass):
             if "tiny.aliased" not in attributes:
                 _mark_noalias(function)
         main.operation.attributes["sym_name"] = ir.StringAttr.get(f"{self.symbol}_invoke")
-        _mark_noalias(main)
+        calls = _streaming_calls(main, functions)
+        entries = emit_streaming(main, calls, self.symbol) if calls else []
+        for entry in (main, *entries):
+            _mark_noalias(entry)
         _return_zero(main)
+
+
+def _streaming_calls(main: func.FuncOp, functions: list[func.FuncOp]) -> dict[str, ir.Operation]:
+    """The calls that begin, take rows and finish, by what they do."""
+    roles = {
+        f.name.value: f.operation.attributes["tiny.streaming"].value
+        for f in functions
+        if "tiny.streaming" in f.operation.attributes
+    }
+    calls = [c for c in main.body.blocks[0].operations if c.operation.name == "func.call"]
+    callees = {c.operation.attributes["callee"].value: c.operation for c in calls}
+    return {role: callees[name] for name, role in roles.items()}
 
 
 def _rename_calls(module: ir.Operation, renamed: dict[str, str]) -> None:

@@ -74,13 +74,15 @@ class FuseStages(Pass):
     def run(self, op: ir.Operation) -> None:
         functions, main = layer_functions(op), find_main(op)
         given = main.operation.attributes
-        if "tiny.input" in given and given["tiny.input"].value != "external":
-            place = given["tiny.input"].value
-            raise PassFailure(
-                main.location, f"has no code for an input that is {place}: plan with it external"
-            )
+        place = given["tiny.input"].value if "tiny.input" in given else "external"
+        arriving = list(main.arguments) if place == "streamed" else []
         for calls in _groups(main):
-            _fuse(calls, functions, get_target(self.target))
+            _fuse(calls, functions, get_target(self.target), arriving)
+        for use in (use for value in arriving for use in value.uses):
+            if use.owner.operation.name != "tiny.patch_tile":
+                raise PassFailure(
+                    use.owner.location, "reads a streamed input, and is in no stage with others"
+                )
 
 
 def _groups(main: func.FuncOp) -> list[list[ir.Operation]]:
@@ -104,7 +106,13 @@ def _groups(main: func.FuncOp) -> list[list[ir.Operation]]:
     return groups
 
 
-def _fuse(calls: list[ir.Operation], functions: dict[str, func.FuncOp], core: Target) -> None:
+def _fuse(
+    calls: list[ir.Operation],
+    functions: dict[str, func.FuncOp],
+    core: Target,
+    arriving: list[ir.Value],
+) -> None:
+    """Put calls into a region; rows of the values ``arriving`` come one by one."""
     last = calls[-1]
     strips = [c.attributes["tiny.strips"].value for c in calls if "tiny.strips" in c.attributes]
     if len(set(strips)) > 1:
@@ -129,33 +137,36 @@ def _fuse(calls: list[ir.Operation], functions: dict[str, func.FuncOp], core: Ta
             mapping[call.results[0]] = clone.results[0]
         stages.PatchYieldOp(mapping[last.results[0]])
     graph, numbers = block_graph(block, functions, core)
-    _place_tiles(whole_stage(fused.operation.location, graph, count.value), block, numbers)
+    streamed = [value for value in arriving if value in numbers]
+    stage = whole_stage(fused.operation.location, graph, count.value, bool(streamed))
+    inner = [child.operation.results[0] for child in list(block.operations)[:-2]]
+    for value in [*streamed, *inner]:
+        _place_tile(stage, block, value, numbers[value])
     last.results[0].replace_all_uses_with(fused.operation.results[0])
     for call in reversed(calls):
         call.erase()
 
 
-def _place_tiles(stage: Stage, block: ir.Block, numbers: dict[ir.Value, int]) -> None:
-    """Say of each inner tensor how much of it is in memory."""
+def _place_tile(stage: Stage, block: ir.Block, value: ir.Value, tensor: int) -> None:
+    """Say of an inner tensor, or of one that arrives, how much of it is in memory."""
     i64 = ir.IntegerType.get_signless(64)
-    for child in list(block.operations)[:-2]:
-        value = child.operation.results[0]
-        tensor = numbers[value]
-        place = tensor
-        while place in stage.shared:
-            place = stage.shared[place]
-        whole = value.type.shape
-        rows, columns = whole[1], whole[2]
-        if place in stage.rings:
-            ring = stage.rings[place]
-            rows, columns = ring.rows, int(ring.columns[0])
-        with ir.InsertionPoint.after(child.operation), child.operation.location:
-            tile = stages.PatchTileOp(
-                value,
-                res=value.type,
-                rows=ir.IntegerAttr.get(i64, rows),
-                columns=ir.IntegerAttr.get(i64, columns),
-            )
-        if tensor in stage.shared:
-            tile.operation.attributes["tiny.in_place"] = ir.UnitAttr.get()
-        value.replace_all_uses_except(tile.operation.results[0], tile.operation)
+    place = stage.place(tensor)
+    rows, columns = value.type.shape[1:3]
+    if place in stage.rings:
+        ring = stage.rings[place]
+        rows, columns = ring.rows, int(ring.columns[0])
+    inside = not isinstance(value, ir.BlockArgument)
+    where = ir.InsertionPoint.after(value.owner) if inside else None
+    with where or ir.InsertionPoint.at_block_begin(block), value.location:
+        tile = stages.PatchTileOp(
+            value,
+            res=value.type,
+            rows=ir.IntegerAttr.get(i64, rows),
+            columns=ir.IntegerAttr.get(i64, columns),
+        )
+    if tensor in stage.shared:
+        tile.operation.attributes["tiny.in_place"] = ir.UnitAttr.get()
+    for use in list(value.uses):
+        user = use.owner.operation
+        if user != tile.operation and user.block == block:
+            user.operands[use.operand_number] = tile.operation.results[0]

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from math import prod
 from typing import ClassVar
 
-import numpy as np
-
 from tinymlir.arena import APART
-from tinymlir.bindings import arith, bufferization, func, ir, memref, scf
-from tinymlir.fusion.costs import aligned, whole_stage
+from tinymlir.bindings import arith, bufferization, func, ir, memref
+from tinymlir.fusion.costs import COUNTERS, SCRATCH, Name, aligned, whole_stage
 from tinymlir.fusion.network_graph import block_graph, layer_functions
 from tinymlir.kernels.catalogue import choose
-from tinymlir.kernels.emitter import ConstantPool, Emitter, Index
+from tinymlir.kernels.emitter import ConstantPool
 from tinymlir.kernels.kernel import Kernel
 from tinymlir.kernels.row_functions import Part, RowFunction, pooling_of
+from tinymlir.kernels.stage_functions import StageFunctions, StepCall, Streaming
 from tinymlir.targets import Target, get_target
 
 from ._pass import Pass, PassFailure, find_ops, register_pass
 from .tiny_plan_arena import mark_aliased
-
-#: Buffers of a stage besides rings and sums.
-_COUNTERS, _SCRATCH = "counters", "scratch"
 
 
 @register_pass
@@ -34,6 +31,8 @@ class LowerPatches(Pass):
     tensors or in ring buffers. The stage's function calls them in an order that is found
     here and kept as a table: a row is made when another one needs it, and not before. Rings,
     work space and the counters of rows are buffers of the stage, so all are in the arena.
+    A tile of a tensor from outside says that this arrives row by row: then there are three
+    functions, which begin, take rows, and finish.
 
     Before::
 
@@ -75,7 +74,7 @@ class LowerPatches(Pass):
           call @stage0(%0, %1, %work) : ... -> ()
           ...
         }
-        func.func private @stage0(%x: memref<1x4x2x1xi8>, ... [@layer0_row, @layer1_row]} {
+        func.func private @stage0(%x: memref<1x4x2x1xi8>, ... [@layer0_row, @layer1_row], ... {
           ...
           scf.for ... {
             ...
@@ -125,9 +124,13 @@ class _Lowering:
         self.graph, self.numbers = block_graph(self.block, self.functions, core)
         self.calls = [o.operation for o in self.block.operations if o.operation.name == "func.call"]
         self.layers = [self.functions[c.attributes["callee"].value] for c in self.calls]
-        self.stage = whole_stage(op.location, self.graph, self.strips)
+        tiled = [o for o in self.block.operations if o.operation.name == "tiny.patch_tile"]
+        #: whether the stage's input arrives row by row
+        self.streamed = any(
+            self.numbers[tile.operation.operands[0]] in self.graph.inputs for tile in tiled
+        )
+        self.stage = whole_stage(op.location, self.graph, self.strips, self.streamed)
         self.tiles = self._tiles()
-        self.emitter = Emitter()
         self.symbols: list[str] = []
 
     def run(self) -> None:
@@ -135,58 +138,80 @@ class _Lowering:
             choose(layer, _root(layer), self.core, by_rows=True) for layer in self.layers
         ]
         given = [value for value, tensor in self.numbers.items() if tensor in self.graph.inputs]
-        inputs = [_memref_of(value.type) for value in given]
+        inputs = {self.numbers[value]: _memref_of(value.type) for value in given}
         output = _memref_of(self.op.results[0].type)
-        places, size = self._places()
-        work = ir.MemRefType.get([size], ir.IntegerType.get_signless(8))
+        self.places = self._places()
+        work = ir.MemRefType.get([self.ends[-1]], ir.IntegerType.get_signless(8))
+        self.types: dict[Name, ir.Type] = {}
+        for tensor, kind in {**inputs, self.stage.output: output}.items():
+            self.types[tensor] = ir.MemRefType.get([prod(kind.shape)], kind.element_type)
+        self.types.update((name, kind) for name, (kind, _) in self.places.items())
+        steps = self._rows()
+        with ir.InsertionPoint(steps[0].function.operation), self.op.location:
+            functions = StageFunctions(
+                self.stage, steps, inputs, output, self.places, work, self.pool
+            )
+            if self.streamed:
+                streaming = functions.emit_streaming(self.symbol)
+            else:
+                whole = functions.emit(self.symbol)
         with ir.InsertionPoint(self.op), self.op.location:
-            self._replace(given, output, work)
-        with ir.InsertionPoint(self.layers[0].operation), self.op.location:
-            types = [*inputs, output, work]
-            function = func.FuncOp(self.symbol, (types, []), visibility="private")
-            entry = function.add_entry_block()
-        with ir.InsertionPoint(entry), self.op.location:
-            whole = [self.emitter.flat(argument) for argument in list(entry.arguments)[:-1]]
-            tensors = [*self.graph.inputs, self.stage.output]
-            self.buffers: dict[int | str, ir.Value] = dict(zip(tensors, whole, strict=True))
-            for name, (kind, offset) in places.items():
-                shift = arith.constant(ir.IndexType.get(), offset)
-                self.buffers[name] = memref.view(kind, entry.arguments[len(types) - 1], shift, [])
-            self._rows()
-            self.emitter.loop(0, self.strips, 1, self._strip)
-            func.ReturnOp([])
-        self._describe(function, len(inputs))
+            sources = [
+                bufferization.to_buffer(inputs[self.numbers[value]], value, read_only=True)
+                for value in given
+            ]
+            buffers = [memref.alloc(kind, [], []) for kind in (output, work)]
+            if self.streamed:
+                self._stream(streaming, sources[0], *buffers)
+            else:
+                self._describe(whole)
+                func.call([], self.symbol, [*sources, *buffers])
+            kind = self.op.results[0].type
+            result = bufferization.to_tensor(kind, buffers[0], restrict=True)
+            self.op.results[0].replace_all_uses_with(result)
         self.op.erase()
         for layer in self.layers:
             layer.operation.erase()
 
-    def _places(self) -> tuple[dict[int | str, tuple[ir.Type, int]], int]:
-        """The type of each buffer of the stage and where it lies among them, and their bytes.
+    def _stream(
+        self, functions: Streaming, source: ir.Value, output: ir.Value, work: ir.Value
+    ) -> None:
+        """Call what takes the input row by row with all of it."""
+        parts = {"begin": functions.begin, "push": functions.push, "finish": functions.finish}
+        for name, function in parts.items():
+            attributes = function.operation.attributes
+            attributes["tiny.streaming"] = ir.StringAttr.get(name)
+            symbols = self.symbols if name == "finish" else []
+            attributes["tiny.stage"] = _symbols(symbols)
+        i32 = ir.IntegerType.get_signless(32)
+        rows = arith.constant(i32, source.type.shape[1])
+        func.call([], functions.begin.name.value, [work])
+        func.call([i32], functions.push.name.value, [source, rows, output, work])
+        func.call([i32], functions.finish.name.value, [output, work])
 
-        Rings are named by their tensors, the sums of a reduction by the tensor that its steps
-        pass on (`steps_of`).
-        """
+    def _places(self) -> dict[Name, tuple[ir.Type, int]]:
+        """The type of each buffer of the stage, and where it begins among them; from the first."""
         i8, i32 = (ir.IntegerType.get_signless(width) for width in (8, 32))
-        wanted: dict[int | str, tuple[int, ir.Type]] = {
-            tensor: (tile.rows * tile.columns * self._channels(tensor), i8)
-            for tensor, tile in self.tiles.items()
-            if not tile.in_place
+        scratch = max((k.scratch_bytes() for k in self.kernels if k is not None), default=0)
+        kinds: dict[Name, tuple[int, ir.Type]] = {
+            COUNTERS: (len(self.stage.steps), i32),
+            SCRATCH: (scratch, i8),
         }
-        wanted[_COUNTERS] = len(self.stage.steps), i32
+        for tensor, tile in self.tiles.items():
+            kinds[tensor] = tile.rows * tile.columns * self._channels(tensor), i8
         for position, layer in enumerate(self.graph.layers):
             if layer.accumulates:
                 kind = pooling_of(self.layers[position]).results[0].type
-                wanted[-1 - position] = self._channels(layer.output), kind.element_type
-        size = max((k.scratch_bytes() for k in self.kernels if k is not None), default=0)
-        if size:
-            wanted[_SCRATCH] = size, i8
-        places, end = {}, 0
-        for name, (count, element) in wanted.items():
-            places[name] = ir.MemRefType.get([count], element), end
+                kinds[-1 - position] = self._channels(layer.output), kind.element_type
+        places, self.ends = {}, [0]
+        for buffer in self.stage.buffers:
+            count, element = kinds[buffer.name]
+            if count:
+                places[buffer.name] = ir.MemRefType.get([count], element), self.ends[-1]
             # Sums of bytes take words as well: maxima are few.
-            width = 4 if isinstance(name, int) and name < 0 else element.width // 8
-            end += aligned(count * width)
-        return places, end
+            width = 4 if isinstance(buffer.name, int) and buffer.name < 0 else element.width // 8
+            self.ends.append(self.ends[-1] + aligned(count * width))
+        return places
 
     def _tiles(self) -> dict[int, _Tile]:
         """What the stage keeps of its inner tensors, big enough for its schedule."""
@@ -225,15 +250,9 @@ class _Lowering:
     def _channels(self, tensor: int) -> int:
         return self.graph.tensors[tensor].channels
 
-    def _place(self, tensor: int) -> int:
-        """The tensor whose buffer holds the rows of ``tensor``."""
-        while tensor in self.stage.shared:
-            tensor = self.stage.shared[tensor]
-        return tensor
-
     def _part(self, tensor: int) -> Part:
         """How rows of a tensor lie: all of them, or in a ring."""
-        place, whole = self._place(tensor), self.graph.tensors[tensor]
+        place, whole = self.stage.place(tensor), self.graph.tensors[tensor]
         if place not in self.tiles:
             return Part(whole.columns, whole.channels)
         tile = self.tiles[place]
@@ -241,104 +260,50 @@ class _Lowering:
         strip = self.strips > 1 and tile.columns < whole.columns
         return Part(tile.columns, whole.channels, slots, strip)
 
-    def _rows(self) -> None:
+    def _rows(self) -> list[StepCall]:
         """Emit the functions of all layers."""
-        self.steps: list[_StepCall] = []
+        steps: list[StepCall] = []
         for position, node in enumerate(self.graph.layers):
             layer, kernel = self.layers[position], self.kernels[position]
             tensors = [*(read.tensor for read in node.reads), node.output]
             parts = tuple(self._part(tensor) for tensor in tensors)
             rows = RowFunction(layer, parts, self.strips > 1)
             symbol = f"{layer.name.value}_row"
+            buffers: list[Name] = [self.stage.place(tensor) for tensor in tensors]
             self.pool.begin_layer()
             if node.accumulates:
-                sums = -1 - position
-                first = [self._buffer(tensors[0]), self.buffers[sums]]
-                then = [self.buffers[sums], self._buffer(tensors[1])]
-                adder = rows.emit_sums(f"{symbol}_sums", [b.type for b in first], self.pool)
-                function = rows.emit_result(symbol, [b.type for b in then], self.pool)
-                self.steps += [_StepCall(adder, first), _StepCall(function, then)]
+                first, then = [buffers[0], -1 - position], [-1 - position, buffers[1]]
+                adder = rows.emit_sums(f"{symbol}_sums", self._types(first), self.pool)
+                function = rows.emit_result(symbol, self._types(then), self.pool)
+                steps += [StepCall(adder, first), StepCall(function, then)]
             else:
-                buffers = [self._buffer(tensor) for tensor in tensors]
-                wants = kernel is not None and kernel.scratch_bytes() > 0
-                scratch = [self.buffers[_SCRATCH]] if wants else []
-                kinds = [buffer.type for buffer in buffers]
-                function = rows.emit(
-                    symbol, kinds, scratch[0].type if wants else None, kernel, self.pool
-                )
+                scratch = kernel is not None and kernel.scratch_bytes() > 0
+                kinds, work = self._types(buffers), self.types[SCRATCH] if scratch else None
+                function = rows.emit(symbol, kinds, work, kernel, self.pool)
                 if len(set(buffers)) < len(buffers):
                     mark_aliased(function)
-                strips = [tensors[-1]] if self.strips > 1 else []
+                columns = [tensors[-1]] if self.strips > 1 else []
                 firsts = [t for t, part in zip(tensors, parts, strict=True) if part.strip]
-                self.steps.append(_StepCall(function, [*buffers, *scratch], strips, firsts))
+                given = [*buffers, SCRATCH] if scratch else buffers
+                steps.append(StepCall(function, given, columns, firsts))
             self._describe_layer(layer, function, kernel, node.output)
             self.symbols.append(function.name.value)
+        return steps
 
-    def _buffer(self, tensor: int) -> ir.Value:
-        return self.buffers[self._place(tensor)]
+    def _types(self, names: list[Name]) -> list[ir.Type]:
+        return [self.types[name] for name in names]
 
-    def _strip(self, strip: Index) -> None:
-        """Emit a strip: all counters from the start, then row by row."""
-        emitter, counters = self.emitter, self.buffers[_COUNTERS]
-        zero = emitter.integer(0)
-        for step in range(len(self.steps)):
-            emitter.store(zero, counters, [step])
-        width = np.int8 if len(self.steps) < 128 else np.int16
-        sequence = np.array(self.stage.sequence(), width)
-        order = self.pool.get(sequence, "order")
-
-        def turn(place: Index) -> None:
-            number = arith.index_castui(ir.IndexType.get(), emitter.load(order, [place]))
-            switch = scf.IndexSwitchOp([], number, list(range(len(self.steps))))
-            default, *regions = switch.operation.regions
-            for step, region in enumerate(regions):
-                with ir.InsertionPoint(region.blocks[0]):
-                    self._step(step, strip)
-                    scf.yield_([])
-            with ir.InsertionPoint(default.blocks[0]):
-                scf.yield_([])
-
-        emitter.loop(0, len(sequence), 1, turn)
-
-    def _step(self, number: int, strip: Index) -> None:
-        """Emit one row of a layer."""
-        emitter, counters, step = self.emitter, self.buffers[_COUNTERS], self.steps[number]
-        count = emitter.load(counters, [number])
-        operands = [*step.buffers, arith.index_cast(ir.IndexType.get(), count)]
-        for tensor in step.columns:
-            operands += self._columns(strip, tensor)
-        for tensor in step.firsts:
-            operands += self._columns(strip, self._place(tensor))[:1]
-        func.call([], step.function.name.value, operands)
-        emitter.store(arith.addi(count, emitter.integer(1)), counters, [number])
-
-    def _columns(self, strip: Index, tensor: int) -> list[ir.Value]:
-        """First and past-the-last column of a tensor that a strip needs."""
-        table = np.stack(self.stage.columns(tensor), axis=1).astype(np.int32).reshape(-1)
-        columns = self.pool.get(table, "columns")
-        at = self.emitter.mul(strip, 2)
-        ends = [self.emitter.load(columns, [self.emitter.add(at, end)]) for end in (0, 1)]
-        return [arith.index_cast(ir.IndexType.get(), end) for end in ends]
-
-    def _replace(self, given: list[ir.Value], output: ir.Type, work: ir.Type) -> None:
-        """Call the stage's function in the place of the stage."""
-        operands = [bufferization.to_buffer(_memref_of(v.type), v, read_only=True) for v in given]
-        buffers = [memref.alloc(kind, [], []) for kind in (output, work)]
-        func.call([], self.symbol, [*operands, *buffers])
-        kind = self.op.results[0].type
-        result = bufferization.to_tensor(kind, buffers[0], restrict=True)
-        self.op.results[0].replace_all_uses_with(result)
-
-    def _describe(self, function: func.FuncOp, inputs: int) -> None:
-        i64 = ir.IntegerType.get_signless(64)
-        attributes = function.operation.attributes
+    def _describe(self, function: func.FuncOp) -> None:
+        """What tiny-plan-arena must know of a stage."""
+        given, ends = self.graph.inputs, self.ends[1:]
         alone = self.strips == 1
-        overlap = [self.stage.overlap(t) if alone else APART for t in self.graph.inputs]
-        attributes["tiny.inputs"] = ir.IntegerAttr.get(i64, inputs)
-        attributes["tiny.overlap"] = ir.DenseI64ArrayAttr.get(overlap)
-        attributes["tiny.stage"] = ir.ArrayAttr.get(
-            [ir.FlatSymbolRefAttr.get(symbol) for symbol in self.symbols]
-        )
+        over_output = [self.stage.overlap(t) if alone else APART for t in given]
+        over_work = [self.stage.work_overlap(t, ends) if alone else APART for t in given]
+        attributes = function.operation.attributes
+        attributes["tiny.inputs"] = ir.IntegerAttr.get(ir.IntegerType.get_signless(64), len(given))
+        attributes["tiny.overlap"] = ir.DenseI64ArrayAttr.get(over_output)
+        attributes["tiny.work_overlap"] = ir.DenseI64ArrayAttr.get(over_work)
+        attributes["tiny.stage"] = _symbols(self.symbols)
 
     def _describe_layer(
         self, layer: func.FuncOp, function: func.FuncOp, kernel: Kernel | None, output: int
@@ -364,22 +329,14 @@ class _Lowering:
 
 
 @dataclass(frozen=True)
-class _StepCall:
-    """What a step calls: the function with its buffers and the row, and in strips columns of
-    these tensors, and first columns of those.
-    """
-
-    function: func.FuncOp
-    buffers: list[ir.Value]
-    columns: list[int] = field(default_factory=list)
-    firsts: list[int] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
 class _Tile:
     rows: int
     columns: int
     in_place: bool
+
+
+def _symbols(names: list[str]) -> ir.ArrayAttr:
+    return ir.ArrayAttr.get([ir.FlatSymbolRefAttr.get(name) for name in names])
 
 
 def _memref_of(tensor: ir.Type) -> ir.Type:

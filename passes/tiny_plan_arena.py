@@ -24,7 +24,10 @@ class PlanArena(Pass):
     Results become arguments: the last layer writes straight into the caller's
     output. The other buffers are packed by liveness. An input that dies in a layer
     may share bytes with the layer's output if it starts far enough above it
-    (``tiny.overlap``; 0 lets an elementwise layer work in place). ``@main`` gains
+    (``tiny.overlap``; 0 lets an elementwise layer work in place), likewise with the work
+    space of a stage (``tiny.work_overlap``). With ``tiny.input = "in-arena"`` on ``@main``
+    inputs are such buffers too, no arguments: ``tiny.input_offsets`` says where they lie; with
+    ``"streamed"`` a result that is made while rows arrive is one until the end. ``@main`` gains
     ``tiny.arena_bytes``, ``tiny.live_bytes`` (bytes in use during each call) and
     ``tiny.arena_lower_bound``, which no plan can beat.
 
@@ -60,8 +63,11 @@ class PlanArena(Pass):
     def run(self, op: ir.Operation) -> None:
         main = find_main(op)
         _require_planned_views(main)
-        _results_to_arguments(main)
-        _place_allocations(op, main)
+        given = main.operation.attributes
+        place = given["tiny.input"].value if "tiny.input" in given else "external"
+        inputs = _inputs_to_allocations(main) if place == "in-arena" else []
+        _results_to_arguments(main, place == "streamed")
+        _place_allocations(op, main, inputs)
 
 
 def _root(value: ir.Value) -> ir.Value:
@@ -75,21 +81,36 @@ def _is_alloc(value: ir.Value) -> bool:
     return not isinstance(value, ir.BlockArgument) and value.owner.operation.name == "memref.alloc"
 
 
-def _results_to_arguments(main: func.FuncOp) -> None:
+def _inputs_to_allocations(main: func.FuncOp) -> list[ir.Value]:
+    """Buffers in the place of the arguments."""
+    entry = main.body.blocks[0]
+    buffers = []
+    with ir.InsertionPoint.at_block_begin(entry), main.location:
+        for argument in list(entry.arguments):
+            buffers.append(memref.alloc(argument.type, [], []))
+            argument.replace_all_uses_with(buffers[-1])
+    while len(entry.arguments):
+        entry.erase_argument(0)
+    if "arg_attrs" in main.operation.attributes:
+        del main.operation.attributes["arg_attrs"]
+    return buffers
+
+
+def _results_to_arguments(main: func.FuncOp, streamed: bool) -> None:
     entry = main.body.blocks[0]
     terminator = list(entry.operations)[-1].operation
     for index in range(len(terminator.operands)):
         result = terminator.operands[index]
         argument = entry.add_argument(result.type, terminator.location)
         source = _root(result)
-        if _is_alloc(source):
+        if _is_alloc(source) and not (streamed and _made_on_arrival(main, source)):
             with ir.InsertionPoint.at_block_begin(entry), terminator.location:
                 buffer = _view_back(argument, result)
             alloc = source.owner.operation
             source.replace_all_uses_with(buffer)
             alloc.erase()
         else:
-            # An input, or a buffer that is another result as well.
+            # An input, a buffer that is another result as well, or one that is made too early.
             with ir.InsertionPoint(terminator), terminator.location:
                 _copy(result, argument)
     with ir.InsertionPoint(terminator), terminator.location:
@@ -104,6 +125,17 @@ def _results_to_arguments(main: func.FuncOp) -> None:
         attributes["arg_attrs"] = ir.ArrayAttr.get([*given, *attributes["res_attrs"]])
         del attributes["res_attrs"]
     _set_signature(main)
+
+
+def _made_on_arrival(main: func.FuncOp, buffer: ir.Value) -> bool:
+    """Whether a function that takes rows of the input writes to ``buffer``."""
+    inputs = main.body.blocks[0].arguments
+    return any(
+        child.operation.name == "func.call"
+        and any(_root(v) == inputs[0] for v in child.operation.operands)
+        and any(_root(v) == buffer for v in child.operation.operands)
+        for child in main.body.blocks[0].operations
+    )
 
 
 def _copy(source: ir.Value, target: ir.Value) -> None:
@@ -158,7 +190,11 @@ def _users(main: func.FuncOp, buffer: ir.Value) -> list[int]:
 
 
 def mark_aliased(function: func.FuncOp) -> None:
-    """Note that ``function``, and what it hands its buffers to, may be given one buffer twice."""
+    """Note that ``function``, and what it hands its buffers to, may be given one buffer twice.
+
+    But not the rows of a stage: what one of them reads it does not overwrite, even where they lie
+    in one buffer (`tinymlir.fusion.costs.Stage.overlap`).
+    """
     module = function.operation.parent.operation
     functions = {
         f.name.value: f
@@ -170,6 +206,8 @@ def mark_aliased(function: func.FuncOp) -> None:
         f = functions[pending.pop()].operation
         if "tiny.aliased" not in f.attributes:
             f.attributes["tiny.aliased"] = ir.UnitAttr.get()
+            if "tiny.stage" in f.attributes:
+                continue
             pending += [call.attributes["callee"].value for call in find_ops(f, "func.call")]
 
 
@@ -202,20 +240,20 @@ def _overlaps(
         if op.name != "func.call" or op.attributes["callee"].value not in layers:
             continue
         facts = layers[op.attributes["callee"].value].operation.attributes
-        output = op.operands[facts["tiny.inputs"].value]
-        if output not in allocs:
-            continue
         roots = [_root(v) for v in op.operands]
-        for index, distance in enumerate(facts["tiny.overlap"]):
-            source = roots[index]
-            dies = source in allocs and max(_users(main, source)) == position
-            # Another operand may look at the same buffer, and read it elsewhere.
-            if distance != APART and dies and roots.count(source) == 1:
-                pairs[allocs.index(output), allocs.index(source)] = distance
+        output = facts["tiny.inputs"].value
+        for name, written in (("tiny.overlap", output), ("tiny.work_overlap", output + 1)):
+            for index, distance in enumerate(facts.get(name, [])):
+                source = roots[index]
+                dies = source in allocs and max(_users(main, source)) == position
+                # Another operand may look at the same buffer, and read it elsewhere.
+                apart = distance == APART or roots.count(source) > 1
+                if dies and not apart and op.operands[written] in allocs:
+                    pairs[allocs.index(op.operands[written]), allocs.index(source)] = distance
     return pairs
 
 
-def _place_allocations(module: ir.Operation, main: func.FuncOp) -> None:
+def _place_allocations(module: ir.Operation, main: func.FuncOp, inputs: list[ir.Value]) -> None:
     entry = main.body.blocks[0]
     layers = {
         f.name.value: f
@@ -229,7 +267,8 @@ def _place_allocations(module: ir.Operation, main: func.FuncOp) -> None:
         positions = _users(main, alloc.results[0])
         if not positions:
             raise PassFailure(alloc.location, "allocates a buffer that nothing uses")
-        buffers.append(Buffer(_bytes(alloc), min(positions), max(positions)))
+        first = 0 if alloc.results[0] in inputs else min(positions)
+        buffers.append(Buffer(_bytes(alloc), first, max(positions)))
     pairs = _overlaps(main, layers, values)
     placed = plan(buffers, pairs)
     _mark_aliased_layers(main, layers, values, buffers, placed.offsets)
@@ -240,6 +279,7 @@ def _place_allocations(module: ir.Operation, main: func.FuncOp) -> None:
     ]
     i8 = ir.IntegerType.get_signless(8)
     arena = entry.add_argument(ir.MemRefType.get([placed.size], i8), main.location)
+    offsets = dict(zip(values, placed.offsets, strict=True))
     for alloc, offset in zip(allocs, placed.offsets, strict=True):
         with ir.InsertionPoint(alloc), alloc.location:
             shift = arith.constant(ir.IndexType.get(), offset)
@@ -251,6 +291,8 @@ def _place_allocations(module: ir.Operation, main: func.FuncOp) -> None:
     attributes["tiny.arena_bytes"] = ir.IntegerAttr.get(i64, placed.size)
     attributes["tiny.arena_lower_bound"] = ir.IntegerAttr.get(i64, placed.lower_bound)
     attributes["tiny.live_bytes"] = ir.DenseI64ArrayAttr.get(alive)
+    if inputs:
+        attributes["tiny.input_offsets"] = ir.DenseI64ArrayAttr.get([offsets[v] for v in inputs])
     _set_signature(main)
 
 
@@ -272,9 +314,12 @@ def _mark_aliased_layers(
             continue
         layer = layers[op.attributes["callee"].value]
         count = layer.operation.attributes["tiny.inputs"].value
-        roots = [_root(v) for v in op.operands]
-        output = span.get(roots[count])
-        for source in roots[:count]:
-            read = span.get(source)
-            if output and read and output.start < read.stop and read.start < output.stop:
-                mark_aliased(layer)
+        spans = [span.get(_root(v)) for v in op.operands]
+        together = [
+            (read, written)
+            for read in spans[:count]
+            for written in spans[count:]
+            if read and written and written.start < read.stop and read.start < written.stop
+        ]
+        if together:
+            mark_aliased(layer)

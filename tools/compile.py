@@ -25,6 +25,7 @@ from tinymlir.compiler import (
 from tinymlir.errors import TinymlirError
 from tinymlir.exploration.study import require_samples
 from tinymlir.fitting import generate_within
+from tinymlir.fusion.setting import InputMode
 from tinymlir.kernels.selection import Aim
 from tinymlir.targets import Target, get_target
 from tinymlir.tools import explore
@@ -37,6 +38,7 @@ examples:
   tinymlir compile model.onnx -o build --target rv32imc --name net
   tinymlir compile model.onnx -o build --max-ram 64K --max-flash 256K
   tinymlir compile model.onnx -o build --max-overhead 1.2  the least RAM, a fifth more computed
+  tinymlir compile model.onnx -o build --input-mode streamed  a camera's rows as they come
   tinymlir compile model.onnx -o build --emit obj,mlir,asm --json
   tinymlir compile model.tflite -o build --float-io        float inputs and outputs stay float
   tinymlir compile model.onnx -o build --data labelled.npz --max-accuracy-drop 0.01
@@ -85,6 +87,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="the least RAM with at most F times the multiply-accumulates: 1 makes nothing twice",
     )
     fusion.add_argument("--plan", metavar="FILE", help="the stages of a plan file")
+    fusion.add_argument(
+        "--input-mode",
+        choices=get_args(InputMode),
+        help="the input is a buffer of the caller's, in the arena where it makes room, or arrives"
+        " row by row (default: external)",
+    )
     parser.add_argument(
         "--max-flash",
         type=size,
@@ -164,6 +172,7 @@ def main(args: argparse.Namespace) -> int:
         "max_ram": args.max_ram,
         "max_overhead": args.max_overhead,
         "plan": args.plan,
+        "input_mode": args.input_mode,
         "max_flash": args.max_flash,
         "optimize": aim,
         "float_io": args.float_io,
@@ -221,11 +230,12 @@ def _overhead(summary: dict[str, Any]) -> str:
 
 def _fusion(args: argparse.Namespace) -> Fusion | None:
     """What the arguments say of running layers together; None where they do not."""
-    if args.plan is not None and (args.max_ram or args.max_overhead) is not None:
+    limits = args.max_ram, args.max_overhead
+    if args.plan is not None and (*limits, args.input_mode) != (None, None, None):
         raise TinymlirError("a plan says all", node="--plan", hint="leave out the other limits")
-    if args.max_ram is None and args.max_overhead is None and args.plan is None:
+    if limits == (None, None) and args.plan is None and args.input_mode in (None, "external"):
         return None
-    return Fusion(args.max_ram, args.max_overhead, args.plan)
+    return Fusion(*limits, args.plan, args.input_mode or "external")
 
 
 def _lowering(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from tinymlir.codegen import versions as codegen_versions
 from tinymlir.dialects import register
 from tinymlir.errors import TinymlirError
 from tinymlir.frontends import import_model
+from tinymlir.fusion.setting import InputMode
 from tinymlir.kernels.price import Price
 from tinymlir.kernels.selection import Aim
 from tinymlir.network import TensorInfo, read_interface
@@ -58,6 +59,7 @@ class Fusion:
     """What ``tiny-plan-fusion`` may spend, or the plan that it takes (docs/fusion.md).
 
     Attributes:
+        input: where the network's input is.
         max_ram: bytes for arena, input and output.
         max_overhead: multiply-accumulates over those of the network layer by layer.
         plan: path of a plan file.
@@ -66,9 +68,11 @@ class Fusion:
     max_ram: int | None = None
     max_overhead: float | None = None
     plan: str | None = None
+    input: InputMode = "external"
 
     def __str__(self) -> str:
-        options = {"max-ram": self.max_ram, "max-overhead": self.max_overhead}
+        where = None if self.input == "external" else self.input
+        options = {"input": where, "max-ram": self.max_ram, "max-overhead": self.max_overhead}
         given = [f" {key}={value}" for key, value in options.items() if value is not None]
         return "".join(given) + (f' plan="{self.plan}"' if self.plan else "")
 
@@ -222,8 +226,9 @@ class Level:
 class Compilation:
     """A network in the LLVM dialect and the facts that passes found.
 
-    ``stages`` holds the printed IR by level where it was asked for. With several ``levels``,
-    ``layers`` are those of the exact one, and ``gated`` is whether there is ``NAME_invoke_gated``.
+    ``input_mode`` is where its input is; ``stages`` holds the printed IR by level where it was
+    asked for. With several ``levels``, ``layers`` are those of the exact one, and ``gated`` is
+    whether there is ``NAME_invoke_gated``.
     """
 
     name: str
@@ -235,13 +240,16 @@ class Compilation:
     arena_bytes: int
     arena_lower_bound: int
     model_sha256: str
+    input_mode: InputMode = "external"
     stages: dict[str, str] = field(default_factory=dict)
     levels: tuple[Level, ...] = ()
     gated: bool = False
 
     @property
     def io_bytes(self) -> int:
-        return sum(t.bytes for t in (*self.inputs, *self.outputs))
+        """Inputs and outputs that the caller holds."""
+        inputs = self.inputs if self.input_mode == "external" else ()
+        return sum(t.bytes for t in (*inputs, *self.outputs))
 
     @property
     def ram_bytes(self) -> int:
@@ -372,6 +380,11 @@ def lower_module(
     stages["memref"] = str(module)
     main = find_main(module.operation)
     facts = main.operation.attributes
+    if "tiny.input_offsets" in facts:
+        inputs = tuple(
+            replace(info, arena_offset=offset)
+            for info, offset in zip(inputs, facts["tiny.input_offsets"], strict=True)
+        )
     compilation = Compilation(
         name=name,
         target=target,
@@ -382,6 +395,7 @@ def lower_module(
         arena_bytes=facts["tiny.arena_bytes"].value,
         arena_lower_bound=facts["tiny.arena_lower_bound"].value,
         model_sha256=model_sha256,
+        input_mode=facts["tiny.input"].value if "tiny.input" in facts else "external",
         stages=stages,
     )
     run_pipeline(module, on_module(to_llvm(target, name)))
@@ -401,8 +415,8 @@ def read_layers(module: ir.Module, main: func.FuncOp, name: str) -> list[Layer]:
     for call, live_bytes in zip(calls, live, strict=True):
         symbol = call.operation.attributes["callee"].value
         # A stage runs several layers, each a row at a time.
-        inner = functions[symbol].get("tiny.stage", [])
-        for part in [symbol] if not len(inner) else [ref.value for ref in inner]:
+        stage = functions[symbol].get("tiny.stage")
+        for part in [symbol] if stage is None else [ref.value for ref in stage]:
             facts = functions[part]
             layers.append(
                 Layer(
@@ -411,7 +425,7 @@ def read_layers(module: ir.Module, main: func.FuncOp, name: str) -> list[Layer]:
                     symbol=f"{name}_{part}",
                     macs=facts["tiny.macs"].value,
                     executed_macs=facts["tiny.executed_macs"].value,
-                    made_macs=facts["tiny.made_macs" if len(inner) else "tiny.macs"].value,
+                    made_macs=facts["tiny.macs" if stage is None else "tiny.made_macs"].value,
                     constant_bytes=facts["tiny.constant_bytes"].value,
                     arena_bytes=live_bytes,
                     kernel=facts["tiny.kernel"].value if "tiny.kernel" in facts else None,
@@ -453,6 +467,7 @@ def facts(compilation: Compilation) -> dict[str, Any]:
         "macs": macs,
         "executed_macs": executed,
         "overhead": sum(layer.made_macs for layer in compilation.layers) / macs if macs else 1.0,
+        "input_mode": compilation.input_mode,
         "arena_bytes": compilation.arena_bytes,
         "arena_alignment": 4,
         "arena_lower_bound": compilation.arena_lower_bound,

@@ -37,23 +37,14 @@ def render_header(compilation: Compilation, summary: dict[str, Any]) -> str:
         "",
     ]
     for word, tensors in (("INPUT", compilation.inputs), ("OUTPUT", compilation.outputs)):
-        for index, info in enumerate(tensors):
-            suffix = str(index) if len(tensors) > 1 else ""
-            lines += _describe(f"{macro}_{word}{suffix}", info)
-    parameters = [
-        *(f"const {p}" for p in _pointers("input", compilation.inputs)),
-        *_pointers("output", compilation.outputs),
-        "void *arena",
-    ]
+        for prefix, info in zip(_numbered(f"{macro}_{word}", tensors), tensors, strict=True):
+            lines += _describe(prefix, info)
     if compilation.levels:
         lines += _state(name, summary["levels"])
-        parameters.insert(0, f"const {name}_state *state")
     lines += [
-        "/* Run the network once. Re-entrant: all state is in the arguments, which must not",
-        " * overlap. Returns 0. */",
-        f"int {name}_invoke({', '.join(parameters)});",
+        *_ENTRIES[compilation.input_mode](compilation),
         "",
-        *(_gated(name, parameters, summary["levels"]) if compilation.gated else []),
+        *(_gated(compilation, summary["levels"]) if compilation.gated else []),
         "#ifdef __cplusplus",
         "}",
         "#endif",
@@ -62,6 +53,80 @@ def render_header(compilation: Compilation, summary: dict[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _invoke(compilation: Compilation) -> list[str]:
+    """The entry point with an input that the caller holds."""
+    return [
+        "/* Run the network once. Re-entrant: all state is in the arguments, which must not",
+        " * overlap. Returns 0. */",
+        f"int {compilation.name}_invoke({', '.join(_parameters(compilation))});",
+    ]
+
+
+def _parameters(compilation: Compilation) -> list[str]:
+    state = [f"const {compilation.name}_state *state"] if compilation.levels else []
+    return [
+        *state,
+        *(f"const {p}" for p in _pointers("input", compilation.inputs)),
+        *_pointers("output", compilation.outputs),
+        "void *arena",
+    ]
+
+
+def _invoke_in_arena(compilation: Compilation) -> list[str]:
+    """The entry point with an input in the arena."""
+    macro, inputs = compilation.name.upper(), compilation.inputs
+    names = _numbered(f"{macro}_INPUT", inputs)
+    parameters = [*_pointers("output", compilation.outputs), "void *arena"]
+    return [
+        "/* Where in the arena the caller writes the input. */",
+        *(
+            f"#define {name}_OFFSET {info.arena_offset}"
+            for name, info in zip(names, inputs, strict=True)
+        ),
+        "",
+        "/* Run the network once, on an input in the arena, which is overwritten. Re-entrant: all",
+        " * state is in the arguments, which must not overlap. Returns 0. */",
+        f"int {compilation.name}_invoke({', '.join(parameters)});",
+    ]
+
+
+def _streaming(compilation: Compilation) -> list[str]:
+    """The entry points with an input that arrives row by row."""
+    name, (info,) = compilation.name, compilation.inputs
+    macro = name.upper()
+    row = _pointers("rows", compilation.inputs)[0]
+    outputs = _pointers("output", compilation.outputs)
+    return [
+        "/* The input arrives in rows. */",
+        f"#define {macro}_INPUT_ROWS {info.shape[1]}",
+        f"#define {macro}_INPUT_ROW_BYTES {info.bytes // info.shape[1]}",
+        "",
+        "/* Begin a new input. Returns 0. */",
+        f"int {name}_begin(void *arena);",
+        "",
+        "/* Take the next count rows, and compute what they allow; they need not be kept. Returns",
+        " * how many are still missing; those beyond the last are ignored. */",
+        f"int {name}_push_rows(void *arena, const {row}, int count);",
+        "",
+        "/* Compute the rest. Returns 0, or how many rows are missing: then nothing is done. The",
+        " * next input starts with another begin. */",
+        f"int {name}_finish({', '.join(['void *arena', *outputs])});",
+        "",
+        "/* All of that, of an input that is there as a whole. Re-entrant, as the others are: all",
+        " * state is in the arguments, which must not overlap. Returns 0. */",
+        *_invoke(compilation)[-1:],
+    ]
+
+
+#: What declares the entry points, by the place of the input.
+_ENTRIES = {"external": _invoke, "in-arena": _invoke_in_arena, "streamed": _streaming}
+
+
+def _numbered(word: str, tensors: Sequence[TensorInfo]) -> list[str]:
+    """A name for each, numbered where there are several."""
+    return [word] if len(tensors) == 1 else [f"{word}{i}" for i in range(len(tensors))]
 
 
 def _same_case(name: str, macro: str) -> list[str]:
@@ -90,9 +155,9 @@ def _state(name: str, levels: Sequence[dict[str, Any]]) -> list[str]:
     ]
 
 
-def _gated(name: str, parameters: Sequence[str], levels: Sequence[dict[str, Any]]) -> list[str]:
+def _gated(compilation: Compilation, levels: Sequence[dict[str, Any]]) -> list[str]:
     """The entry point that checks how sure a level is."""
-    margins = []
+    name, margins = compilation.name, []
     for k, level in enumerate(levels):
         if level.get("gate"):
             gate = level["gate"]
@@ -106,7 +171,7 @@ def _gated(name: str, parameters: Sequence[str], levels: Sequence[dict[str, Any]
         "/* Run the network once; run it again at level 0, on the same input, where the best score",
         " * is less than 'margin' above the second best. Returns the level that the output is of:",
         " * the state's, or 0. */",
-        f"int {name}_invoke_gated({', '.join(parameters)}, int margin);",
+        f"int {name}_invoke_gated({', '.join(_parameters(compilation))}, int margin);",
         "",
     ]
 
@@ -116,8 +181,10 @@ _TYPES = {"int8": "int8_t", "float32": "float"}
 
 
 def _pointers(word: str, tensors: Sequence[TensorInfo]) -> list[str]:
-    names = [word] if len(tensors) == 1 else [f"{word}{i}" for i in range(len(tensors))]
-    return [f"{_TYPES[info.type]} *{name}" for info, name in zip(tensors, names, strict=True)]
+    return [
+        f"{_TYPES[info.type]} *{name}"
+        for info, name in zip(tensors, _numbered(word, tensors), strict=True)
+    ]
 
 
 def _describe(prefix: str, info: TensorInfo) -> list[str]:

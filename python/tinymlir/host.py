@@ -33,7 +33,8 @@ class HostModel:
         self._engine = llvm_binding.create_mcjit_compiler(module, machine)
         self._engine.finalize_object()
         address = self._engine.get_function_address(f"{compilation.name}_invoke")
-        count = len(self.inputs) + len(self.outputs) + 1
+        held = [info for info in self.inputs if info.arena_offset is None]
+        count = len(held) + len(self.outputs) + 1
         self._invoke = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * count)(address)
 
     @property
@@ -57,13 +58,20 @@ class HostModel:
         ]
         results = [np.empty((samples, prod(info.shape)), info.type) for info in self.outputs]
         workers = min(os.cpu_count() or 1, max(1, samples))
-        # Addresses of the first samples, and bytes from one to the next.
-        places = [(array.ctypes.data, array.strides[0]) for array in (*given, *results)]
+        offsets = [info.arena_offset for info in (*self.inputs, *self.outputs)]
 
         def run(worker: int) -> None:
             arena = np.empty(max(1, self.compilation.arena_bytes), np.int8)
             for sample in range(worker, samples, workers):
-                self._invoke(*(first + sample * step for first, step in places), arena.ctypes.data)
+                pointers = []
+                for place, values in enumerate((*given, *results)):
+                    offset = offsets[place]
+                    if offset is None:
+                        pointers.append(values.ctypes.data + sample * values.strides[0])
+                    else:
+                        image = values[sample].view(np.int8)
+                        arena[offset : offset + len(image)] = image
+                self._invoke(*pointers, arena.ctypes.data)
 
         with ThreadPoolExecutor(workers) as pool:
             list(pool.map(run, range(workers)))

@@ -19,7 +19,7 @@ class TensorInfo:
     (NHWC); ``model_shape`` and ``model_type`` are the model's own.
     ``numpy.transpose(model_array, permutation)`` has the object's layout. ``rounding``
     is what ties do where the model quantises a float32 input
-    (`numerics.quantize_float32`).
+    (`numerics.quantize_float32`). ``arena_offset`` is where an input in the arena begins.
     """
 
     name: str
@@ -31,6 +31,7 @@ class TensorInfo:
     permutation: tuple[int, ...]
     type: str = "int8"
     rounding: str = "nearest_even"
+    arena_offset: int | None = None
 
     @property
     def bytes(self) -> int:
@@ -51,6 +52,7 @@ class TensorInfo:
             permutation=tuple(data["permutation"]),
             type=data["type"],
             rounding=data["rounding"],
+            arena_offset=data.get("arena_offset"),
         )
 
 

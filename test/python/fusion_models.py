@@ -14,7 +14,6 @@ import numpy.typing as npt
 from hypothesis import strategies as st
 
 from tinymlir.fusion.costs import Stage
-from tinymlir.fusion.edges import Memory
 from tinymlir.fusion.graph import Graph, Layer, Read, Tensor, Window
 from tinymlir.fusion.placement import place
 from tinymlir.fusion.schedule import Step, simulate, steps_of
@@ -166,7 +165,7 @@ class Machine:
         shape, born = self.graph.tensors[tensor], self.graph.birth[tensor]
         name = "input" if born < 0 else self.graph.layers[born].name
         memory = np.full(shape.bytes, 0xEE, np.uint8)
-        if name in self.placement.names and Memory(self.graph, self.mode).sizes[tensor]:
+        if name in self.placement.names:
             memory = self._buffer(name, shape.bytes)
         return _Rows(memory, shape.rows, shape.columns, shape.channels)
 
@@ -270,4 +269,6 @@ def _needed(graph: Graph, stage: Stage, low: int, high: int) -> dict[int, tuple[
                 # A window beside the tensor still has a place.
                 spot = range(max(0, min(start, size - 1)), max(1, min(start + 1, size)))
                 needed.setdefault(read.tensor, set()).update(inside or spot)
+            if stage.strips[0] == 1:
+                needed[read.tensor].add(0)
     return {tensor: (min(each), max(each) + 1) for tensor, each in needed.items()}

@@ -276,8 +276,8 @@ def test_simulate_keeps_samples_apart(simulator: str) -> None:
 
 @pytest.mark.parametrize("target", SIMULATED)
 def test_buffers_end_with_their_page(target: str) -> None:
-    inputs, outputs = [("a", 1), ("b", 5000)], [("c", 4096)]
-    layout = plan_layout(get_target(target), inputs, outputs, 100_001, 16)
+    inputs: list[tuple[str, int, int | None]] = [("a", 1, None), ("b", 5000, None)]
+    layout = plan_layout(get_target(target), inputs, [("c", 4096)], 100_001, 16)
     regions = list(layout.regions())
     assert [region.size for region in regions[2:]] == [1, 5000, 4096, 100_001]
     for region, following in itertools.pairwise(regions):

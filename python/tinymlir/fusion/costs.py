@@ -195,13 +195,20 @@ class Stage:
             if read.tensor in self._columns:
                 known = self._columns[read.tensor]
                 begin, end = np.minimum(begin, known[0]), np.maximum(end, known[1])
+            # Without strips rows are made from their first column.
+            begin = np.where(np.repeat(self.strips, self.strips) == 1, 0, begin)
             self._columns[read.tensor] = begin, end
         return True
 
     def stream(self) -> bool:
-        """Let the rows of the network's input arrive one by one; False where others read it too."""
-        (source,) = self._graph.inputs
-        if source not in self._readers or self._graph.last_use[source] > self.last:
+        """Let the rows of the network's input arrive one by one.
+
+        False where others read it too, or where it gives one of several outputs of the network.
+        """
+        graph, source = self._graph, self._graph.inputs[0]
+        if self.inputs != [source] or graph.last_use[source] > self.last:
+            return False
+        if self.output in graph.outputs and self.last + 1 < len(graph.layers):
             return False
         low, high = self._columns[source]
         self._prepend(Step(None, source, self._graph.tensors[source].rows, ()), high - low)
@@ -219,7 +226,7 @@ class Stage:
     def work_overlap(self, tensor: int, ends: Sequence[int]) -> int:
         """Bytes above the ``buffers`` that input ``tensor`` must start to share their memory.
 
-        A buffer may lie over rows that have been read when it is first written. Holds for one strip.
+        A buffer may lie over rows that were read before it is first written. For one strip.
 
         Args:
             ends: where each buffer ends.
@@ -338,8 +345,8 @@ class Stage:
             self.rings[root].rows = max(self.rings[root].rows, kept)
 
 
-def whole_stage(where: ir.Location, graph: Graph, strips: int) -> Stage:
-    """All layers of ``graph`` as one stage.
+def whole_stage(where: ir.Location, graph: Graph, strips: int, streamed: bool = False) -> Stage:
+    """All layers of ``graph`` as one stage, to which the rows of its input arrive if ``streamed``.
 
     Raises:
         PassFailure: they cannot run row by row together.
@@ -358,4 +365,6 @@ def whole_stage(where: ir.Location, graph: Graph, strips: int) -> Stage:
         if not stage.grow():
             name = graph.layers[stage.first - 1].name
             raise PassFailure(where, f"makes '{name}', but no later layer reads it")
+    if streamed and (strips > 1 or not stage.stream()):
+        raise PassFailure(where, "takes rows as they come: expects one strip and one input")
     return stage

@@ -6,6 +6,7 @@ numbers of strips that it divides into.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -37,7 +38,7 @@ class Memory:
     """What of the network is in the arena besides the buffers of a stage."""
 
     def __init__(self, graph: Graph, mode: InputMode) -> None:
-        self._graph = graph
+        self._graph, self._mode = graph, mode
         absent = {*graph.outputs, *(graph.inputs if mode != "in-arena" else ())}
         #: bytes of each tensor in the arena; none where the caller holds it
         self.sizes = [
@@ -53,7 +54,18 @@ class Memory:
             for size, born, used in zip(self.sizes, graph.birth, graph.last_use, strict=True)
             if born < first <= used
         )
-        return crossing + self.sizes[graph.layers[last].output]
+        return crossing + self.made(first, last)
+
+    def made(self, first: int, last: int) -> int:
+        """Bytes of the output of the layers from ``first`` to ``last``.
+
+        What is made while the input arrives is in the arena even if it is an output of the network,
+        of which nobody has told yet where it shall go.
+        """
+        output = self._graph.layers[last].output
+        if self._mode == "streamed" and first == 0:
+            return aligned(self._graph.tensors[output].bytes)
+        return self.sizes[output]
 
     def saved(self, last: int, reach: Iterable[tuple[int, int, int]], work: int = 0) -> int:
         """Bytes that an input, which ends at ``last``, shares with output and ``work`` space.
@@ -114,7 +126,7 @@ def stage_edge(memory: Memory, stage: Stage, most_strips: int | None = None) -> 
     """The costs of a stage in the network."""
     size = stage.bytes + memory.live(stage.first, stage.last)
     if stage.strips[0] == 1:
-        ends = np.cumsum([buffer.size[0] for buffer in stage.buffers])
+        ends = list(itertools.accumulate(int(buffer.size[0]) for buffer in stage.buffers))
         reach = ((t, stage.overlap(t), stage.work_overlap(t, ends)) for t in stage.inputs)
         size[0] -= memory.saved(stage.last, reach, ends[-1])
     keep = stage.strips <= (most_strips or stage.strips.max())

@@ -111,7 +111,9 @@ def _layer(
     root = list(function.body.blocks[0].operations)[-1].operation.operands[0]
     alone, by_rows = (choose(function, root, core, by_rows=rows) for rows in (False, True))
     image = tensors[output]
-    reads, fusable = [], plain
+    # Rows are those of images.
+    fusable = plain and all(len(v.type.shape) == 4 for v in (root, *function.arguments))
+    reads = []
     for argument, source in zip(function.arguments, sources, strict=True):
         found = windows(argument, root)
         if found is None and (_pixels(tensors[source]), _pixels(image)) != (1, 1):

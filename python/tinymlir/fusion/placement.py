@@ -29,7 +29,10 @@ class Placement:
 
 def place(graph: Graph, mode: InputMode, blocks: Sequence[Block]) -> Placement:
     """Plan the arena of a network run in ``blocks``, as ``tiny-plan-arena`` does."""
-    sizes = Memory(graph, mode).sizes
+    memory = Memory(graph, mode)
+    sizes = list(memory.sizes)
+    early = graph.layers[blocks[0].last].output
+    sizes[early] = memory.made(0, blocks[0].last)
     step = {
         position: number
         for number, block in enumerate(blocks)
@@ -43,7 +46,7 @@ def place(graph: Graph, mode: InputMode, blocks: Sequence[Block]) -> Placement:
         born, used = graph.birth[tensor], graph.last_use[tensor]
         if size and (born < 0 or born in ends) and used >= 0:
             index[tensor] = len(buffers)
-            buffers.append(Buffer(size, step.get(born, 0), step[used]))
+            buffers.append(Buffer(size, step.get(born, 0), step.get(used, len(blocks) - 1)))
             names.append(graph.layers[born].name if born >= 0 else "input")
     overlaps = {}
     for number, block in enumerate(blocks):
@@ -51,10 +54,12 @@ def place(graph: Graph, mode: InputMode, blocks: Sequence[Block]) -> Placement:
         reach: list[tuple[int, int, int]] = []
         if block.strips:
             stage = make_stage(graph, mode, block, "")
-            ends = list(itertools.accumulate(int(buffer.size[0]) for buffer in stage.buffers))
-            work = ends[-1]
+            reached = list(itertools.accumulate(int(buffer.size[0]) for buffer in stage.buffers))
+            work = reached[-1]
             if block.strips == 1:
-                reach = [(t, stage.overlap(t), stage.work_overlap(t, ends)) for t in stage.inputs]
+                reach = [
+                    (t, stage.overlap(t), stage.work_overlap(t, reached)) for t in stage.inputs
+                ]
         else:
             work = aligned(last.scratch_bytes)
             reach = [(read.tensor, read.overlap, APART) for read in last.reads]

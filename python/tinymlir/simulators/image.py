@@ -126,8 +126,11 @@ def build_image(report: dict[str, Any], object_code: bytes, entry: Entry = EXACT
     layout = plan_layout(
         target,
         [
-            *([("state", len(state))] if state else []),
-            *((tensor["name"], tensor["bytes"]) for tensor in report["inputs"]),
+            *([("state", len(state), None)] if state else []),
+            *(
+                (tensor["name"], tensor["bytes"], tensor.get("arena_offset"))
+                for tensor in report["inputs"]
+            ),
         ],
         [(tensor["name"], tensor["bytes"]) for tensor in report["outputs"]],
         report["arena_bytes"],

@@ -58,7 +58,8 @@ class Layout:
     @property
     def arguments(self) -> list[int]:
         """What the entry point is called with: addresses, then numbers."""
-        buffers = (*self.inputs, *self.outputs, self.arena)
+        held = [region for region in self.inputs if not self._in_arena(region)]
+        buffers = (*held, *self.outputs, self.arena)
         return [*(region.address for region in buffers), *self.numbers]
 
     @property
@@ -68,7 +69,11 @@ class Layout:
         return self.stack.end - _round_up(4 * passed_on_stack, 16)
 
     def regions(self) -> Iterator[Region]:
-        yield from (self.stack, self.system, *self.inputs, *self.outputs, self.arena)
+        held = [region for region in self.inputs if not self._in_arena(region)]
+        yield from (self.stack, self.system, *held, *self.outputs, self.arena)
+
+    def _in_arena(self, region: Region) -> bool:
+        return self.arena.address <= region.address < self.arena.end
 
     def gaps(self) -> list[tuple[int, int]]:
         """Address and bytes of what lies between the regions and after the last."""
@@ -100,7 +105,7 @@ class Layout:
 
 def plan_layout(
     target: Target,
-    inputs: list[tuple[str, int]],
+    inputs: list[tuple[str, int, int | None]],
     outputs: list[tuple[str, int]],
     arena_bytes: int,
     alignment: int,
@@ -109,8 +114,9 @@ def plan_layout(
     """Lay out the RAM of ``target``'s machine.
 
     Args:
-        inputs: name and bytes of each, in the order of the entry point's arguments.
-        outputs: likewise.
+        inputs: name, bytes and place in the arena, if it is there, of each, in the order of the
+            entry point's arguments.
+        outputs: name and bytes, likewise.
         alignment: of the arena, in bytes. Inputs and outputs end with a page, which aligns
             arrays of any element.
         numbers: what the entry point is given after all buffers, not below 0.
@@ -129,13 +135,23 @@ def plan_layout(
         at = end + PAGE
         return Region(name, end - padded, size, writable)
 
+    # The stack is first, as there is nothing below it that an overflow could reach.
+    stack, system = place("stack", STACK_BYTES), place("runtime's stack", SYSTEM_STACK_BYTES)
+    named = [(f"input '{name}'", size, offset) for name, size, offset in inputs]
+    held = {
+        name: place(name, size, writable=False) for name, size, offset in named if offset is None
+    }
+    results = tuple(place(f"output '{name}'", size) for name, size in outputs)
+    arena = place("arena", arena_bytes, alignment=alignment)
     layout = Layout(
-        # First, as there is nothing below it that an overflow could reach.
-        stack=place("stack", STACK_BYTES),
-        system=place("runtime's stack", SYSTEM_STACK_BYTES),
-        inputs=tuple(place(f"input '{name}'", size, False) for name, size in inputs),
-        outputs=tuple(place(f"output '{name}'", size) for name, size in outputs),
-        arena=place("arena", arena_bytes, alignment=alignment),
+        stack=stack,
+        system=system,
+        inputs=tuple(
+            held[name] if offset is None else Region(name, arena.address + offset, size)
+            for name, size, offset in named
+        ),
+        outputs=results,
+        arena=arena,
         numbers=numbers,
         register_arguments=8 if target.triple.startswith("riscv") else 4,
     )

@@ -153,10 +153,26 @@ func.func private @flip(%x: tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
 
 // -----
 
-// Plans know more places for an input than code does.
-// expected-error@+1 {{has no code for an input that is streamed: plan with it external}}
+// Rows that arrive one by one are never there as a whole.
 func.func @main(%x: tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8> attributes {tiny.input = "streamed"} {
+  // expected-error@+1 {{reads a streamed input, and is in no stage with others}}
   %a = call @peak(%x) : (tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
+  return %a : tensor<1x6x4x1xi8>
+}
+func.func private @peak(%x: tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
+    attributes {tiny.layer = "peak", tiny.macs = 0 : i64, tiny.op = "max"} {
+  %e = tensor.empty() : tensor<1x6x4x1xi8>
+  %y = linalg.max ins(%x, %x : tensor<1x6x4x1xi8>, tensor<1x6x4x1xi8>)
+                  outs(%e : tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
+  return %y : tensor<1x6x4x1xi8>
+}
+
+// -----
+
+// They pass once.
+func.func @main(%x: tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8> attributes {tiny.input = "streamed"} {
+  // expected-error@+1 {{takes rows as they come: expects one strip and one input}}
+  %a = call @peak(%x) {tiny.stage = 0 : i64, tiny.strips = 2 : i64} : (tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
   return %a : tensor<1x6x4x1xi8>
 }
 func.func private @peak(%x: tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
