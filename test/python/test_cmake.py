@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -36,14 +37,14 @@ def model(example: Path, tmp_path: Path) -> Path:
 def configure(root: Path, tmp_path: Path, model: Path) -> Configure:
     """Configures the firmware project with a toolchain and returns its build folder."""
 
-    def configure(toolchain: str, *options: str) -> Path:
+    def configure(toolchain: str, *options: str, project: str = "test/cmake") -> Path:
         import ziglang
 
         zig = Path(next(iter(ziglang.__path__)), "zig")
-        project, build = root / "test" / "cmake", tmp_path / "build"
+        build = tmp_path / "build"
         must(
-            *("cmake", "-S", project, "-B", build, f"-DMODEL={model}", f"-DZIG={zig}"),
-            f"-DCMAKE_TOOLCHAIN_FILE={project / toolchain}",
+            *("cmake", "-S", root / project, "-B", build, f"-DMODEL={model}", f"-DZIG={zig}"),
+            f"-DCMAKE_TOOLCHAIN_FILE={root / 'test' / 'cmake' / toolchain}",
             *options,
         )
         return build
@@ -82,7 +83,20 @@ def expected_class(model: Path) -> int:
 def test_firmware_links_and_classifies(
     configure: Configure, root: Path, model: Path, toolchain: str, options: list[str]
 ) -> None:
-    build = configure(toolchain, *options, in_subdirectory(root))
+    classifies(configure(toolchain, *options, in_subdirectory(root)), model)
+
+
+def test_a_camera_hands_over_rows(configure: Configure, root: Path, model: Path) -> None:
+    """The example firmware, whose frame is never in memory."""
+    options = ["-DABI=eabi", in_subdirectory(root)]
+    build = configure("zig.cmake", *options, project="examples/streaming_camera")
+    classifies(build, model)
+    report = json.loads((build / "surface.tinymlir" / "surface.json").read_text())
+    assert report["input_mode"] == "streamed"
+    assert report["ram_bytes"] == report["arena_bytes"] + report["outputs"][0]["bytes"]
+
+
+def classifies(build: Path, model: Path) -> None:
     must("cmake", "--build", build)
     firmware = build / "firmware"
     assert firmware.read_bytes()[:4] == b"\x7fELF"
