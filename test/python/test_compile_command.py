@@ -25,11 +25,11 @@ REPORT = {
     *("name", "target", "options", "versions", "input_sha256", "inputs", "outputs", "macs"),
     *("executed_macs", "overhead", "arena_bytes", "arena_alignment", "arena_lower_bound"),
     *("io_bytes", "ram_bytes", "code_bytes", "constant_bytes", "flash_bytes", "stack_bytes"),
-    "layers",
+    *("input_mode", "layers"),
 }
 TENSOR = {
     *("name", "shape", "bytes", "scale", "zero_point", "model_type", "model_shape"),
-    *("permutation", "type", "rounding"),
+    *("permutation", "type", "rounding", "arena_offset"),
 }
 LAYER = {
     *("name", "op", "symbol", "macs", "executed_macs", "arena_bytes", "code_bytes"),
@@ -134,7 +134,7 @@ def test_report(run: Callable[..., Result], model: Path, tmp_path: Path, target:
     assert (report["name"], report["target"]) == ("net", target)
     options = {"max_ram": 1 << 20, "max_flash": 65536, "float_io": False, "emit": ["obj"]}
     options |= {"optimize": "speed", "max_accuracy_drop": None}
-    options |= {"max_overhead": None, "plan": None}
+    options |= {"max_overhead": None, "plan": None, "input_mode": None}
     assert report["options"] == options
     assert report["macs"] == 8 * 6 * 9 * (3 * 5 + 5 * 4) + 4 * 8 * 6 * 7
     given, made = report["inputs"][0], report["outputs"][0]
