@@ -16,13 +16,13 @@ from tinymlir.bindings import arith, func, ir
 from tinymlir.kernels import windows
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Index
-from tinymlir.kernels.forms import Form
+from tinymlir.kernels.forms import BYTES, Form
 from tinymlir.kernels.kernel import Layer
 from tinymlir.kernels.pairs import STEP
 from tinymlir.kernels.pixels import input_column, input_row
 from tinymlir.kernels.price import Mix, function, line, loop
 from tinymlir.kernels.rows import Rows
-from tinymlir.kernels.words import load_word, view
+from tinymlir.kernels.words import advance, advance_bytes, copy_words, load_word, stream, view
 
 #: Words copied between two branches.
 _UNROLL = 8
@@ -133,7 +133,7 @@ class SharedColumns(Gather):
                 0,
                 self.conv.kernel[0],
                 1,
-                lambda kh: self._kernel_row(source, view(scratch, 32), kh, top, left, columns),
+                lambda kh: self._kernel_row(source, scratch, kh, top, left, columns),
             )
             func.ReturnOp([])
 
@@ -144,18 +144,21 @@ class SharedColumns(Gather):
         func.call([], self.symbol, [source.buffer, self.scratch, *where])
 
     def _kernel_row(
-        self, source: Rows, words: ir.Value, kh: Index, top: Index, left: Index, columns: ir.Value
+        self, source: Rows, scratch: ir.Value, kh: Index, top: Index, left: Index, columns: ir.Value
     ) -> None:
         """The operands of all columns under one row of the kernel."""
-        conv, emitter = self.conv, self.layer.emitter
+        conv, emitter, words = self.conv, self.layer.emitter, view(scratch, 32)
         depth = conv.in_per_group
         row = emitter.add(top, emitter.mul(kh, conv.dilation[0]))
         origin = emitter.add(source.origin(emitter, row), emitter.mul(left, depth))
-        filler = emitter.integer(self.form.filler(conv.pad_value))
+        filler, pointer = emitter.integer(self.form.filler(conv.pad_value)), stream(scratch)
+
+        def place(column: Index) -> Index:
+            start = emitter.mul(column, self.column_words)
+            return emitter.add(start, emitter.mul(kh, self.pixel_words))
 
         def put(column: Index, parts: Callable[[Index], list[ir.Value]]) -> None:
-            start = emitter.mul(column, self.column_words)
-            start = emitter.add(start, emitter.mul(kh, self.pixel_words))
+            start = place(column)
 
             def step(q: Index) -> None:
                 at = emitter.add(start, emitter.mul(q, self.form.step_words))
@@ -166,6 +169,10 @@ class SharedColumns(Gather):
 
         def copy(column: Index) -> None:
             begin = emitter.add(origin, emitter.mul(column, self.spacing * depth))
+            if self.form is BYTES:
+                ends = advance_bytes(stream(source.buffer), begin), advance(pointer, place(column))
+                copy_words(emitter, *ends, depth // STEP)
+                return
 
             def loaded(q: Index) -> list[ir.Value]:
                 at = emitter.add(begin, emitter.mul(q, STEP))

@@ -17,7 +17,7 @@ from tinymlir.kernels.pairs import STEP
 from tinymlir.kernels.pixels import input_column, input_row
 from tinymlir.kernels.price import Mix, either, line, loop
 from tinymlir.kernels.rows import Rows
-from tinymlir.kernels.words import load_word, repeated, view
+from tinymlir.kernels.words import load_any, load_word, repeated, store_word, view
 
 #: Words of a window copied between two branches.
 _UNROLL = 4
@@ -63,11 +63,17 @@ def copy_mix(conv: Convolution, form: Form = HALFWORDS) -> Mix:
         inside = loop(loop(word, run // STEP, _UNROLL) + line(alu=6), rows)
         border = loop(loop(word + line(alu=2), run // STEP) + line(alu=25), rows)
     else:
-        operand = line(load=1) + line(alu=1 if form is BYTES else 8, store=1)
+        operand = line(load=1) + line(alu=8, store=1)
         inside = border = loop(loop(operand, run) + line(alu=25), rows)
         if steps(conv) <= _MOST_UNROLLED_STEPS:
             # A word that goes on in the next kernel row is put together.
             inside = (line(load=1) + widen) * steps(conv) + line(load=3, alu=8) * (rows - 1)
+    if form is BYTES:
+        part = line(load=1, store=1)
+        existing = loop(part, run // STEP) + loop(part, run % STEP) + line(alu=16)
+        border = loop(line(store=1), steps(conv), _UNROLL) + loop(existing, rows) + line(alu=30)
+        if conv.in_per_group % STEP and steps(conv) > _MOST_UNROLLED_STEPS:
+            inside = border
     pixels = conv.out_hw[0] * conv.out_hw[1]
     share = len(conv.interior(0)) * len(conv.interior(1)) / pixels
     return line(alu=16, load=4, store=4) + (inside if share == 1 else either(share, inside, border))
@@ -175,7 +181,7 @@ class _Window:
             for step in range(steps(self.conv)):
                 places = [divmod(step * STEP + lane, self.run) for lane in range(STEP)]
                 positions = [emitter.add(origins[kh], r) for kh, r in places if kh < rows]
-                self._put(step, load_word(emitter, self.source.buffer, positions))
+                self._put(step, self._load(positions, places[0][0] == places[-1][0]))
         else:
             self.put_at_border()
 
@@ -187,6 +193,9 @@ class _Window:
         # A window wholly beside the image has no columns in it.
         last = emitter.maximum(room, first)
         low, high = emitter.mul(first, self.depth), emitter.mul(last, self.depth)
+        if self.form is BYTES:
+            self._put_bytes(low, high)
+            return
 
         def kernel_row(kh: Index) -> None:
             row = emitter.add(self.top, emitter.mul(kh, conv.dilation[0]))
@@ -203,6 +212,44 @@ class _Window:
 
         emitter.loop(0, conv.kernel[0], 1, kernel_row)
 
+    def _put_bytes(self, low: Index, high: Index) -> None:
+        """Padding everywhere, and over it operands ``low`` to ``high`` of each kernel row."""
+        emitter, conv = self.emitter, self.conv
+        filler = emitter.integer(self.form.filler(conv.pad_value))
+        words = view(self.scratch, 32)
+        emitter.loop(
+            0,
+            steps(conv),
+            1,
+            lambda word: emitter.store(filler, words, [self._place(word)]),
+            unroll=_UNROLL,
+        )
+        before = emitter.maximum(emitter.sub(0, self.top), 0)
+        room = emitter.maximum(emitter.sub(conv.in_hw[0], self.top), 0)
+        first = emitter.ceildiv(before, conv.dilation[0])
+        last = emitter.minimum(emitter.ceildiv(room, conv.dilation[0]), conv.kernel[0])
+        size = emitter.sub(high, low)
+        whole = emitter.down(size, STEP)
+
+        def kernel_row(kh: Index) -> None:
+            source = emitter.add(self._origin(kh), low)
+            start = emitter.add(emitter.mul(self.start, STEP), emitter.mul(kh, self.run))
+            target = emitter.add(start, low)
+
+            def word(r: Index) -> None:
+                at, to = emitter.add(source, r), emitter.add(target, r)
+                word = load_any(emitter, self.source.buffer, at)
+                store_word(emitter, word, self.scratch, [emitter.add(to, i) for i in range(STEP)])
+
+            def byte(r: Index) -> None:
+                value = emitter.load(self.source.buffer, [emitter.add(source, r)])
+                emitter.store(value, self.scratch, [emitter.add(target, r)])
+
+            emitter.loop(0, whole, STEP, word)
+            emitter.loop(whole, size, 1, byte)
+
+        emitter.loop(first, last, 1, kernel_row)
+
     def _origin(self, kernel_row: Index) -> Index:
         """Where the run of a kernel row begins in the input."""
         emitter = self.emitter
@@ -216,10 +263,11 @@ class _Window:
 
         def operand(r: Index) -> None:
             if origin is None:
-                value = emitter.integer(fill, 8)
+                value = emitter.integer(fill, 16)
             else:
-                value = emitter.load(self.source.buffer, [emitter.add(origin, r)])
-            self._put_operand(emitter.add(first, r), value)
+                byte = emitter.load(self.source.buffer, [emitter.add(origin, r)])
+                value = arith.extsi(ir.IntegerType.get_signless(16), byte)
+            self._put_halfword(emitter.add(first, r), value)
 
         def word(q: Index) -> None:
             step = emitter.add(_quarter(emitter, first), q)
@@ -235,7 +283,14 @@ class _Window:
 
     def _put_word(self, step: Index, where: Index) -> None:
         positions = [self.emitter.add(where, lane) for lane in range(STEP)]
-        self._put(step, load_word(self.emitter, self.source.buffer, positions))
+        self._put(step, self._load(positions, neighbours=True))
+
+    def _load(self, positions: list[Index], neighbours: bool) -> ir.Value:
+        """The bytes at ``positions`` as a word."""
+        if neighbours and self.form is BYTES:
+            # LLVM does not always see that they are, and these cores load words at any address.
+            return load_any(self.emitter, self.source.buffer, positions[0])
+        return load_word(self.emitter, self.source.buffer, positions)
 
     def _put(self, step: Index, word: ir.Value) -> None:
         """A word of operands, in the form that they have here."""
@@ -244,20 +299,14 @@ class _Window:
         for number, part in enumerate(self.form.words(word)):
             self.emitter.store(part, words, [self._place(self.emitter.add(first, number))])
 
-    def _put_operand(self, operand: Index, byte: ir.Value) -> None:
+    def _put_halfword(self, operand: Index, value: ir.Value) -> None:
         """One operand at the place where `_put` would put it."""
         emitter = self.emitter
-        if self.form is BYTES:
-            # Words of bytes follow one another.
-            at = emitter.add(emitter.mul(self.start, STEP), operand)
-            emitter.store(byte, self.scratch, [at])
-            return
         number, one = emitter.index(operand), emitter.index(1)
         step = arith.shrui(number, emitter.index(2))
         pair = arith.addi(arith.shli(step, one), arith.andi(number, one))
         high = arith.andi(arith.shrui(number, one), one)
         at = emitter.add(emitter.mul(self._place(pair), 2), high)
-        value = arith.extsi(ir.IntegerType.get_signless(16), byte)
         emitter.store(value, view(self.scratch, 16), [at])
 
     def _place(self, word: Index) -> Index:

@@ -8,6 +8,9 @@ from tinymlir.bindings import arith, builtin, ir, llvm, memref
 from tinymlir.dialects import tiny
 from tinymlir.kernels.emitter import Emitter, Index
 
+#: Words copied between two branches, and loaded before any of them is stored.
+_COPIED, _LOADED = 16, 4
+
 
 def view(scratch: ir.Value, width: int) -> ir.Value:
     """Scratch bytes as integers of ``width`` bits."""
@@ -62,6 +65,22 @@ def fetch(pointer: ir.Value, word: int, alignment: int = 4) -> ir.Value:
     """
     i32 = ir.IntegerType.get_signless(32)
     return llvm.load(i32, advance(pointer, word), volatile_=True, alignment=alignment)
+
+
+def copy_words(emitter: Emitter, source: ir.Value, target: ir.Value, count: int) -> None:
+    """Copy ``count`` words from any address to one of words."""
+
+    def copy(words: int, source: ir.Value, target: ir.Value) -> list[ir.Value]:
+        for first in range(0, words, _LOADED):
+            # None is stored right after it is loaded.
+            places = range(first, min(first + _LOADED, words))
+            for place, word in [(place, fetch(source, place, alignment=1)) for place in places]:
+                llvm.store(word, advance(target, place), alignment=4)
+        return [advance(source, words), advance(target, words)]
+
+    ends = [source, target]
+    ends = emitter.loop(0, count // _COPIED, 1, lambda _, *ends: copy(_COPIED, *ends), ends)
+    copy(count % _COPIED, *ends)
 
 
 def load_word(emitter: Emitter, source: ir.Value, positions: Sequence[Index]) -> ir.Value:
