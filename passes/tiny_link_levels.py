@@ -84,8 +84,8 @@ class LinkLevels(Pass):
         for number, module in enumerate(modules):
             _name_after(module, number)
         linked = _Linked(block)
-        for module in modules:
-            linked.take(module)
+        for module, main in zip(modules, mains, strict=True):
+            linked.take(module, main.operation)
         _emit_choice(block, mains)
 
 
@@ -129,9 +129,11 @@ class _Linked:
         self._block = block
         self._known: dict[object, str] = {}
 
-    def take(self, module: ir.Operation) -> None:
-        """Move what is new out of ``module``, which goes."""
+    def take(self, module: ir.Operation, main: ir.Operation) -> None:
+        """Move what is new, and ``main`` in any case, out of ``module``, which goes."""
         for symbol in _callees_first(_symbols(module)):
+            if symbol == main:
+                continue
             name = symbol.attributes["sym_name"].value
             there = self._known.setdefault(contents(symbol), name)
             if there != name:

@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import itertools
+from dataclasses import dataclass
+
+
+def natural(text: str) -> int:
+    """A whole number from zero up."""
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 0 up")
+    return int(text)
 
 
 def positive(text: str) -> int:
@@ -31,4 +40,43 @@ def share(text: str) -> float:
         value = -1.0
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a number from 0 to 1")
+    return value
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Levels as they were asked for: names, and what accuracy each may lose; the first is exact."""
+
+    names: tuple[str, ...]
+    losses: tuple[float, ...]
+
+    def __str__(self) -> str:
+        return ",".join(self.names)
+
+
+def levels(text: str) -> Levels:
+    """``exact`` and then losses that grow, in percent (``1%``) or as a share (``0.01``)."""
+    names = tuple(text.split(","))
+    if names[0] != "exact" or len(names) < 2:
+        raise argparse.ArgumentTypeError(f"'{text}' is not 'exact' and losses after it (exact,1%)")
+    losses = (0.0, *map(_loss, names[1:]))
+    if any(after <= before for before, after in itertools.pairwise(losses[1:])):
+        raise argparse.ArgumentTypeError(f"'{text}' has losses that do not grow")
+    return Levels(names, losses)
+
+
+def _loss(text: str) -> float:
+    if not text.endswith("%"):
+        return share(text)
+    try:
+        return share(str(float(text[:-1]) / 100))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a loss of accuracy (as 1%)") from None
+
+
+def promise(text: str) -> float:
+    """A share that samples can show: above 0 and below 1."""
+    value = share(text)
+    if value in (0.0, 1.0):
+        raise argparse.ArgumentTypeError(f"no number of samples shows a share of {text}")
     return value

@@ -5,12 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
 from tinymlir import artifact
-from tinymlir.bindings import ir
 from tinymlir.compiler import (
     Compilation,
     Fusion,
@@ -18,18 +16,16 @@ from tinymlir.compiler import (
     check_budget,
     compile_model,
     identifier,
-    lower_module,
-    pin_kernels,
     pipeline,
 )
 from tinymlir.errors import TinymlirError
-from tinymlir.exploration.study import require_samples
 from tinymlir.fitting import generate_within
 from tinymlir.fusion.setting import InputMode
 from tinymlir.kernels.selection import Aim
+from tinymlir.levels import levels_pipeline
 from tinymlir.targets import Target, get_target
-from tinymlir.tools import explore
-from tinymlir.tools.arguments import share, size
+from tinymlir.tools import approximation
+from tinymlir.tools.arguments import size
 from tinymlir.tools.table import render_table
 
 EXAMPLES = """\
@@ -42,6 +38,7 @@ examples:
   tinymlir compile model.onnx -o build --emit obj,mlir,asm --json
   tinymlir compile model.tflite -o build --float-io        float inputs and outputs stay float
   tinymlir compile model.onnx -o build --data labelled.npz --max-accuracy-drop 0.01
+  tinymlir compile model.onnx -o build --data labelled.npz --levels exact,1%,5%
   tinymlir compile model.onnx -o build --optimize size     small code, rather than fast
   tinymlir compile model.onnx -o build --kernels kernels.json
   tinymlir compile model.onnx --print-pipeline
@@ -122,19 +119,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         metavar="KINDS",
         help=f"what to write besides header and report: {','.join(EMIT)} (default: obj)",
     )
-    skipping = parser.add_argument_group(
-        "skipping", "leave out multiplications that the accuracy can do without"
-    )
-    skipping.add_argument(
-        "--data", metavar="FILE", help="samples and labels to measure accuracy on, as for explore"
-    )
-    skipping.add_argument(
-        "--max-accuracy-drop",
-        type=share,
-        metavar="SHARE",
-        help="the fastest network that loses at most so much: 0.01 is one point",
-    )
-    explore.add_search_arguments(skipping)
+    approximation.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument(
         "--print-pipeline", action="store_true", help="print the pass pipeline and stop"
@@ -152,15 +137,12 @@ def main(args: argparse.Namespace) -> int:
     aim: Aim = args.optimize or ("balanced" if args.max_flash is None else "speed")
     if args.print_pipeline:
         selection = Selection(aim, args.max_flash)
-        print(
-            pipeline(
-                target, name, float_io=args.float_io, selection=selection, fusion=_fusion(args)
-            )
-        )
+        show = pipeline if args.levels is None else levels_pipeline
+        print(show(target, name, float_io=args.float_io, selection=selection, fusion=_fusion(args)))
         return 0
     if args.output is None:
         raise TinymlirError("no output directory given", hint="add -o DIR")
-    lower, skipping = _lowering(args, target, name)
+    lower, describe = _lowering(args, target, name)
 
     def within_ram(selection: Selection) -> Compilation:
         compilation = lower(selection)
@@ -177,9 +159,12 @@ def main(args: argparse.Namespace) -> int:
         "optimize": aim,
         "float_io": args.float_io,
         "max_accuracy_drop": args.max_accuracy_drop,
+        "levels": None if args.levels is None else str(args.levels),
+        "agreement": args.agreement,
         "emit": list(args.emit),
     }
-    summary = artifact.report(compilation, code, options) | skipping
+    summary = artifact.report(compilation, code, options)
+    summary |= describe(summary, code)
     written = artifact.write(Path(args.output), compilation, code, summary, args.emit)
     if args.json:
         json.dump(summary, sys.stdout, indent=2)
@@ -203,8 +188,10 @@ def main(args: argparse.Namespace) -> int:
         f" (lower bound {summary['arena_lower_bound']}), RAM with input and output"
         f" {summary['ram_bytes']} bytes, flash {summary['flash_bytes']} bytes"
     )
-    if skipping:
-        print(_loss(summary["skipping"]))
+    if "skipping" in summary:
+        approximation.print_loss(summary["skipping"])
+    if "levels" in summary:
+        approximation.print_levels(summary)
     print("wrote " + " ".join(str(path) for path in written))
     return 0
 
@@ -240,76 +227,24 @@ def _fusion(args: argparse.Namespace) -> Fusion | None:
 
 def _lowering(
     args: argparse.Namespace, target: Target, name: str
-) -> tuple[Callable[[Selection], Compilation], dict[str, Any]]:
-    """What lowers the network to the LLVM dialect, and what the report says that it leaves out."""
+) -> tuple[approximation.Lower, approximation.Describe]:
+    """What lowers the network to the LLVM dialect, and what the report says of accuracy."""
     kernels, fusion = _read_kernels(args.kernels), _fusion(args)
-    if (args.max_accuracy_drop is None) != (args.data is None):
-        raise TinymlirError(
-            "a loss of accuracy takes samples to measure it on",
-            node="--max-accuracy-drop" if args.data is None else "--data",
-            hint="give both --data and --max-accuracy-drop, or neither",
-        )
-    if args.data is None:
-        return (
-            lambda selection: compile_model(
-                args.model,
-                target,
-                name,
-                float_io=args.float_io,
-                selection=selection,
-                fusion=fusion,
-                kernels=kernels,
-            ),
-            {},
-        )
-    directory = Path(args.output) / "exploration"
-    study = explore.make_study(args, target, name, directory)
-    require_samples(study.data, args.max_accuracy_drop)
-    result = study.run(args.max_accuracy_drop)
-    point = result.within(args.max_accuracy_drop)
-    explore.write(directory, study, result, result.front.index(point), args)
+    approximation.check_arguments(args)
+    if args.levels is not None:
+        return approximation.several(args, target, name, kernels, fusion)
+    if args.data is not None:
+        return approximation.one(args, target, name, kernels, fusion)
 
     def lower(selection: Selection) -> Compilation:
-        with study.context, ir.Location.unknown():
-            module = study.build(point)
-            pin_kernels(module, kernels, args.model)
-            return lower_module(
-                module,
-                target,
-                name,
-                study.model_sha256,
-                float_io=args.float_io,
-                selection=selection,
-                fusion=fusion,
-            )
+        return compile_model(
+            args.model,
+            target,
+            name,
+            float_io=args.float_io,
+            selection=selection,
+            fusion=fusion,
+            kernels=kernels,
+        )
 
-    facts = {**result.facts, **point.to_json()}
-    return lower, {"skipping": {key: facts[key] for key in _SKIPPING}}
-
-
-#: What NAME.json repeats of an exploration.
-_SKIPPING = (
-    "measure",
-    "accuracy",
-    "accuracy_interval",
-    "drop",
-    "drop_interval",
-    "samples_chosen_on",
-    "samples_reported_on",
-    "data_sha256",
-    "macs_skipped",
-    "instructions",
-    "layers",
-    "pipeline",
-)
-
-
-def _loss(skipping: dict[str, Any]) -> str:
-    low, high = skipping["drop_interval"]
-    return (
-        f"{skipping['macs_skipped']} MACs are left out: {skipping['measure']} "
-        f"{skipping['accuracy']:.2%} on {skipping['samples_reported_on']} samples, "
-        f"{100 * skipping['drop']:.2f} points less than exact "
-        f"({100 * low:.2f} to {100 * high:.2f} with 95% confidence), "
-        f"{skipping['instructions']} instructions"
-    )
+    return lower, lambda _summary, _code: {}

@@ -7,6 +7,7 @@ import io
 import json
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -139,6 +140,8 @@ _DECISIVE = (
     "compensate",
     "max_flash",
     "max_accuracy_drop",
+    "levels",
+    "agreement",
 )
 
 
@@ -158,11 +161,17 @@ def write(
     result: Exploration,
     chosen: int | None,
     args: argparse.Namespace,
+    levels: Sequence[dict[str, Any]] = (),
 ) -> None:
-    """``report.html``, ``explore.json``, and what the pipelines of points read."""
+    """``report.html``, ``explore.json``, and what the pipelines of points read.
+
+    Args:
+        chosen: number of the point of the front that is meant.
+        levels: those of the object, as its report has them.
+    """
     stream = io.BytesIO()
     np.savez_compressed(stream, allow_pickle=False, **study.calibration())
-    contents = result.to_json()
+    contents = result.to_json() | ({"levels": levels} if levels else {})
     write_all(
         directory,
         {

@@ -15,6 +15,7 @@ from tinymlir.network import TensorInfo
 from tinymlir.samples import load_samples
 from tinymlir.simulators import Simulation, simulate
 from tinymlir.simulators.flash import SYNTAX, parse_flash
+from tinymlir.simulators.image import Entry
 from tinymlir.tools import simulation
 from tinymlir.tools.table import render_table
 
@@ -24,6 +25,7 @@ examples:
   tinymlir profile model.onnx --target cortex-m7
   tinymlir profile build --input samples.npz --json
   tinymlir profile build --flash-timing 5:8:128:32
+  tinymlir profile build --level 1                 of what 'compile --levels' wrote
 """
 
 
@@ -59,8 +61,9 @@ def main(args: argparse.Namespace) -> int:
         sample = _random_sample(inputs)
     else:
         sample = load_samples(Path(args.input), inputs, 1)[0]
-    done = simulate(report, object_code, sample, args.simulator, flash)
-    result = {**_measured(report, done), "flash_timing": args.flash_timing}
+    entry = simulation.entry_of(args, report)
+    done = simulate(report, object_code, sample, args.simulator, flash, entry)
+    result = {**_measured(report, done, entry), "flash_timing": args.flash_timing}
     if args.json:
         json.dump(result, sys.stdout, indent=2)
         print()
@@ -80,15 +83,17 @@ def _random_sample(inputs: list[TensorInfo]) -> list[ObjectArray]:
     return sample
 
 
-def _measured(report: dict[str, Any], done: Simulation) -> dict[str, Any]:
+def _measured(report: dict[str, Any], done: Simulation, entry: Entry) -> dict[str, Any]:
     """``NAME.json`` with what was measured; ``entry`` is the entry point's own code."""
     total, counts = done.counts.total, done.counts
     layers = [
         {**layer, "instructions": work.instructions, "cycles": work.cycles}
-        for layer, work in zip(report["layers"], counts.layers, strict=True)
+        for layer, work in zip(entry.layers(report), counts.layers, strict=True)
     ]
     return {
         **report,
+        "level": entry.level if "levels" in report else None,
+        "margin": entry.margin,
         "simulator": done.simulator,
         "instructions": total.instructions,
         "cycles": total.cycles,
@@ -101,7 +106,10 @@ def _measured(report: dict[str, Any], done: Simulation) -> dict[str, Any]:
 def _print(result: dict[str, Any]) -> None:
     layers = result["layers"]
     rows = [_row(layer["name"], layer, _flash(layer), layer["arena_bytes"]) for layer in layers]
-    entry_flash = result["flash_bytes"] - sum(map(_flash, layers))
+    others = _layers_of_others(result)
+    if others:
+        rows.append(["(other levels)", *[None] * 7, sum(map(_flash, others))])
+    entry_flash = result["flash_bytes"] - sum(map(_flash, [*layers, *others]))
     entry = {"op": "entry point", "macs": 0, **result["entry"]}
     rows.append(_row(f"{result['name']}_invoke", entry, entry_flash, 0))
     rows.append(_row("total", {"op": "", **result}, result["flash_bytes"], result["arena_bytes"]))
@@ -111,6 +119,15 @@ def _print(result: dict[str, Any]) -> None:
     print(f"\nstack: {result['stack_bytes']} bytes; RAM is what is live in the arena")
     if result["flash_timing"] is not None:
         print(f"cycles are those of a flash with the timing {result['flash_timing']}")
+
+
+def _layers_of_others(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """Layers that are in the object and did not run."""
+    ran = {layer["symbol"] for layer in result["layers"]}
+    every = {
+        layer["symbol"]: layer for level in result.get("levels", ()) for layer in level["layers"]
+    }
+    return [layer for symbol, layer in every.items() if symbol not in ran]
 
 
 def _flash(layer: dict[str, Any]) -> int:

@@ -30,6 +30,7 @@ examples:
   tinymlir run model.onnx --target rv32imc --input x.npy --output y.npy
   tinymlir run build --input samples.npz --simulator qemu --samples 100 --json
   tinymlir run model.onnx --target host --input samples.npz
+  tinymlir run build --level 1 --gated --input samples.npz   of what 'compile --levels' wrote
 """
 
 Array = npt.NDArray[np.generic]
@@ -80,9 +81,13 @@ Ran = tuple[dict[str, Any], list[ObjectArray], npt.NDArray[np.integer] | None]
 def _run_on_simulator(args: argparse.Namespace) -> Ran:
     report, object_code = simulation.load_network(Path(args.network), args.target)
     inputs, labels = load_samples(Path(args.input), simulation.inputs_of(report), args.samples)
-    done = simulate(report, object_code, inputs, args.simulator)
+    entry = simulation.entry_of(args, report)
+    done = simulate(report, object_code, inputs, args.simulator, entry=entry)
     total = done.counts.total
     measured = {
+        "level": entry.level if "levels" in report else None,
+        "margin": entry.margin,
+        "rerun": None if done.levels is None else int((done.levels == 0).sum()),
         "simulator": done.simulator,
         "instructions": total.instructions,
         "cycles": total.cycles,
@@ -92,6 +97,7 @@ def _run_on_simulator(args: argparse.Namespace) -> Ran:
 
 
 def _run_on_host(args: argparse.Namespace) -> Ran:
+    simulation.refuse_levels(args)
     if args.simulator is not None:
         raise TinymlirError("the host runs in process, not on a simulator", node="--simulator")
     if Path(args.network).is_dir():
@@ -115,7 +121,7 @@ def _summarise(
     return {
         "name": report["name"],
         "target": report["target"],
-        "simulator": report.get("simulator"),
+        **{key: report.get(key) for key in ("simulator", "level", "margin", "rerun")},
         "samples": len(outputs),
         "correct": correct,
         "accuracy": None if correct is None else correct / len(outputs),
@@ -127,6 +133,7 @@ def _summarise(
 def _print(result: dict[str, Any]) -> None:
     rows = [
         ("accuracy", _accuracy(result)),
+        ("run again exactly", _rerun(result)),
         ("instructions/inference", result["instructions"]),
         ("instructions/MAC", result["instructions_per_mac"]),
         ("modelled cycles", result["cycles"]),
@@ -137,8 +144,18 @@ def _print(result: dict[str, Any]) -> None:
         ("flash bytes", result["flash_bytes"]),
     ]
     where = f" ({result['simulator']})" if result["simulator"] else ""
-    print(f"{result['name']} on {result['target']}{where}, {result['samples']} samples")
+    level = "" if result["level"] is None else f" at level {result['level']}"
+    gate = "" if result["margin"] is None else f" with the margin {result['margin']}"
+    print(
+        f"{result['name']} on {result['target']}{where}{level}{gate}, {result['samples']} samples"
+    )
     print(render_table(["measure", "value"], [row for row in rows if row[1] is not None]))
+
+
+def _rerun(result: dict[str, Any]) -> str | None:
+    if result["rerun"] is None:
+        return None
+    return f"{result['rerun'] / result['samples']:.2%} ({result['rerun']})"
 
 
 def _accuracy(result: dict[str, Any]) -> str | None:

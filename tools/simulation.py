@@ -12,7 +12,9 @@ from tinymlir.compiler import compile_model
 from tinymlir.errors import TinymlirError
 from tinymlir.network import TensorInfo
 from tinymlir.simulators import SIMULATORS
+from tinymlir.simulators.image import EXACT, Entry
 from tinymlir.targets import get_target, require_simulator
+from tinymlir.tools.arguments import natural
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +30,60 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--simulator", choices=SIMULATORS, help="default: unicorn where it has the core, else qemu"
     )
+    levels = parser.add_argument_group("levels", "of what 'compile --levels' wrote")
+    levels.add_argument("--level", type=natural, metavar="K", help="which to run (default: 0)")
+    levels.add_argument(
+        "--gated",
+        action="store_true",
+        help="run again exactly where the best score of --level leads by less than a margin",
+    )
+    levels.add_argument(
+        "--margin",
+        type=natural,
+        metavar="N",
+        help="with --gated: the margin (default: the one that was chosen for the level)",
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
+
+
+def entry_of(args: argparse.Namespace, report: dict[str, Any]) -> Entry:
+    """What to call of an object.
+
+    Raises:
+        TinymlirError: it has no such level, or the level no margin.
+    """
+    levels = report.get("levels")
+    if not levels:
+        refuse_levels(args)
+        return EXACT
+    level = args.level or 0
+    if level >= len(levels):
+        known = ", ".join(f"{k} ({one['name']})" for k, one in enumerate(levels))
+        raise TinymlirError(
+            f"there is no level {level}", node="--level", hint=f"the levels are {known}"
+        )
+    if not args.gated:
+        if args.margin is not None:
+            raise TinymlirError("is for --gated", node="--margin", hint="add --gated")
+        return Entry(level)
+    gate = levels[level]["gate"]
+    if gate is None:
+        reason = "is exact" if level == 0 else "has no class scores to tell how sure it is"
+        raise TinymlirError(
+            f"level {level} {reason}", node="--gated", hint="choose another level, or no gate"
+        )
+    return Entry(level, gate["margin"] if args.margin is None else args.margin)
+
+
+def refuse_levels(args: argparse.Namespace) -> None:
+    """Raise a TinymlirError where a level is asked for of a network that has only one."""
+    for option in ("level", "gated", "margin"):
+        if getattr(args, option):
+            raise TinymlirError(
+                "the network has one level only",
+                node=f"--{option}",
+                hint="'compile --levels' makes several",
+            )
 
 
 def load_network(path: Path, target_name: str | None) -> tuple[dict[str, Any], bytes]:

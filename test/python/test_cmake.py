@@ -38,18 +38,22 @@ def configure(root: Path, tmp_path: Path, model: Path) -> Configure:
     """Configures the firmware project with a toolchain and returns its build folder."""
 
     def configure(toolchain: str, *options: str, project: str = "test/cmake") -> Path:
-        import ziglang
-
-        zig = Path(next(iter(ziglang.__path__)), "zig")
         build = tmp_path / "build"
         must(
-            *("cmake", "-S", root / project, "-B", build, f"-DMODEL={model}", f"-DZIG={zig}"),
+            *("cmake", "-S", root / project, "-B", build),
+            *(f"-DMODEL={model}", f"-DZIG={zig_program()}"),
             f"-DCMAKE_TOOLCHAIN_FILE={root / 'test' / 'cmake' / toolchain}",
             *options,
         )
         return build
 
     return configure
+
+
+def zig_program() -> Path:
+    import ziglang
+
+    return Path(next(iter(ziglang.__path__)), "zig")
 
 
 def in_subdirectory(root: Path) -> str:
@@ -161,6 +165,7 @@ def test_a_budget_that_cannot_be_met_stops_the_build(configure: Configure, root:
         ("tinymlir_add_model(m MODEL CMakeLists.txt)", "TARGET is missing"),
         ("tinymlir_add_model(m MODEL none.onnx TARGET cortex-m4)", "no such file"),
         ("tinymlir_add_model(m MODEL CMakeLists.txt TARGET x SPEED 3)", "unknown argument"),
+        ("tinymlir_add_model(m MODEL CMakeLists.txt TARGET x DATA none.npz)", "none.npz"),
     ],
 )
 def test_wrong_calls_stop_the_configuration(
@@ -173,6 +178,25 @@ def test_wrong_calls_stop_the_configuration(
     done = run("cmake", "-S", tmp_path, "-B", tmp_path / "build")
     assert done.returncode != 0
     assert message in done.stderr
+
+
+def test_levels_are_passed_on(root: Path, tmp_path: Path) -> None:
+    """The build waits for the samples, and compiles what the project asks for."""
+    (tmp_path / "net.onnx").touch()
+    (tmp_path / "data.npz").touch()
+    (tmp_path / "CMakeLists.txt").write_text(
+        f"cmake_minimum_required(VERSION 3.20)\nproject(levels LANGUAGES C)\n"
+        f'add_subdirectory("{root}" tinymlir)\n'
+        "tinymlir_add_model(net MODEL net.onnx TARGET cortex-m4 DATA data.npz LEVELS exact 1% 5%)"
+    )
+    build = tmp_path / "build"
+    must(
+        *("cmake", "-S", tmp_path, "-B", build, "-G", "Unix Makefiles", "-DABI=eabi"),
+        *(f"-DZIG={zig_program()}", f"-DTINYMLIR_EXECUTABLE={sys.executable}"),
+        f"-DCMAKE_TOOLCHAIN_FILE={root / 'test' / 'cmake' / 'zig.cmake'}",
+    )
+    planned = must("cmake", "--build", build, "--target", "net", "--", "-n")
+    assert f"--levels exact,1%,5% --data {tmp_path / 'data.npz'}" in planned.replace('"', "")
 
 
 def test_check_tinymlir_runs_the_tests(root: Path, tmp_path: Path) -> None:

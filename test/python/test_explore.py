@@ -17,8 +17,16 @@ from networks import Network, Window
 
 from tinymlir.bindings import ir
 from tinymlir.dialects import register
-from tinymlir.exploration.confidence import paired_drop, samples_for, shows_loss, wilson
-from tinymlir.exploration.data import load_data
+from tinymlir.errors import TinymlirError
+from tinymlir.exploration.confidence import (
+    paired_drop,
+    samples_for,
+    shows_loss,
+    shows_share,
+    wilson,
+)
+from tinymlir.exploration.data import Part, load_data
+from tinymlir.exploration.gate import ALWAYS, choose_margin, leads, measure, why_no_scores
 from tinymlir.exploration.levels import at_levels
 from tinymlir.exploration.result import Exploration
 from tinymlir.exploration.search import (
@@ -35,7 +43,7 @@ from tinymlir.network import TensorInfo
 from tinymlir.pipeline import run_pipeline
 from tinymlir.simulators import simulate
 from tinymlir.targets import get_target
-from tinymlir.tools import explore
+from tinymlir.tools import arguments, explore, simulation
 from tinymlir.tools import main as tinymlir_main
 from tinymlir.tools.arguments import share
 
@@ -239,6 +247,139 @@ def test_compile_picks_the_fastest_within(
     assert json.loads(capsys.readouterr().out)["instructions"] == skipping["instructions"]
 
 
+def test_compile_several_levels(
+    ready: Study, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the report says of levels and gates is what simulators do."""
+    build = tmp_path / "build"
+    arguments = ["compile", folder / "net.mlir", "-o", build, "--data", folder / "data.npz"]
+    arguments += ["--levels", "exact,5%,0.2", "--agreement", "0.9", "--json"]
+    assert tinymlir_main.main(list(map(str, arguments))) == 0
+    summary = json.loads(capsys.readouterr().out)
+    result, levels = ready.run(), summary["levels"]
+    assert [level["name"] for level in levels] == ["exact", "5%", "0.2"]
+    fastest = result.within(0.2)
+    assert levels[2]["skipping"]["macs_skipped"] == fastest.macs_skipped > 0
+    gate = levels[2]["gate"]
+    assert levels[0]["gate"] is None and gate["promised"] == 0.9
+    cycles = gate["cycles"]
+    assert levels[2]["cycles"] < cycles["trusted"] <= cycles["mean"] <= cycles["worst"]
+
+    with np.load(folder / "data.npz") as data:
+        samples = data["x"]
+    exact, fast = (
+        ready.scores(point, Part([samples[:, None]], None)) for point in (result.exact, fastest)
+    )
+    again = leads(fast) < gate["margin"]
+    output = build / "y.npy"
+    run = ["run", build, "--level", 2, "--gated", "--input", folder / "data.npz"]
+    assert tinymlir_main.main([*map(str, run), "--output", str(output), "--json"]) == 0
+    ran = json.loads(capsys.readouterr().out)
+    assert (ran["level"], ran["margin"]) == (2, gate["margin"])
+    assert ran["rerun"] == again.sum()
+    assert (np.load(output) == np.where(again[:, None], exact, fast)).all()
+
+    profile = ["profile", str(build), "--level", "2", "--json"]
+    assert tinymlir_main.main(profile) == 0
+    profiled = json.loads(capsys.readouterr().out)
+    assert profiled["instructions"] == pytest.approx(levels[2]["instructions"], rel=0.01)
+    assert tinymlir_main.main(profile[:-1]) == 0
+    assert "(other levels)" in capsys.readouterr().out
+
+    page = (build / "exploration/report.html").read_text()
+    parser = _Tags()
+    parser.feed(page)
+    assert not parser.open
+    for known in ("Run again where not sure", "--levels exact,5%,0.2 --agreement 0.9"):
+        assert known in page
+    header = (build / "net.h").read_text()
+    assert f"#define NET_LEVEL2_MARGIN {gate['margin']}" in header
+
+
+@pytest.mark.parametrize(
+    ("level", "gated", "margin", "message"),
+    [
+        (2, False, None, "there is no level 2; the levels are 0 (exact), 1 (5%)"),
+        (None, True, None, "level 0 is exact"),
+        (1, True, None, "level 1 has no class scores"),
+        (1, False, 5, "is for --gated; add --gated"),
+    ],
+)
+def test_levels_that_are_not_there(
+    level: int | None, gated: bool, margin: int | None, message: str
+) -> None:
+    args = argparse.Namespace(level=level, gated=gated, margin=margin)
+    levels = [{"name": "exact", "gate": None}, {"name": "5%", "gate": None}]
+    with pytest.raises(TinymlirError) as refused:
+        simulation.entry_of(args, {"levels": levels})
+    assert message in str(refused.value)
+    with pytest.raises(TinymlirError, match="one level only"):
+        simulation.entry_of(args, {})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--levels", "exact,1%"], "give both --data and --levels"),
+        (["--agreement", "0.9"], "is a promise of --levels"),
+        (["--levels", "exact,9%", "--max-accuracy-drop", "0.1"], "are those of --levels"),
+        (["--levels", "exact,1%", "--data"], "a loss under 0.01 shows on 300 samples or more; 78"),
+        (["--levels", "exact,9%", "--data"], "an agreement of 0.99 shows on 299 samples or more"),
+        (["--levels", "exact,9%", "--float-io", "--agreement", "0.9", "--data"], "one vector"),
+    ],
+)
+def test_promises_of_levels_that_cannot_be_kept(
+    ready: Study,
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    message: str,
+) -> None:
+    floats = tuple(replace(info, model_type="float32") for info in ready.outputs)
+    monkeypatch.setattr(ready, "outputs", floats)
+    data = [str(folder / "data.npz")] if arguments[-1] == "--data" else []
+    command = ["compile", str(folder / "net.mlir"), "-o", str(tmp_path / "b"), *arguments, *data]
+    assert tinymlir_main.main(command) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize("text", ["1%,5%", "exact", "exact,5%,1%", "exact,x%", "exact,101%"])
+def test_levels_that_are_none(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError):
+        arguments.levels(text)
+
+
+def test_outputs_without_a_margin() -> None:
+    (scores,) = INFO
+    assert why_no_scores(INFO, False) is None
+    assert why_no_scores([replace(scores, shape=(1, 1, 1, 4))], False) is None
+    assert why_no_scores([scores, scores], False) == "the network has 2 outputs"
+    assert why_no_scores([replace(scores, shape=(1, 2, 4))], False) == (
+        "the output has the shape 1x2x4"
+    )
+    assert why_no_scores([replace(scores, shape=(1, 1))], False) == "the output is a single number"
+
+
+def test_margin_is_the_least_that_keeps_the_promise() -> None:
+    exact = np.tile(np.array([[9, 0, -128]], np.int8), (1000, 1))
+    fast = exact.copy()
+    # 40 samples are wrong, by 1 to 40.
+    fast[:40, 1] = 10 + np.arange(40)
+    margin = choose_margin(exact, fast, 0.99)
+    wrong = int((np.arange(1, 41) >= margin).sum())
+    assert shows_share(wrong, 1000, 0.99) and not shows_share(wrong + 1, 1000, 0.99)
+    assert choose_margin(exact, exact, 0.99) == 0
+    assert choose_margin(exact[:100], exact[:100], 0.99) == ALWAYS
+    gate = measure(0.99, (exact, fast), (exact, fast), np.zeros(1000, int))
+    assert gate.agreement == gate.accuracy == 1 - wrong / 1000
+    assert gate.agreement_alone == 0.96
+    assert gate.rerun_rate == (leads(fast) < margin).mean()
+    assert gate.mean(100, 300) == 100 + 200 * gate.rerun_rate
+
+
 INFO = (TensorInfo("x", (1, 4), 1.0, 0, "int8", (1, 4), (0, 1)),)
 
 
@@ -301,6 +442,9 @@ def test_confidence() -> None:
     assert wilson(0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
     assert wilson(5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
     assert samples_for(0.01) == 300
+    # The upper limit of Clopper and Pearson is 1.05 % for 5 of 1000, and none has 0.05^(1/n).
+    assert shows_share(5, 1000, 0.9895) and not shows_share(5, 1000, 0.9896)
+    assert shows_share(0, 299, 0.99) and not shows_share(0, 298, 0.99)
     before, after = np.ones(1000, bool), np.arange(1000) >= 30
     drop, low, high = paired_drop(before, after)
     assert drop == pytest.approx(0.03)

@@ -15,7 +15,8 @@ endif()
 
 #[[
 tinymlir_add_model(<target> MODEL <file.onnx> TARGET <core>
-                   [NAME <name>] [MAX_RAM <bytes>] [MAX_FLASH <bytes>] [OPTIONS <option>...])
+                   [NAME <name>] [MAX_RAM <bytes>] [MAX_FLASH <bytes>]
+                   [DATA <samples.npz>] [LEVELS exact <loss>...] [OPTIONS <option>...])
 
 Adds the static library <target>, which holds the compiled network and carries the folder of its
 header. The model is compiled again when its file changes.
@@ -25,12 +26,15 @@ header. The model is compiled again when its file changes.
   NAME       prefix of the C names and of the files; <target> as a C identifier unless given
   MAX_RAM, MAX_FLASH
              budgets: the build fails when they cannot be met; K and M mean 1024 and 1024 squared
+  DATA       samples to measure accuracy on; the model is compiled again when they change
+  LEVELS     several networks in one object: exact, and losses of accuracy that grow (1% 5%)
   OPTIONS    passed to `tinymlir compile` as they are
 
 The target's property TINYMLIR_REPORT is the path of the JSON report.
 ]]
 function(tinymlir_add_model target)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "" "MODEL;TARGET;NAME;MAX_RAM;MAX_FLASH" "OPTIONS")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "MODEL;TARGET;NAME;MAX_RAM;MAX_FLASH;DATA"
+                        "LEVELS;OPTIONS")
   if(arg_UNPARSED_ARGUMENTS)
     message(FATAL_ERROR "tinymlir_add_model: unknown argument '${arg_UNPARSED_ARGUMENTS}'")
   endif()
@@ -54,6 +58,18 @@ function(tinymlir_add_model target)
   if(arg_MAX_FLASH)
     list(APPEND options --max-flash "${arg_MAX_FLASH}")
   endif()
+  if(arg_LEVELS)
+    list(JOIN arg_LEVELS "," levels)
+    list(APPEND options --levels "${levels}")
+  endif()
+  set(data)
+  if(arg_DATA)
+    get_filename_component(data "${arg_DATA}" ABSOLUTE)
+    if(NOT EXISTS "${data}")
+      message(FATAL_ERROR "tinymlir_add_model: no such file: ${data}")
+    endif()
+    list(APPEND options --data "${data}")
+  endif()
 
   set(directory "${CMAKE_CURRENT_BINARY_DIR}/${target}.tinymlir")
   set(object "${directory}/${arg_NAME}.o")
@@ -62,7 +78,7 @@ function(tinymlir_add_model target)
   add_custom_command(
     OUTPUT "${object}" "${header}" "${report}"
     COMMAND "${TINYMLIR_EXECUTABLE}" compile "${model}" -o "${directory}" ${options}
-    DEPENDS "${model}" "${TINYMLIR_EXECUTABLE}"
+    DEPENDS "${model}" ${data} "${TINYMLIR_EXECUTABLE}"
     COMMENT "Compiling ${arg_MODEL} for ${arg_TARGET}"
     VERBATIM)
   set_source_files_properties("${object}" PROPERTIES EXTERNAL_OBJECT TRUE GENERATED TRUE)

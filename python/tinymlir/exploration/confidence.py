@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import ceil, sqrt
+from math import ceil, exp, log, sqrt
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,8 @@ import numpy.typing as npt
 _DEVIATIONS = 1.959964
 #: Standard deviations that 95 % of a normal distribution stay below.
 _ONE_SIDED = 1.644854
+#: What chance brings about so rarely is no chance, with 95 % confidence.
+UNLIKELY = 0.05
 
 
 def wilson(correct: int, samples: int) -> tuple[float, float]:
@@ -46,6 +48,20 @@ def shows_loss(lost: float, won: float) -> bool:
     more than half are ``lost``.
     """
     return lost - won > _ONE_SIDED * sqrt(lost + won)
+
+
+def shows_share(missed: int, samples: int, share: float) -> bool:
+    """Whether all but ``missed`` samples show a share above ``share``, with 95 % confidence.
+
+    The exact binomial test (Clopper and Pearson, 1934): were it just the share, 0 < share < 1, so
+    few would be missed by chance in 5 % of cases at most.
+    """
+    term, chance = samples * log(share), 0.0
+    for count in range(missed + 1):
+        chance += exp(term)
+        if count < samples:
+            term += log((samples - count) / (count + 1) * (1 - share) / share)
+    return chance <= UNLIKELY
 
 
 def samples_for(drop: float) -> int:

@@ -54,6 +54,7 @@ def render(result: dict[str, Any], chosen: int | None, command: str) -> str:
         "on, with 95&nbsp;% confidence (Wilson). Light: candidates, on the "
         f"{result['samples_chosen_on']:,} samples of the search. Dashed: the exact network.</p>",
         _front_table(result, number),
+        *([_levels_section(result)] if "levels" in result else []),
         "<h2>What each layer leaves out</h2>",
         _layer_table(point),
         "<h2>How much each layer bears alone</h2>",
@@ -192,6 +193,71 @@ def _front_table(result: dict[str, Any], chosen: int) -> str:
         "flash bytes",
     ]
     return _table(head, rows)
+
+
+def _levels_section(result: dict[str, Any]) -> str:
+    """The levels of an object, and what gating them brings."""
+    levels = result["levels"]
+    rows = [
+        (
+            [
+                f"{number} ({html.escape(level['name'])})",
+                _interval(level["skipping"], "accuracy"),
+                _interval(level["skipping"], "drop"),
+                f"{level['instructions']:,}",
+                f"{level['cycles']:,}",
+                f"{level['arena_bytes']:,}",
+                f"{level['own_flash_bytes']:,}",
+            ],
+            False,
+        )
+        for number, level in enumerate(levels)
+    ]
+    head = ["level", f"{result['measure']} (95 %)", "loss (95 %)", "instructions", "cycles"]
+    parts = [
+        "<h2>Levels</h2><p>All are in one object, which chooses at run time. Flash is what a level "
+        "has for itself.</p>",
+        _table([*head, "arena bytes", "flash bytes"], rows),
+    ]
+    gates = [(number, level["gate"]) for number, level in enumerate(levels) if level["gate"]]
+    if gates:
+        parts += [
+            "<h2>Run again where not sure</h2><p>A gated level is run again exactly where its best "
+            "score leads the second best by less than the margin. Margins are the least for which "
+            f"{result['samples_chosen_on']:,} samples show, with 95&nbsp;% confidence, the exact "
+            f"network's class on {_share(gates[0][1]['promised'])} of all; the rest is measured on "
+            f"{result['samples_reported_on']:,} others. The worst case is both levels.</p>",
+            _gate_table(gates),
+        ]
+    return "\n".join(parts)
+
+
+def _gate_table(gates: Sequence[tuple[int, dict[str, Any]]]) -> str:
+    rows = [
+        (
+            [
+                f"{number}",
+                f"{gate['margin']}",
+                _share(gate["agreement_alone"]),
+                _interval(gate, "agreement"),
+                "-" if gate["accuracy"] is None else _interval(gate, "accuracy"),
+                f"{_share(gate['rerun_rate'])} ({_range(gate['rerun_interval'])})",
+                *(f"{gate['cycles'][case]:,}" for case in ("exact", "trusted", "mean", "worst")),
+            ],
+            False,
+        )
+        for number, gate in gates
+    ]
+    head = ["level", "margin", "agrees ungated", "agrees (95 %)", "accuracy (95 %)"]
+    return _table([*head, "run again (95 %)", "cycles, exact", "trusted", "mean", "worst"], rows)
+
+
+def _interval(part: dict[str, Any], key: str) -> str:
+    return f"{_share(part[key])} ({_range(part[f'{key}_interval'])})"
+
+
+def _range(interval: Sequence[float]) -> str:
+    return " to ".join(map(_share, interval))
 
 
 def _layer_table(point: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -109,21 +109,22 @@ class Study:
         with self.context, ir.Location.unknown():
             self.module = import_model(model, self.context)
             inputs, outputs = read_interface(find_main(self.module.operation))
+            self.outputs = outputs
             classes = int(np.prod(outputs[0].shape))
             self.data = load_data(data, test, inputs, classes, settings.seed)
             run_pipeline(self.module, "builtin.module(tiny-outline-layers)")
             self.text = str(self.module)
 
-    def run(self, promised: float | None = None) -> Exploration:
+    def run(self, promised: Sequence[float] = ()) -> Exploration:
         """Search, and report on the fastest points for some losses of accuracy.
 
         Args:
-            promised: one of the losses.
+            promised: losses that are among these.
         """
         with self.context, ir.Location.unknown():
             return self._run(promised)
 
-    def _run(self, promised: float | None) -> Exploration:
+    def _run(self, promised: Sequence[float]) -> Exploration:
         settings, choosing = self.settings, self.data.choosing
         statistics = calibrate(self.module, choosing.first(_CALIBRATION).inputs)
         layers = skippable_layers(
@@ -207,14 +208,14 @@ class Study:
         self,
         tried: list[Evaluated],
         sensitivity: Mapping[tuple[int, int], float],
-        promised: float | None,
+        promised: Sequence[float],
     ) -> Exploration:
         part = self.data.reporting
         truth = self._truth(part)
         exact_classes = self._classes(part, {})
         none = tried[0]
         fitting = self._fitting(tried)
-        losses = {*_LOSSES, *(() if promised is None else (promised,))}
+        losses = {*_LOSSES, *promised}
         within = [fastest_within(fitting, none.accuracy, loss) for loss in losses]
         picks = front([one for one in within if one is not None]) or front(fitting)[-1:]
         points = [
@@ -303,6 +304,11 @@ class Study:
     def build(self, point: Point) -> ir.Module:
         """The outlined module of a point, each layer with its kernel."""
         return self.prices.build(point.levels, point.kernels)
+
+    def scores(self, point: Point, part: Part) -> npt.NDArray[np.int8]:
+        """The first output of a point on samples, (N, elements)."""
+        with self.context, ir.Location.unknown():
+            return self.evaluator(part.inputs, point.levels)
 
     def calibration(self) -> dict[str, npt.NDArray[np.generic]]:
         """The samples that statistics are of, as arrays of a file for ``tiny-calibrate``."""

@@ -91,3 +91,23 @@ module {
     }
   }
 }
+
+// -----
+
+// Levels that are the same as a whole are levels nevertheless.
+// CHECK: func.func private @level0(
+// CHECK: func.func private @level1(
+// CHECK: case 1 {
+// CHECK: call @level1
+module {
+  module {
+    func.func @main(%x: memref<8xi8>, %y: memref<8xi8>, %arena: memref<4xi8>) {
+      return
+    }
+  }
+  module {
+    func.func @main(%x: memref<8xi8>, %y: memref<8xi8>, %arena: memref<4xi8>) {
+      return
+    }
+  }
+}
