@@ -90,6 +90,9 @@ class LinkLevels(Pass):
 
 
 def _require_same_interface(main: func.FuncOp, first: func.FuncOp) -> None:
+    facts = main.operation.attributes
+    if "tiny.input" in facts and facts["tiny.input"].value != "external":
+        raise PassFailure(main.location, "expects an input that the caller holds, for every level")
     types = list(main.type.inputs)
     if len(types) < 3 or not all(isinstance(kind, ir.MemRefType) for kind in types):
         raise PassFailure(main.location, "expects inputs, outputs and an arena as memrefs")

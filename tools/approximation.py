@@ -91,6 +91,12 @@ def check_arguments(args: argparse.Namespace) -> None:
             node="--max-accuracy-drop",
             hint="leave one of the two out",
         )
+    if args.levels is not None and args.input_mode not in (None, "external"):
+        raise TinymlirError(
+            "levels take their input from the caller, so that one can run after another",
+            node="--input-mode",
+            hint="leave it out",
+        )
     if args.agreement is not None and args.levels is None:
         raise TinymlirError("is a promise of --levels", node="--agreement", hint="add --levels")
     option = "--max-accuracy-drop" if args.levels is None else "--levels"

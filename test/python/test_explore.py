@@ -322,6 +322,7 @@ def test_levels_that_are_not_there(
     [
         (["--levels", "exact,1%"], "give both --data and --levels"),
         (["--agreement", "0.9"], "is a promise of --levels"),
+        (["--levels", "exact,9%", "--input-mode", "in-arena"], "levels take their input from the"),
         (["--levels", "exact,9%", "--max-accuracy-drop", "0.1"], "are those of --levels"),
         (["--levels", "exact,1%", "--data"], "a loss under 0.01 shows on 300 samples or more; 78"),
         (["--levels", "exact,9%", "--data"], "an agreement of 0.99 shows on 299 samples or more"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -26,7 +27,7 @@ from tinymlir.fitting import generate_within
 from tinymlir.host import compile_for_host
 from tinymlir.kernels.convolution import replace_constants
 from tinymlir.kernels.selection import Aim
-from tinymlir.levels import lower_levels
+from tinymlir.levels import levels_pipeline, lower_levels
 from tinymlir.pipeline import run_pipeline
 from tinymlir.simulators import Simulation, simulate
 from tinymlir.simulators.elf import read_elf
@@ -159,30 +160,28 @@ def test_a_gate_costs_what_it_runs(levels: Levels) -> None:
 
 SOURCE = """
 #include "net.h"
-#include "net.h"
-static int8_t input[NET_INPUT_BYTES], output[NET_OUTPUT_BYTES];
-static int32_t arena[NET_ARENA_BYTES / NET_ARENA_ALIGNMENT + 1];
 typedef char levels_are[NET_LEVELS == 3 ? 1 : -1];
 typedef char margin_is[NET_LEVEL1_MARGIN == 7 ? 1 : -1];
-int use(void);
-int use(void) {
-  static const net_state fastest = {2};
-  net_state state = {0};
+int use(int8_t *scores);
+int use(int8_t *scores) {
+  static const int8_t image[NET_INPUT_BYTES] = {0};
   levels_are a = {0}; margin_is b = {0};
-  if (net_set_level(&state, NET_LEVELS) != -1) return 1;
-  return net_set_level(&state, 1) + net_invoke(&fastest, input, output, arena)
-      + net_invoke_gated(&state, input, output, arena, NET_LEVEL1_MARGIN) + a[0] + b[0];
+  return classify(image, scores, a[0]) + b[0];
 }
 """
 
 
 @pytest.mark.parametrize("language", ["c", "c++"])
-def test_header(levels: Levels, language: str, tmp_path: Path) -> None:
+def test_header(levels: Levels, language: str, tmp_path: Path, root: Path) -> None:
+    """With what the documentation does with it, which declares it twice."""
+    page = (root / "docs/skipping.md").read_text()
+    (shown,) = re.findall(r"```c\n(.*?)```", page, re.S)
+    declared = "int classify(const int8_t *image, int8_t *scores, int hurry);\n"
     report = json.loads(json.dumps(levels.report))
     report["levels"][1] |= {"name": "1%", "gate": {"promised": 0.99, "margin": 7}}
     code = generate(levels.compilation.module, levels.compilation.target)
     artifact.write(tmp_path, levels.compilation, code, report, ("obj",))
-    (tmp_path / f"use.{language}").write_text(SOURCE)
+    (tmp_path / f"use.{language}").write_text(f'#include "net.h"\n{declared}{shown}{SOURCE}')
     standard = {"c": "-std=c99", "c++": "-std=c++98"}[language]
     target = levels.compilation.target
     compiler = [sys.executable, "-m", "ziglang", "cc", "-x", language, standard]
@@ -208,3 +207,12 @@ def test_levels_fit_the_flash(lower: Lower) -> None:
     assert flash("size", least) == least
     roomy = flash("speed", None)
     assert least < flash("speed", roomy - 1) < roomy
+
+
+def test_pipeline_is_what_runs(lower: Lower) -> None:
+    """The levels' modules and the pipeline that is shown give the same IR."""
+    compilation = lower("cortex-m4")
+    with compilation.module.context, ir.Location.unknown():
+        module = ir.Module.parse(compilation.stages["linalg"])
+        run_pipeline(module, levels_pipeline(compilation.target, "net"))
+    assert str(module) == compilation.stages["llvm"]

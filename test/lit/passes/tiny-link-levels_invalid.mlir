@@ -66,3 +66,20 @@ module {
     }
   }
 }
+
+// -----
+
+// An input that one level overwrites is none for another.
+module {
+  module {
+    // expected-error@+1 {{expects an input that the caller holds, for every level}}
+    func.func @main(%y: memref<8xi8>, %arena: memref<4xi8>) attributes {tiny.input = "in-arena"} {
+      return
+    }
+  }
+  module {
+    func.func @main(%y: memref<8xi8>, %arena: memref<4xi8>) attributes {tiny.input = "in-arena"} {
+      return
+    }
+  }
+}
