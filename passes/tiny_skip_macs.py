@@ -6,13 +6,17 @@ import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from tinymlir.bindings import func, ir
+from tinymlir.errors import TinymlirError
 from tinymlir.kernels.convolution import Convolution, replace_constants
+from tinymlir.network import read_interface
+from tinymlir.samples import load_samples
 from tinymlir.skipping.annotations import (
     SIGNIFICANCE,
     STATISTICS,
@@ -22,9 +26,14 @@ from tinymlir.skipping.annotations import (
 )
 from tinymlir.skipping.compensation import Compensation, without
 from tinymlir.skipping.selection import least_significant, skipped_macs
-from tinymlir.skipping.units import by_operand, units
+from tinymlir.skipping.statistics import Statistics
+from tinymlir.skipping.units import Units, by_operand, units
 
 from ._pass import Pass, PassFailure, register_pass
+from .tiny_outline_layers import find_main
+
+if TYPE_CHECKING:
+    from tinymlir.skipping.layerwise import Constants
 
 #: Scores of units to which of them go.
 Choice = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.bool_]]
@@ -38,8 +47,10 @@ class SkipMacs(Pass):
     What is left is another exact network of the same shape, which every kernel computes and
     kernels that look at the weights compute faster. The mean of what is left out goes into
     the bias; with ``compensate=weights`` the other weights of a channel are refitted as well,
-    within int8 and the scale that they have. ``tiny.skipped_macs`` counts products of units
-    that are all zero. Significance and statistics, which no longer hold, go.
+    within int8 and the scale that they have. ``compensate=sequence`` fits layer after layer to
+    what the exact one gives, from what the layers before, already reduced, make of the samples of
+    ``data``. ``tiny.skipped_macs`` counts products of units that are all zero. Significance and
+    statistics, which no longer hold, go.
 
     Before::
 
@@ -91,12 +102,16 @@ class SkipMacs(Pass):
     #: or shares by layer function: layer2:0.5; other layers as `fraction` says
     per_layer: tuple[str, ...] = ()
     compensate: Compensation = "weights"
+    #: file of samples to fit weights on, with ``compensate=sequence``
+    data: str | None = None
 
     def __post_init__(self) -> None:
         if (self.threshold is None) == (self.fraction is None and not self.per_layer):
             raise ValueError("takes either a threshold or fractions")
         if not all(0 <= f <= 1 for f in (self.fraction or 0, *self._fractions().values())):
             raise ValueError("takes fractions from 0 to 1")
+        if (self.compensate == "sequence") != (self.data is not None):
+            raise ValueError("takes data=FILE with compensate=sequence, and only then")
 
     def _fractions(self) -> Mapping[str, float]:
         pairs = [text.rpartition(":") for text in self.per_layer]
@@ -112,36 +127,86 @@ class SkipMacs(Pass):
             if symbol not in layers:
                 known = ", ".join(layers) or "none"
                 raise PassFailure(op.location, f"cannot skip in '{symbol}', only in: {known}")
+        chosen: dict[str, _Removal] = {}
         for symbol, (layer, conv) in layers.items():
             fraction = fractions.get(symbol, self.fraction)
             if fraction is not None:
-                self._skip(layer, conv, partial(least_significant, fraction=fraction))
+                chosen[symbol] = _Removal.of(
+                    layer, conv, partial(least_significant, fraction=fraction)
+                )
             elif self.threshold is not None:
-                self._skip(layer, conv, partial(operator.ge, self.threshold))
+                chosen[symbol] = _Removal.of(layer, conv, partial(operator.ge, self.threshold))
+        if self.compensate == "sequence":
+            constants = self._fit_in_sequence(
+                op, {s: removal.gone for s, removal in chosen.items()}
+            )
+        else:
+            kind = self.compensate
+            constants = {
+                symbol: without(layers[symbol][1], removal.statistics, removal.gone, kind)
+                for symbol, removal in chosen.items()
+            }
+        for symbol, removal in chosen.items():
+            self._replace(*layers[symbol], removal, constants[symbol])
 
-    def _skip(self, layer: func.FuncOp, conv: Convolution, choose: Choice) -> None:
+    def _fit_in_sequence(
+        self, op: ir.Operation, gone: Mapping[str, npt.NDArray[np.bool_]]
+    ) -> dict[str, Constants]:
+        # They compile networks, which takes passes.
+        from tinymlir.skipping.layerwise import Layerwise
+        from tinymlir.skipping.sequence import SequentialFit
+
+        assert self.data is not None
+        inputs, _ = read_interface(find_main(op))
+        try:
+            samples, _ = load_samples(Path(self.data), inputs, None)
+            module = ir.Module.parse(str(op))
+            convs = {layer.name.value: conv for layer, conv in skippable(module.operation)}
+            gone = {symbol: which for symbol, which in gone.items() if which.any()}
+            fitted = SequentialFit(Layerwise(module), convs, samples)(gone)
+        except TinymlirError as error:
+            raise PassFailure(op.location, str(error)) from error
+        kept = {symbol: (conv.weights, conv.bias) for symbol, conv in convs.items()}
+        return kept | fitted
+
+    def _replace(
+        self, layer: func.FuncOp, conv: Convolution, removal: _Removal, constants: Constants
+    ) -> None:
         attributes = layer.operation.attributes
-        statistics = read_statistics(layer)
-        if statistics is None or SIGNIFICANCE not in attributes:
-            raise PassFailure(layer.location, "expects a layer with statistics and significance")
-        granularity = attributes["tiny.granularity"].value
-        scores = array(attributes[SIGNIFICANCE])
-        table = units(conv.weights[0, 0].size, granularity)
-        if scores.shape != (conv.groups * conv.out_per_group, len(table)):
-            raise PassFailure(layer.location, "has the significance of another layer")
-        gone = choose(scores)
-        skipped = by_operand(gone, table, conv.weights[0, 0].size)
-        weights, bias = without(conv, statistics, skipped, self.compensate)
-        replace_constants(conv, weights, bias)
-        macs = skipped_macs(weights, table, attributes["tiny.macs"].value)
+        macs = skipped_macs(constants[0], removal.table, attributes["tiny.macs"].value)
+        replace_constants(conv, *constants)
         attributes["tiny.skipped_macs"] = ir.IntegerAttr.get(ir.IntegerType.get_signless(64), macs)
-        threshold = float(scores[gone].max(initial=0))
         attributes["tiny.skipping"] = ir.DictAttr.get(
             {
                 "compensate": ir.StringAttr.get(self.compensate),
-                "granularity": ir.StringAttr.get(granularity),
-                "threshold": ir.FloatAttr.get(ir.F32Type.get(), np.float32(threshold)),
+                "granularity": attributes["tiny.granularity"],
+                "threshold": ir.FloatAttr.get(ir.F32Type.get(), np.float32(removal.threshold)),
             }
         )
         for name in (STATISTICS, SIGNIFICANCE, "tiny.granularity"):
             del attributes[name]
+
+
+@dataclass(frozen=True)
+class _Removal:
+    """What goes from a layer: operands by channel, of units significant up to a threshold."""
+
+    statistics: Statistics
+    table: Units
+    gone: npt.NDArray[np.bool_]
+    threshold: float
+
+    @classmethod
+    def of(cls, layer: func.FuncOp, conv: Convolution, choose: Choice) -> _Removal:
+        attributes = layer.operation.attributes
+        statistics = read_statistics(layer)
+        if statistics is None or SIGNIFICANCE not in attributes:
+            raise PassFailure(layer.location, "expects a layer with statistics and significance")
+        operands = int(conv.weights[0, 0].size)
+        scores = array(attributes[SIGNIFICANCE])
+        table = units(operands, attributes["tiny.granularity"].value)
+        if scores.shape != (conv.groups * conv.out_per_group, len(table)):
+            raise PassFailure(layer.location, "has the significance of another layer")
+        gone = choose(scores)
+        threshold = float(scores[gone].max(initial=0))
+        return cls(statistics, table, by_operand(gone, table, operands), threshold)

@@ -112,7 +112,9 @@ def residual(
 ) -> float:
     """Variance of what the other operands cannot make up for."""
     kept = np.setdiff1d(np.arange(len(weights)), gone)
-    error = weights - refitted(weights, covariance, np.isin(np.arange(len(weights)), kept))
+    error = weights - refitted(
+        covariance @ weights, covariance, np.isin(np.arange(len(weights)), kept)
+    )
     return float(error @ covariance @ error)
 
 

@@ -41,6 +41,18 @@ def paired_drop(
     return drop, middle - spread, middle + spread
 
 
+def most_drop(lost: float, won: float, samples: int) -> float:
+    """What a network loses at most, with 95 % confidence: the limit of `paired_drop` to one side.
+
+    Args:
+        lost: samples on which only the network before is right.
+        won: samples on which only the network after is right.
+    """
+    lost, won, samples = lost + 0.5, won + 0.5, samples + 2
+    spread = sqrt(max(lost + won - (lost - won) ** 2 / samples, 0)) / samples
+    return (lost - won) / samples + _ONE_SIDED * spread
+
+
 def shows_loss(lost: float, won: float) -> bool:
     """Whether samples show that a network is worse than another, with 95 % confidence.
 

@@ -11,8 +11,10 @@ import numpy.typing as npt
 from tinymlir.bindings import ir
 from tinymlir.kernels.convolution import Convolution, replace_constants
 from tinymlir.skipping.annotations import skippable
-from tinymlir.skipping.compensation import Compensation, without
+from tinymlir.skipping.compensation import Compensation, Simple, without
+from tinymlir.skipping.layerwise import Bytes, Constants, Layerwise
 from tinymlir.skipping.selection import least_significant, skipped_macs
+from tinymlir.skipping.sequence import SequentialFit
 from tinymlir.skipping.significance import Score, significance
 from tinymlir.skipping.statistics import Statistics, flat_weights
 from tinymlir.skipping.units import Granularity, by_operand, units
@@ -38,23 +40,30 @@ class SkippableLayer:
     scores: npt.NDArray[np.float64]
     granularity: Granularity
     compensation: Compensation
-    _constants: dict[int, tuple[npt.NDArray[np.int8], npt.NDArray[np.int32]]] = field(
-        default_factory=dict
-    )
+    _constants: dict[int, Constants] = field(default_factory=dict)
 
-    def constants(self, level: int) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int32]]:
-        """Weights and biases at a level."""
+    def gone(self, level: int) -> npt.NDArray[np.bool_]:
+        """The operands that a level leaves out, (channels, K)."""
+        units_gone = least_significant(self.scores, FRACTIONS[level])
+        return by_operand(units_gone, self._table(), self._operands())
+
+    def left(self, level: int) -> npt.NDArray[np.int8]:
+        """Weights of which those that a level leaves out are zero."""
+        gone = self.gone(level).reshape(self.conv.weights.shape)
+        return np.where(gone, 0, self.conv.weights).astype(np.int8)
+
+    def constants(self, level: int) -> Constants:
+        """Weights and biases at a level, where all other layers are exact."""
         if level == 0:
             return self.conv.weights, self.conv.bias
         if level not in self._constants:
-            gone = least_significant(self.scores, FRACTIONS[level])
-            skipped = by_operand(gone, self._table(), self._operands())
-            self._constants[level] = without(self.conv, self.statistics, skipped, self.compensation)
+            kind: Simple = "bias" if self.compensation == "bias" else "weights"
+            self._constants[level] = without(self.conv, self.statistics, self.gone(level), kind)
         return self._constants[level]
 
     def skipped_macs(self, level: int) -> int:
         """MACs of units that are all zero."""
-        return skipped_macs(self.constants(level)[0], self._table(), self.macs)
+        return skipped_macs(self.left(level), self._table(), self.macs)
 
     def threshold(self, level: int) -> float:
         """The significance of what goes, at most."""
@@ -98,17 +107,45 @@ def skippable_layers(
     ]
 
 
-def at_levels(text: str, layers: Sequence[SkippableLayer], levels: Mapping[str, int]) -> ir.Module:
-    """An outlined module, as ``text``, with layers at ``levels``."""
+class Reduction:
+    """The constants of layers at levels."""
+
+    def __init__(
+        self, layers: Sequence[SkippableLayer], network: Layerwise, samples: Sequence[Bytes]
+    ) -> None:
+        """
+        Args:
+            network: the one that layers are of.
+            samples: what weights are fitted on, where layers are fitted in sequence.
+        """
+        self._layers = {layer.symbol: layer for layer in layers}
+        convs = {layer.symbol: layer.conv for layer in layers}
+        sequential = layers[0].compensation == "sequence"
+        self._fit = SequentialFit(network, convs, samples) if sequential else None
+        self._known: dict[frozenset[tuple[str, int]], dict[str, Constants]] = {}
+
+    def __call__(self, levels: Mapping[str, int]) -> dict[str, Constants]:
+        """Constants by layer symbol, of the layers that are not at level 0."""
+        reduced = {symbol: level for symbol, level in levels.items() if level}
+        if self._fit is None:
+            return {s: self._layers[s].constants(level) for s, level in reduced.items()}
+        key = frozenset(reduced.items())
+        if key not in self._known:
+            gone = {s: self._layers[s].gone(level) for s, level in reduced.items()}
+            self._known[key] = self._fit(gone) if gone else {}
+        return self._known[key]
+
+
+def with_constants(
+    text: str, constants: Mapping[str, Constants], skipped: Mapping[str, int]
+) -> ir.Module:
+    """An outlined module, as ``text``, with other constants, and the MACs that they skip."""
     module = ir.Module.parse(text)
-    known = {layer.symbol: layer for layer in layers}
     i64 = ir.IntegerType.get_signless(64)
     for function, conv in skippable(module.operation):
-        level = levels.get(function.name.value, 0)
-        if level:
-            layer = known[function.name.value]
-            replace_constants(conv, *layer.constants(level))
-            function.operation.attributes["tiny.skipped_macs"] = ir.IntegerAttr.get(
-                i64, layer.skipped_macs(level)
-            )
+        symbol = function.name.value
+        if symbol in constants:
+            replace_constants(conv, *constants[symbol])
+            attribute = ir.IntegerAttr.get(i64, skipped[symbol])
+            function.operation.attributes["tiny.skipped_macs"] = attribute
     return module

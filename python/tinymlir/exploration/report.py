@@ -296,7 +296,7 @@ def _sensitivity_plot(result: dict[str, Any]) -> str:
     names = {layer["symbol"]: layer["name"] for layer in result["exact"]["layers"]}
     losses = [100 * loss for curve in curves.values() for loss in curve]
     xs = [100 * f for f in fractions]
-    plot = _Plot(xs, losses, "% of a layer left out", "points of loss")
+    plot = _Plot(xs, losses, "% of a layer left out", "doubt about classes, %")
     legend = []
     for number, (symbol, curve) in enumerate(curves.items()):
         colour = _COLOURS[number % len(_COLOURS)]

@@ -20,7 +20,7 @@ class Point:
     """
 
     levels: dict[str, int]
-    kernels: Mapping[str, str | None]
+    kernels: Mapping[str, str]
     measured: Measured
     candidate: Evaluated
     accuracy: float
@@ -44,6 +44,7 @@ class Point:
             "accuracy": self.accuracy,
             "accuracy_interval": self.interval,
             "accuracy_when_choosing": self.chosen_accuracy,
+            "most_drop_when_choosing": self.candidate.most_drop,
             "drop": self.drop[0],
             "drop_interval": self.drop[1:],
             "instructions": report["instructions"],
@@ -85,14 +86,12 @@ class Exploration:
         Raises:
             TinymlirError: no point does; names the nearest.
         """
-        least = self.exact.chosen_accuracy - max_drop
         points = {point.candidate: point for point in self.front}
         found = fastest_within(list(points), self.exact.chosen_accuracy, max_drop)
         if found is not None:
             return points[found]
-        nearest = max(self.front, key=lambda point: point.chosen_accuracy)
+        nearest = min(self.front, key=lambda point: point.candidate.most_drop)
         raise TinymlirError(
-            f"no point of the front reaches an accuracy of {least:.2%}",
-            hint=f"the nearest has {nearest.chosen_accuracy:.2%}: --max-accuracy-drop "
-            f"{self.exact.chosen_accuracy - nearest.chosen_accuracy:.4f}",
+            f"no point of the front loses {max_drop:g} or less, as far as samples tell",
+            hint=f"the nearest does with --max-accuracy-drop {nearest.candidate.most_drop:.4f}",
         )

@@ -3,50 +3,52 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Protocol
+
+import numpy as np
 
 from tinymlir.errors import TinymlirError
+from tinymlir.exploration.guide import Candidate
 
-#: A level for each layer.
-Candidate = tuple[int, ...]
-
-#: Loss of accuracy beyond which a candidate is of no interest.
-MOST_LOSS = 0.15
 #: What may be lost by chance where nothing may be lost.
 UNSHOWN_LOSS = 0.005
 #: Candidates in a row that improve nothing, after which the search ends.
-_PATIENCE = 30
-#: Loss of accuracy that no sample shows: a step that seems free is not.
-_UNSEEN = 1e-4
+_PATIENCE = 20
+#: How far the search weighs a layer's errors up or down.
+_WEIGHT = 4.0
 
 
 @dataclass(frozen=True)
 class Evaluated:
     """A candidate: share of samples that are right, and instructions as prices tell.
 
-    ``worse`` is whether the samples show it to be less accurate than the exact network.
+    ``worse`` is whether the samples show it to be less accurate than the exact network;
+    ``most_drop`` what it loses at most, with 95 % confidence.
     """
 
     levels: Candidate
     accuracy: float
     instructions: float
-    worse: bool = True
+    worse: bool
+    most_drop: float
+
+    def loses_within(self, exact: float, loss: float) -> bool:
+        """Whether it loses at most ``loss`` of the accuracy ``exact``, as far as samples tell.
+
+        A loss is promised on the upper limit of its confidence interval: the fastest of many
+        candidates is one that chance has favoured. No loss is one that the samples do not
+        show and that is at most `UNSHOWN_LOSS`; it is within any promise.
+        """
+        unshown = not self.worse and self.accuracy >= exact - UNSHOWN_LOSS
+        return unshown or self.most_drop <= loss
 
 
 def fastest_within(candidates: Sequence[Evaluated], exact: float, loss: float) -> Evaluated | None:
-    """The fastest candidate that loses at most ``loss`` of the accuracy ``exact``.
-
-    No loss at all is one that the samples do not show and that is at most `UNSHOWN_LOSS`.
-    """
-    fitting = [
-        one
-        for one in candidates
-        if one.accuracy >= exact - loss
-        or (loss == 0 and not one.worse and one.accuracy >= exact - UNSHOWN_LOSS)
-    ]
+    """The fastest candidate that loses at most ``loss`` (`Evaluated.loses_within`)."""
+    fitting = [one for one in candidates if one.loses_within(exact, loss)]
     return min(fitting, key=lambda one: (one.instructions, -one.accuracy), default=None)
 
 
@@ -57,36 +59,6 @@ def front(candidates: Sequence[Evaluated]) -> list[Evaluated]:
         if not best or one.accuracy > best[-1].accuracy:
             best.append(one)
     return best
-
-
-def descents(
-    sensitivity: Mapping[tuple[int, int], float], costs: Mapping[tuple[int, int], float], top: int
-) -> Iterator[Candidate]:
-    """Candidates from exact to the most skipped, one layer a step up at a time.
-
-    Args:
-        sensitivity: loss of accuracy, by (layer, level), with only that layer there.
-        costs: instructions of a layer at a level.
-        top: the highest level.
-
-    A step is the one that saves most instructions for its share of the losses, which are taken
-    to add up.
-    """
-    count = 1 + max(layer for layer, _ in costs)
-    levels = [0] * count
-    while True:
-        steps = []
-        for layer, at in enumerate(levels):
-            for level in range(at + 1, top + 1):
-                saved = costs[layer, at] - costs[layer, level]
-                lost = max(sensitivity[layer, level] - sensitivity[layer, at], 0)
-                if saved > 0:
-                    steps.append(((lost + _UNSEEN) / saved, layer, level))
-        if not steps:
-            return
-        best = min(steps)
-        levels[best[1]] = best[2]
-        yield tuple(levels)
 
 
 def load_optuna() -> ModuleType:
@@ -103,54 +75,85 @@ def load_optuna() -> ModuleType:
         ) from None
 
 
+class Proposals(Protocol):
+    """What a `guide.Guide` proposes."""
+
+    def path(self) -> dict[Candidate, float]: ...
+
+    def propose(self, rate: float, weights: Sequence[float]) -> Candidate: ...
+
+
 def search(
     evaluate: Callable[[Candidate], Evaluated],
-    top: int,
-    seeds: Iterable[Candidate],
+    guide: Proposals,
+    losses: Sequence[float],
     trials: int,
     seed: int,
 ) -> Iterator[Evaluated]:
-    """Evaluate ``seeds``, then what a tree-structured Parzen estimator proposes.
+    """Evaluate candidates: the exact network, some of the guide's path, then what is near those.
+
+    On the path the last candidate within each loss is found by bisection. From there, a
+    tree-structured Parzen estimator looks for weights of the layers' errors that lead to
+    better candidates.
 
     Args:
         evaluate: gives a candidate's accuracy and instructions.
-        top: the highest level.
-        seeds: candidates to begin with: the exact network, then others until one loses more
-            than `MOST_LOSS`.
-        trials: how many to evaluate at most, seeds included.
+        losses: of accuracy that are of interest.
+        trials: how many to evaluate at most, those of the path included.
         seed: of what is proposed; the same seed proposes the same.
     """
+    path = guide.path()
+    steps = list(path)
+    done: dict[Candidate, Evaluated] = {}
+
+    def look(candidate: Candidate) -> Iterator[Evaluated]:
+        if candidate not in done and len(done) < trials:
+            done[candidate] = evaluate(candidate)
+            yield done[candidate]
+
+    yield from look(steps[0])
+    exact = done[steps[0]].accuracy
+    for loss in sorted(losses, reverse=True):
+        low, high = 0, len(steps)
+        while high - low > 1 and len(done) < trials:
+            middle = (low + high) // 2
+            yield from look(steps[middle])
+            within = done[steps[middle]].loses_within(exact, loss)
+            low, high = (middle, high) if within else (low, middle)
+    yield from _refine(look, done, guide, path, trials, seed)
+
+
+def _refine(
+    look: Callable[[Candidate], Iterator[Evaluated]],
+    done: dict[Candidate, Evaluated],
+    guide: Proposals,
+    path: dict[Candidate, float],
+    trials: int,
+    seed: int,
+) -> Iterator[Evaluated]:
     optuna = load_optuna()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, n_startup_trials=0)
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
-    done: dict[Candidate, Evaluated] = {}
-    first, *others = seeds
-    names = [f"layer{i}" for i in range(len(first))]
-
-    def tell(levels: Candidate, trial: Any) -> None:
-        one = done[levels]
-        trial.set_constraint("loss", done[first].accuracy - one.accuracy - MOST_LOSS)
-        study.tell(trial, (one.accuracy, one.instructions))
-
-    for levels in [first, *others][:trials]:
-        done[levels] = evaluate(levels)
-        yield done[levels]
-        study.enqueue_trial(dict(zip(names, levels, strict=True)))
-        trial = study.ask()
-        assert tuple(trial.suggest_int(name, 0, top) for name in names) == levels
-        tell(levels, trial)
-        if done[first].accuracy - done[levels].accuracy > MOST_LOSS:
-            break
+    names = [f"layer{i}" for i in range(len(next(iter(path))))]
+    known = [np.log(path[levels]) for levels in done]
+    if len(known) < 2:
+        return
+    for rate in known:
+        study.enqueue_trial({"rate": rate, **dict.fromkeys(names, 0.0)})
     idle = 0
-    for _ in range(trials - len(done)):
-        trial = study.ask()
-        levels = tuple(trial.suggest_int(name, 0, top) for name in names)
-        best = front(list(done.values()))
-        if levels not in done:
-            done[levels] = evaluate(levels)
-            yield done[levels]
-        tell(levels, trial)
-        idle = 0 if front(list(done.values())) != best else idle + 1
-        if idle >= _PATIENCE:
+    for number in range(len(known) + 10 * trials):
+        if len(done) >= trials or idle >= _PATIENCE:
             return
+        trial = study.ask()
+        rate = trial.suggest_float("rate", min(known), max(known))
+        edge = float(np.log(_WEIGHT))
+        weights = np.exp([trial.suggest_float(name, -edge, edge) for name in names])
+        candidate = guide.propose(float(np.exp(rate)), weights.tolist())
+        best = front(list(done.values()))
+        yield from look(candidate)
+        if candidate not in done:
+            return
+        study.tell(trial, (done[candidate].accuracy, done[candidate].instructions))
+        if number >= len(known):
+            idle = 0 if front(list(done.values())) != best else idle + 1

@@ -18,21 +18,26 @@ from tinymlir.bindings import ir
 from tinymlir.compiler import check_budget, versions
 from tinymlir.dialects import register
 from tinymlir.errors import TinymlirError
-from tinymlir.exploration.confidence import paired_drop, samples_for, shows_loss, wilson
+from tinymlir.exploration.confidence import (
+    most_drop,
+    paired_drop,
+    samples_for,
+    shows_loss,
+    wilson,
+)
 from tinymlir.exploration.data import Data, Part, load_data
 from tinymlir.exploration.evaluator import Evaluator
-from tinymlir.exploration.levels import FRACTIONS, SkippableLayer, skippable_layers
+from tinymlir.exploration.guide import MEASURED, Candidate, Guide, doubt
+from tinymlir.exploration.levels import (
+    FRACTIONS,
+    Reduction,
+    SkippableLayer,
+    skippable_layers,
+    with_constants,
+)
 from tinymlir.exploration.prices import Measured, Prices, leaves_out_zeros
 from tinymlir.exploration.result import Exploration, Point
-from tinymlir.exploration.search import (
-    Candidate,
-    Evaluated,
-    descents,
-    fastest_within,
-    front,
-    load_optuna,
-    search,
-)
+from tinymlir.exploration.search import Evaluated, fastest_within, front, load_optuna, search
 from tinymlir.files import write_all
 from tinymlir.frontends import import_model
 from tinymlir.network import read_interface
@@ -41,12 +46,13 @@ from tinymlir.pipeline import run_pipeline
 from tinymlir.progress import progress
 from tinymlir.skipping.calibration import calibrate
 from tinymlir.skipping.compensation import Compensation
+from tinymlir.skipping.layerwise import Layerwise
 from tinymlir.skipping.significance import Score
 from tinymlir.skipping.units import Granularity
 from tinymlir.targets import Target, require_simulator
 
 #: Samples that statistics are taken of, that sensitivities are measured on, at most.
-_CALIBRATION, _SENSITIVITY = 1000, 1000
+_CALIBRATION, _SENSITIVITY = 1000, 500
 #: Losses of accuracy for which the fastest point is compiled and reported on.
 _LOSSES = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1)
 #: What is measured already, so that a search goes on where it was stopped.
@@ -58,9 +64,9 @@ class Settings:
     """What a search depends on besides model, data and target."""
 
     seed: int = 0
-    trials: int = 150
+    trials: int = 60
     score: Score = "residual"
-    compensation: Compensation = "weights"
+    compensation: Compensation = "sequence"
     granularity: Granularity = "pair"
     max_flash: int | None = None
 
@@ -111,6 +117,10 @@ class Study:
             inputs, outputs = read_interface(find_main(self.module.operation))
             self.outputs = outputs
             classes = int(np.prod(outputs[0].shape))
+            if classes < 2:
+                raise TinymlirError(
+                    f"'{outputs[0].name}' is one number, and no scores of classes", file=str(model)
+                )
             self.data = load_data(data, test, inputs, classes, settings.seed)
             run_pipeline(self.module, "builtin.module(tiny-outline-layers)")
             self.text = str(self.module)
@@ -119,7 +129,7 @@ class Study:
         """Search, and report on the fastest points for some losses of accuracy.
 
         Args:
-            promised: losses that are among these.
+            promised: losses that are of interest; some usual ones without.
         """
         with self.context, ir.Location.unknown():
             return self._run(promised)
@@ -141,35 +151,34 @@ class Study:
                 hint="docs/kernels.md says which layers and cores have one",
             )
         self.layers = layers
-        by_symbol = {layer.symbol: layer for layer in layers}
-        self.evaluator = Evaluator(self.module, lambda s, level: by_symbol[s].constants(level))
-        self.prices = Prices(
-            self.text, self.name, self.target, layers, small=settings.max_flash is not None
-        )
+        network = Layerwise(self.module)
+        self.reduction = Reduction(layers, network, choosing.first(_CALIBRATION).inputs)
+        self.evaluator = Evaluator(network, self.reduction)
+        self.prices = Prices(self._build, self.name, self.target, layers, settings.max_flash)
         self.known = self._load()
-        sensitivity = self._sensitivity()
-        costs = {
-            (i, level): self.prices.choose({layer.symbol: level}, settings.max_flash)[0]
-            for i, layer in enumerate(layers)
-            for level in range(len(FRACTIONS))
-        }
-        seeds = [(0,) * len(layers), *descents(sensitivity, costs, len(FRACTIONS) - 1)]
-        found = search(self._evaluate, len(FRACTIONS) - 1, seeds, settings.trials, settings.seed)
+        guide = Guide(self._sensitivity(), self.prices)
+        losses = tuple(promised) or _LOSSES
+        found = search(self._evaluate, guide, losses, settings.trials, settings.seed)
         tried = list(progress(found, settings.trials, "searching"))
-        return self._report(tried, sensitivity, promised)
+        return self._report(tried, guide, losses)
 
-    def _sensitivity(self) -> dict[tuple[int, int], float]:
+    def _build(self, levels: Mapping[str, int]) -> ir.Module:
+        skipped = {la.symbol: la.skipped_macs(levels.get(la.symbol, 0)) for la in self.layers}
+        return with_constants(self.text, self.reduction(levels), skipped)
+
+    def _sensitivity(self) -> list[dict[int, float]]:
+        """Doubt about classes with one layer at a level, by layer."""
         part = self.data.choosing.first(_SENSITIVITY)
-        truth = self._truth(part)
-        exact = float((self._classes(part, {}) == truth).mean())
-        result = {(i, 0): 0.0 for i in range(len(self.layers))}
-        jobs = [(i, n) for i in range(len(self.layers)) for n in range(1, len(FRACTIONS))]
+        jobs = [(i, level) for i in range(len(self.layers)) for level in MEASURED]
+        result: list[dict[int, float]] = [{} for _ in self.layers]
+        exact = self.evaluator(part.inputs, {}, raw=True)
         for i, level in progress(jobs, len(jobs), "measuring sensitivities"):
-            key = f"{self.layers[i].symbol}:{level}"
+            symbol = self.layers[i].symbol
+            key = f"{symbol}:{level}"
             if key not in self.known:
-                right = self._classes(part, {self.layers[i].symbol: level}) == truth
-                self._remember(key, float(right.mean()))
-            result[i, level] = exact - self.known[key][0]
+                scores = self.evaluator(part.inputs, {symbol: level}, raw=True)
+                self._remember(key, doubt(exact, scores))
+            result[i][level] = self.known[key][0]
         return result
 
     def _evaluate(self, candidate: Candidate) -> Evaluated:
@@ -182,17 +191,15 @@ class Study:
             lost, won = int((before & ~right).sum()), int((~before & right).sum())
             self._remember(key, float(right.mean()), lost, won)
         accuracy, losses, wins = self.known[key]
-        instructions, _, _ = self.prices.choose(levels, self.settings.max_flash)
-        return Evaluated(candidate, accuracy, instructions, shows_loss(losses, wins))
+        most = most_drop(losses, wins, len(self.data.choosing)) if levels else 0.0
+        instructions = self.prices.choose(levels).instructions
+        return Evaluated(candidate, accuracy, instructions, shows_loss(losses, wins), most)
 
     @functools.cached_property
     def _exact_right(self) -> npt.NDArray[np.bool_]:
         """On which samples of those to choose on the exact network is right."""
         part = self.data.choosing
         return self._classes(part, {}) == self._truth(part)
-
-    def _kernels(self, one: Evaluated) -> dict[str, str | None]:
-        return self.prices.choose(self._levels(one.levels), self.settings.max_flash)[2]
 
     def _levels(self, candidate: Candidate) -> dict[str, int]:
         return {la.symbol: n for la, n in zip(self.layers, candidate, strict=True) if n}
@@ -204,34 +211,19 @@ class Study:
         """Labels, or what the exact network says."""
         return self._classes(part, {}) if part.labels is None else part.labels
 
-    def _report(
-        self,
-        tried: list[Evaluated],
-        sensitivity: Mapping[tuple[int, int], float],
-        promised: Sequence[float],
-    ) -> Exploration:
-        part = self.data.reporting
-        truth = self._truth(part)
-        exact_classes = self._classes(part, {})
+    def _report(self, tried: list[Evaluated], guide: Guide, losses: Sequence[float]) -> Exploration:
         none = tried[0]
         fitting = self._fitting(tried)
-        losses = {*_LOSSES, *promised}
         within = [fastest_within(fitting, none.accuracy, loss) for loss in losses]
         picks = front([one for one in within if one is not None]) or front(fitting)[-1:]
-        points = [
-            self._point(one, truth, exact_classes, self._kernels(one))
-            for one in progress(picks, len(picks), "measuring the front")
-        ]
-        exact = self._point(none, truth, exact_classes, {})
+        points = [self._point(one) for one in progress(picks, len(picks), "measuring the front")]
+        curves = zip(self.layers, guide.errors.tolist(), strict=True)
         return Exploration(
             self._facts(),
-            exact,
+            self._point(none, self.prices.exact),
             points,
             tried,
-            {
-                layer.symbol: [sensitivity[i, level] for level in range(len(FRACTIONS))]
-                for i, layer in enumerate(self.layers)
-            },
+            {layer.symbol: errors for layer, errors in curves},
         )
 
     def _fitting(self, tried: list[Evaluated]) -> list[Evaluated]:
@@ -243,24 +235,23 @@ class Study:
         budget = self.settings.max_flash
         if budget is None:
             return tried
-        bytes_of = {one: self.prices.choose(self._levels(one.levels), budget)[1] for one in tried}
-        least = round(min(bytes_of.values()))
-        check_budget("flash", "--max-flash", least, budget)
+        bytes_of = {one: self.prices.choose(self._levels(one.levels)).flash_bytes for one in tried}
+        check_budget("flash", "--max-flash", round(min(bytes_of.values())), budget)
         return [one for one in tried if bytes_of[one] <= budget]
 
-    def _point(
-        self,
-        one: Evaluated,
-        truth: npt.NDArray[np.integer],
-        exact_classes: npt.NDArray[np.intp],
-        kernels: Mapping[str, str | None],
-    ) -> Point:
-        levels = self._levels(one.levels)
-        plain = not levels and not any(kernels.values())
-        measured = self.prices.exact if plain else self.prices.measure(levels, kernels)
-        classes = self._classes(self.data.reporting, levels)
+    def _point(self, one: Evaluated, measured: Measured | None = None) -> Point:
+        """A candidate on the samples to report on, compiled and simulated if not ``measured``."""
+        part, levels = self.data.reporting, self._levels(one.levels)
+        kernels: dict[str, str] = {}
+        if measured is None:
+            # Within a budget of flash, `compile` chooses kernels by what their code takes.
+            free = self.settings.max_flash is None
+            kernels = self.prices.choose(levels).kernels if free else {}
+            measured = self.prices.measure(levels, kernels)
+        truth, exact = self._truth(part), self._classes(part, {})
+        classes = self._classes(part, levels)
         right = classes == truth
-        count = int(self.evaluator(self.data.reporting.first(1).inputs, {}).shape[1])
+        count = int(self.evaluator(part.first(1).inputs, {}).shape[1])
         confusion = np.zeros((count, count), int)
         np.add.at(confusion, (truth, classes), 1)
         return Point(
@@ -270,9 +261,9 @@ class Study:
             one,
             float(right.mean()),
             wilson(int(right.sum()), len(right)),
-            paired_drop(exact_classes == truth, right),
+            paired_drop(exact == truth, right),
             confusion.tolist(),
-            [self._layer(layer, levels, measured, kernels) for layer in self.layers],
+            [self._layer(layer, levels, measured) for layer in self.layers],
             self.pipeline(levels),
         )
 
@@ -281,7 +272,6 @@ class Study:
         layer: SkippableLayer,
         levels: Mapping[str, int],
         measured: Measured,
-        kernels: Mapping[str, str | None],
     ) -> dict[str, Any]:
         level = levels.get(layer.symbol, 0)
         before, after = (
@@ -295,7 +285,7 @@ class Study:
             "threshold": layer.threshold(level),
             "macs": layer.macs,
             "macs_skipped": layer.skipped_macs(level),
-            "kernel": kernels.get(layer.symbol),
+            "kernel": after["kernel"],
             "instructions": after["instructions"],
             "instructions_exact": before["instructions"],
             "flash_bytes": after["code_bytes"] + after["constant_bytes"],
@@ -324,10 +314,11 @@ class Study:
         skipped = ",".join(f"{symbol}:{FRACTIONS[level]:g}" for symbol, level in levels.items())
         if not skipped:
             return "builtin.module(tiny-outline-layers)"
+        data = " data=calibration.npz" if settings.compensation == "sequence" else ""
         return (
             f"builtin.module(tiny-outline-layers,tiny-calibrate{{data=calibration.npz}},"
             f"tiny-significance{{score={settings.score} granularity={settings.granularity}}},"
-            f"tiny-skip-macs{{per-layer={skipped} compensate={settings.compensation}}})"
+            f"tiny-skip-macs{{per-layer={skipped} compensate={settings.compensation}{data}}})"
         )
 
     def _facts(self) -> dict[str, Any]:

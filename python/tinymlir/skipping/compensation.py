@@ -15,14 +15,18 @@ from tinymlir.numerics import I32_MAX, I32_MIN
 from tinymlir.skipping.removal import damped, refitted
 from tinymlir.skipping.statistics import Statistics, flat_weights
 
-Compensation = Literal["bias", "weights"]
+#: What makes up for what goes: the bias, the other weights as well, or those fitted in turn to
+#: what the layers before give by then (`sequence.SequentialFit`).
+Compensation = Literal["bias", "weights", "sequence"]
+#: Of these, what takes the statistics of the exact network only.
+Simple = Literal["bias", "weights"]
 
 
 def without(
     conv: Convolution,
     statistics: Statistics,
     skipped: npt.NDArray[np.bool_],
-    compensation: Compensation,
+    compensation: Simple,
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int32]]:
     """Weights, of the shape of ``conv.weights``, and biases (channels,) of an approximation.
 
@@ -52,8 +56,9 @@ def _refit(
         if gone[where].any():
             # What was zero before stays so: it costs nothing, and may be part of a unit.
             kept = ~gone[where] & (before[where] != 0)
-            fitted = refitted(before[where], covariances[where[0]], kept)
-            after[where] = np.clip(np.rint(fitted), -128, 127)
+            covariance = covariances[where[0]]
+            fitted = refitted(covariance @ before[where], covariance, kept)
+            after[where] = np.rint(fitted)
 
     with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(channel, np.ndindex(before.shape[:2])))

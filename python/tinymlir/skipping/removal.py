@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from tinymlir.numerics import I8_MAX
 from tinymlir.skipping.units import Units
 
 Doubles = npt.NDArray[np.float64]
@@ -21,13 +22,18 @@ Doubles = npt.NDArray[np.float64]
 _DAMPING = 0.003
 #: Share of the remaining units that goes between two looks at what the rest costs.
 _STEP = 0.05
+#: Fits in which weights may come to a bound.
+_BOUNDED = 5
+
+
+def noise(covariance: Doubles) -> Doubles:
+    """The (K, K) covariance of noise on every operand that gives ``covariance`` an inverse."""
+    return (_DAMPING * np.diagonal(covariance).mean() + 1e-3) * np.eye(len(covariance))
 
 
 def damped(covariance: Doubles) -> Doubles:
-    """(K, K) covariance with noise on every operand, so that it has an inverse."""
-    diagonal = np.diagonal(covariance)
-    noise = _DAMPING * diagonal.mean() + 1e-3
-    return covariance + noise * np.eye(len(covariance))
+    """A (K, K) covariance with that `noise`."""
+    return covariance + noise(covariance)
 
 
 def removal_costs(weights: Doubles, inverse: Doubles, table: Units) -> Doubles:
@@ -72,17 +78,27 @@ def removal_costs(weights: Doubles, inverse: Doubles, table: Units) -> Doubles:
         left = np.delete(left, chosen)
 
 
-def refitted(weights: Doubles, covariance: Doubles, kept: npt.NDArray[np.bool_]) -> Doubles:
-    """Weights on the ``kept`` operands whose output comes nearest to the channel's.
+def refitted(moments: Doubles, covariance: Doubles, kept: npt.NDArray[np.bool_]) -> Doubles:
+    """Weights on the ``kept`` operands whose output comes nearest to a channel's, within int8.
 
-    Least squares: C_kk v = C_k: w. Other operands get zero.
+    Least squares, C_kk v = m_k. What passes a bound stays there, and the others are fitted
+    again to make up for that. Other operands get zero.
 
     Args:
-        weights: of one channel, (K,).
+        moments: covariance of each operand with the channel's output, (K,): C w, where the
+            operands are those that the channel had.
         covariance: `damped`, (K, K).
         kept: (K,).
     """
-    result = np.zeros(len(weights))
-    if kept.any():
-        result[kept] = np.linalg.solve(covariance[np.ix_(kept, kept)], covariance[kept] @ weights)
+    result, free = np.zeros(len(moments)), kept.copy()
+    for _ in range(_BOUNDED):
+        if not free.any():
+            break
+        bound = kept & ~free
+        wanted = moments[free] - covariance[np.ix_(free, bound)] @ result[bound]
+        result[free] = np.linalg.solve(covariance[np.ix_(free, free)], wanted)
+        free &= np.abs(result) <= I8_MAX
+        result = np.clip(result, -I8_MAX, I8_MAX)
+        if (free == kept & ~bound).all():
+            break
     return result

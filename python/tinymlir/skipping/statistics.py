@@ -50,8 +50,13 @@ def flat_weights(conv: Convolution) -> npt.NDArray[np.int8]:
     return conv.weights.reshape(conv.groups, conv.out_per_group, -1)
 
 
-def windows(conv: Convolution, samples: Bytes) -> Bytes:
-    """Operands of every output position, (G, N · positions, K), of inputs (N, ...) in NHWC."""
+def windows(
+    conv: Convolution, samples: Bytes, positions: npt.NDArray[np.intp] | None = None
+) -> Bytes:
+    """Operands of output positions, (G, N · positions, K), of inputs (N, ...) in NHWC.
+
+    ``positions`` are numbers of output pixels, row by row; all of them where None.
+    """
     depth = conv.groups * conv.in_per_group
     images = samples.reshape(len(samples), *conv.in_hw, depth)
     reach = [conv.dilation[a] * (conv.kernel[a] - 1) + 1 for a in (0, 1)]
@@ -65,11 +70,21 @@ def windows(conv: Convolution, samples: Bytes) -> Bytes:
     seen = seen[
         :, :: conv.stride[0], :: conv.stride[1], :, :: conv.dilation[0], :: conv.dilation[1]
     ]
-    seen = seen[:, : conv.out_hw[0], : conv.out_hw[1]]
-    grouped = seen.reshape(*seen.shape[:3], conv.groups, conv.in_per_group, *conv.kernel)
-    return np.ascontiguousarray(grouped.transpose(3, 0, 1, 2, 5, 6, 4)).reshape(
+    if positions is None:
+        positions = np.arange(conv.out_hw[0] * conv.out_hw[1])
+    rows, columns = np.divmod(positions, conv.out_hw[1])
+    picked = seen[:, rows, columns]
+    grouped = picked.reshape(*picked.shape[:2], conv.groups, conv.in_per_group, *conv.kernel)
+    return np.ascontiguousarray(grouped.transpose(2, 0, 1, 4, 5, 3)).reshape(
         conv.groups, -1, conv.kernel[0] * conv.kernel[1] * conv.in_per_group
     )
+
+
+def spread(count: int, wanted: int) -> npt.NDArray[np.intp]:
+    """``wanted`` of the numbers below ``count``, evenly spread; all where there are not more."""
+    if count <= wanted:
+        return np.arange(count)
+    return np.linspace(0, count - 1, wanted).astype(np.intp)
 
 
 class Accumulation:
@@ -91,15 +106,12 @@ class Accumulation:
 
     def add(self, samples: Bytes) -> None:
         """Count in samples (N, ...) of the layer's input."""
-        positions = self.conv.out_hw[0] * self.conv.out_hw[1]
-        step = max(1, _BLOCK // max(1, positions * self.first.size))
-        counted = self._positions(positions)
+        affordable = _MOST_PRODUCTS // self.second.size
+        wanted = max(_LEAST_POSITIONS, min(_MOST_POSITIONS, affordable))
+        counted = spread(self.conv.out_hw[0] * self.conv.out_hw[1], wanted)
+        step = max(1, _BLOCK // max(1, len(counted) * self.first.size))
         for start in range(0, len(samples), step):
-            part = samples[start : start + step]
-            every = windows(self.conv, part)
-            groups, _, operands = every.shape
-            seen = every.reshape(groups, len(part), positions, operands)[:, :, counted]
-            seen = seen.reshape(groups, -1, operands).astype(np.float64)
+            seen = windows(self.conv, samples[start : start + step], counted).astype(np.float64)
             self.count += seen.shape[1]
             self.first += seen.sum(1)
             self.second += seen.transpose(0, 2, 1) @ seen
@@ -108,14 +120,6 @@ class Accumulation:
             inverse = np.divide(1.0, np.abs(sums), out=np.zeros_like(sums), where=sums != 0)
             self.shares += inverse.transpose(0, 2, 1) @ np.abs(seen)
             self.counted += (sums != 0).sum(1)[..., None]
-
-    def _positions(self, count: int) -> npt.NDArray[np.intp]:
-        """Which of a sample's output positions count: evenly spread ones."""
-        affordable = _MOST_PRODUCTS // self.second.size
-        wanted = max(_LEAST_POSITIONS, min(_MOST_POSITIONS, affordable))
-        if count <= wanted:
-            return np.arange(count)
-        return np.linspace(0, count - 1, wanted).astype(np.intp)
 
     def finish(self) -> Statistics:
         mean = self.first / self.count

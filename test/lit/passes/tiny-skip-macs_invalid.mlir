@@ -4,6 +4,8 @@
 // RUN: not tinymlir-opt %s --tiny-skip-macs=fraction=1.5 2>&1 | FileCheck %s --check-prefix=RANGE
 // RUN: not tinymlir-opt %s --tiny-skip-macs 2>&1 | FileCheck %s --check-prefix=NEITHER
 // RUN: not tinymlir-opt %s '--tiny-skip-macs=fraction=0.5 threshold=0.1' 2>&1 | FileCheck %s --check-prefix=NEITHER
+// RUN: not tinymlir-opt %s '--tiny-skip-macs=fraction=0.5 compensate=sequence' 2>&1 | FileCheck %s --check-prefix=DATA
+// RUN: not tinymlir-opt %s '--tiny-skip-macs=fraction=0.5 data=samples.npz' 2>&1 | FileCheck %s --check-prefix=DATA
 // RUN: not tinymlir-opt %s --tiny-skip-macs=per-layer=layer1:0.5 2>&1 | FileCheck %s --check-prefix=OTHER
 
 // BARE: error: expects a layer with statistics and significance
@@ -11,6 +13,7 @@
 // FORM: takes per-layer=SYMBOL:FRACTION
 // RANGE: takes fractions from 0 to 1
 // NEITHER: takes either a threshold or fractions
+// DATA: takes data=FILE with compensate=sequence, and only then
 // OTHER: error: has the significance of another layer
 
 #id = affine_map<(d0, d1) -> (d0, d1)>
