@@ -35,6 +35,7 @@ examples:
   tinymlir explore model.onnx --target cortex-m4 --data labelled.npz -o explored
   tinymlir explore model.onnx --data labelled.npz --test other.npz -o explored --seed 3
   tinymlir explore model.onnx --data unlabelled.npy --trials 50 --json
+  tinymlir explore model.onnx --data large.npz -o explored --dask tcp://host:8786
 
 then: tinymlir compile model.onnx -o build --data labelled.npz --max-accuracy-drop 0.01
 """
@@ -75,6 +76,11 @@ def add_search_arguments(parser: argparse._ActionsContainer) -> None:
         metavar="FILE",
         help="samples to report on (default: those of --data that are not chosen on)",
     )
+    parser.add_argument(
+        "--dask",
+        metavar="ADDRESS",
+        help="evaluate candidates on the Dask cluster of this scheduler, as tcp://host:8786",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the search (default: 0)")
     parser.add_argument(
         "--trials",
@@ -107,7 +113,8 @@ def make_study(
         args.seed, args.trials, args.score, args.compensate, granularity, args.max_flash
     )
     test = None if args.test is None else Path(args.test)
-    return Study(Path(args.model), name, target, settings, Path(args.data), test, directory)
+    model, data = Path(args.model), Path(args.data)
+    return Study(model, name, target, settings, data, test, directory, args.dask)
 
 
 def main(args: argparse.Namespace) -> int:

@@ -19,6 +19,7 @@ from networks import Network, Window
 from tinymlir.bindings import ir
 from tinymlir.dialects import register
 from tinymlir.errors import TinymlirError
+from tinymlir.exploration.cluster import Cluster
 from tinymlir.exploration.confidence import (
     most_drop,
     paired_drop,
@@ -184,6 +185,47 @@ def test_search_library_is_missing(
     command = ["explore", folder / "net.mlir", "--data", folder / "data.npz"]
     assert tinymlir_main.main(list(map(str, command))) == 1
     assert "needs Optuna; pip install 'tinymlir[explore]'" in capsys.readouterr().err
+
+
+def test_cluster_evaluates_the_same(found: tuple[Study, Exploration]) -> None:
+    distributed = pytest.importorskip("distributed")
+    study, result = found
+    fastest, inputs = result.front[0], study.data.choosing.inputs
+    local = distributed.LocalCluster(
+        n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
+    )
+    with local, study.context, ir.Location.unknown():
+        cluster = Cluster(local.scheduler_address, study.text, inputs)
+        reduced = study.reduction(fastest.levels)
+        there = cluster(reduced)
+        with pytest.raises(TinymlirError, match="a worker of the cluster failed"):
+            cluster({symbol: (w[..., :1], b) for symbol, (w, b) in reduced.items()})
+        cluster.close()
+        assert (there == study.evaluator(inputs, fastest.levels)).all()
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        (None, "a cluster takes the package distributed; pip install 'tinymlir[dask]'"),
+        ("tcp://127.0.0.1:9", "no Dask scheduler answers at 'tcp://127.0.0.1:9'"),
+    ],
+)
+def test_clusters_that_are_not_there(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    address: str | None,
+    message: str,
+) -> None:
+    monkeypatch.setattr("tinymlir.exploration.cluster._PATIENCE", 0.5)
+    if address is None:
+        monkeypatch.setitem(sys.modules, "distributed", None)
+    else:
+        pytest.importorskip("distributed")
+    command = ["explore", folder / "net.mlir", "--data", folder / "data.npz", "--dask", address]
+    assert tinymlir_main.main(list(map(str, command))) == 1
+    assert message in capsys.readouterr().err
 
 
 def test_flash_that_nothing_fits(

@@ -18,6 +18,7 @@ from tinymlir.bindings import ir
 from tinymlir.compiler import check_budget, versions
 from tinymlir.dialects import register
 from tinymlir.errors import TinymlirError
+from tinymlir.exploration.cluster import Cluster
 from tinymlir.exploration.confidence import (
     most_drop,
     paired_drop,
@@ -93,15 +94,17 @@ class Study:
         data: Path,
         test: Path | None,
         directory: Path | None,
+        dask: str | None = None,
     ) -> None:
         """
         Args:
             name: C prefix of what is compiled.
             directory: where a search leaves what it has measured; None for nowhere.
+            dask: address of a cluster that evaluates candidates; None for this machine.
 
         Raises:
-            TinymlirError: the model does not compile, the data do not fit it, or the target is
-                not simulated.
+            TinymlirError: the model does not compile, the data do not fit it, the target is
+                not simulated, or the cluster does not answer.
         """
         require_simulator(target, node="--target")
         load_optuna()
@@ -124,6 +127,8 @@ class Study:
             self.data = load_data(data, test, inputs, classes, settings.seed)
             run_pipeline(self.module, "builtin.module(tiny-outline-layers)")
             self.text = str(self.module)
+        choosing = self.data.choosing.inputs
+        self.cluster = None if dask is None else Cluster(dask, self.text, choosing)
 
     def run(self, promised: Sequence[float] = ()) -> Exploration:
         """Search, and report on the fastest points for some losses of accuracy.
@@ -205,6 +210,8 @@ class Study:
         return {la.symbol: n for la, n in zip(self.layers, candidate, strict=True) if n}
 
     def _classes(self, part: Part, levels: Mapping[str, int]) -> npt.NDArray[np.intp]:
+        if self.cluster is not None and part is self.data.choosing:
+            return self.cluster(self.reduction(levels)).argmax(1)
         return self.evaluator(part.inputs, levels).argmax(1)
 
     def _truth(self, part: Part) -> npt.NDArray[np.integer]:

@@ -27,8 +27,8 @@ from tinymlir.skipping.statistics import flat_weights, spread, windows
 _WINDOWS, _WINDOWS_BY_OPERAND = 1 << 14, 32
 #: Bytes that the activations of all samples take, at most.
 _MEMORY = 1 << 28
-#: Elements of the window matrix that is made at a time.
-_BLOCK = 1 << 22
+#: Elements of the window matrix that is made at a time, and samples with the same windows.
+_BLOCK, _TOGETHER = 1 << 22, 32
 
 
 #: Means of the operands x and z, (G, K), and their covariances C_zz and C_zx, (G, K, K).
@@ -111,24 +111,25 @@ def _fit(conv: Convolution, moments: Moments, skipped: npt.NDArray[np.bool_]) ->
 
 
 def _moments(conv: Convolution, x: Bytes, z: Bytes) -> Moments:
-    """Over windows of all samples, at places that are evenly spread.
+    """Over windows of all samples, at places that differ from batch to batch.
 
     Sums of integers in float64 are exact, so they depend neither on batches nor on threads.
     """
     groups, _, operands = flat_weights(conv).shape
     wanted = max(_WINDOWS, _WINDOWS_BY_OPERAND * operands)
-    counted = spread(conv.out_hw[0] * conv.out_hw[1], -(-wanted // len(x)))
-    step = max(1, _BLOCK // (len(counted) * groups * operands))
+    places = min(-(-wanted // len(x)), conv.out_hw[0] * conv.out_hw[1])
+    step = max(1, min(_TOGETHER, _BLOCK // (places * groups * operands)))
     sums = [np.zeros((groups, operands)) for _ in range(2)]
     squares = [np.zeros((groups, operands, operands)) for _ in range(2)]
     for start in range(0, len(x), step):
         part = slice(start, start + step)
+        counted = spread(conv, places, start // step * places)
         a, b = (windows(conv, v[part], counted).astype(np.float64) for v in (x, z))
         for total, seen in zip(sums, (a, b), strict=True):
             total += seen.sum(1)
         for square, seen in zip(squares, (b, a), strict=True):
             square += b.transpose(0, 2, 1) @ seen
-    count = len(x) * len(counted)
+    count = len(x) * places
     mean_x, mean_z = (total / count for total in sums)
     zz, zx = (
         square / count - mean_z[:, :, None] * mean[:, None, :]

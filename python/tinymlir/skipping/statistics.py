@@ -24,6 +24,7 @@ _BLOCK = 1 << 23
 _MOST_POSITIONS, _MOST_PRODUCTS = 256, 1 << 24
 #: Output positions that count even where operands are many.
 _LEAST_POSITIONS = 16
+_GOLDEN = 0.6180339887498949
 
 
 @dataclass(frozen=True)
@@ -80,11 +81,16 @@ def windows(
     )
 
 
-def spread(count: int, wanted: int) -> npt.NDArray[np.intp]:
-    """``wanted`` of the numbers below ``count``, evenly spread; all where there are not more."""
-    if count <= wanted:
-        return np.arange(count)
-    return np.linspace(0, count - 1, wanted).astype(np.intp)
+def spread(conv: Convolution, wanted: int, first: int = 0) -> npt.NDArray[np.intp]:
+    """Numbers of ``wanted`` output pixels; of all, in order, where there are not more.
+
+    Numbers ``first`` and on of a sequence that prefers no row and no column: multiples of the
+    golden ratio, of which any stretch is spread evenly.
+    """
+    pixels = conv.out_hw[0] * conv.out_hw[1]
+    if pixels <= wanted:
+        return np.arange(pixels)
+    return (np.arange(first, first + wanted) * _GOLDEN % 1 * pixels).astype(np.intp)
 
 
 class Accumulation:
@@ -108,7 +114,7 @@ class Accumulation:
         """Count in samples (N, ...) of the layer's input."""
         affordable = _MOST_PRODUCTS // self.second.size
         wanted = max(_LEAST_POSITIONS, min(_MOST_POSITIONS, affordable))
-        counted = spread(self.conv.out_hw[0] * self.conv.out_hw[1], wanted)
+        counted = spread(self.conv, wanted)
         step = max(1, _BLOCK // max(1, len(counted) * self.first.size))
         for start in range(0, len(samples), step):
             seen = windows(self.conv, samples[start : start + step], counted).astype(np.float64)
