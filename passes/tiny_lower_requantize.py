@@ -178,30 +178,26 @@ class LowerRequantize(Pass):
         neighbour. So v goes up if it is more than ulp/2 above k + 1/2 where k is
         even, and not more than ulp/2 below where k is odd. Near k + 1/2, ulp/2 is
         the highest power of two in |k + 1/2|, times 2^-24.
+
+        Callers look at the high word of the product, which may have but a few bits of the
+        fraction; most of what they take for near is not, if one looks at the low word too.
         """
         function = func.FuncOp(_NEAR_TIE, ([_i32()] * 3, [_i32()]), visibility="private")
         with ir.InsertionPoint(function.add_entry_block()):
             accumulator, multiplier, shift = function.arguments
-            c0, c1, c31, top = (_constant(v) for v in (0, 1, 31, -(1 << 31)))
-            low, high = arith.mulsi_extended(_to_float32(accumulator), multiplier)
             down = arith.subi(shift, _constant(_FAST_SHIFT))
-            whole = arith.shrsi(arith.shrsi(high, down), c1)
-            below = arith.addi(down, c1)
-            fraction = arith.ori(arith.shli(high, arith.subi(c31, down)), arith.shrui(low, below))
-            beyond = arith.andi(low, arith.subi(arith.shli(c1, below), c1))
-            distance = arith.subi(fraction, top)
-            magnitude = arith.xori(whole, arith.shrsi(whole, c31))
-            for step in (1, 2, 4):
-                magnitude = arith.ori(magnitude, arith.shrui(magnitude, _constant(step)))
-            half_ulp = arith.shli(arith.addi(magnitude, c1), _constant(7))
-            more = arith.cmpi(arith.CmpIPredicate.sgt, distance, half_ulp)
-            equal = arith.cmpi(arith.CmpIPredicate.eq, distance, half_ulp)
-            inexact = arith.cmpi(arith.CmpIPredicate.ne, beyond, c0)
-            even_up = arith.ori(more, arith.andi(equal, inexact))
-            odd_up = arith.cmpi(arith.CmpIPredicate.sge, distance, arith.subi(c0, half_ulp))
-            odd = arith.cmpi(arith.CmpIPredicate.ne, arith.andi(whole, c1), c0)
-            up = arith.select(odd, odd_up, even_up)
-            func.ReturnOp([arith.addi(whole, arith.extui(_i32(), up))])
+            if self.lanes:
+                func.ReturnOp([_rounded_like_float32(accumulator, multiplier, down)])
+                return
+            low, high = arith.mulsi_extended(accumulator, multiplier)
+            near = _near_tie(low, high, down, both=True, least_down=0)
+            choice = scf.IfOp(near, [_i32()], has_else=True)
+            with ir.InsertionPoint(choice.then_block):
+                scf.yield_([_rounded_like_float32(accumulator, multiplier, down)])
+            with ir.InsertionPoint(choice.else_block):
+                one = _constant(1)
+                scf.yield_([arith.shrsi(arith.addi(arith.shrsi(high, down), one), one)])
+            func.ReturnOp([choice.results[0]])
 
     def _double(
         self, op: ir.Operation, accumulator: ir.Value, multiplier: ir.Value, shift: ir.Value
@@ -277,6 +273,29 @@ def _near_tie(
         guard = max(guard, 1 << (31 - least_down))
     shifted = arith.addi(fraction, _constant(_wrap((1 << 31) + guard)))
     return arith.cmpi(arith.CmpIPredicate.ult, shifted, _constant(_wrap(2 * guard)))
+
+
+def _rounded_like_float32(accumulator: ir.Value, multiplier: ir.Value, down: ir.Value) -> ir.Value:
+    """The body of ``@round_near_tie``, which see."""
+    c0, c1, c31, top = (_constant(v) for v in (0, 1, 31, -(1 << 31)))
+    low, high = arith.mulsi_extended(_to_float32(accumulator), multiplier)
+    whole = arith.shrsi(arith.shrsi(high, down), c1)
+    below = arith.addi(down, c1)
+    fraction = arith.ori(arith.shli(high, arith.subi(c31, down)), arith.shrui(low, below))
+    beyond = arith.andi(low, arith.subi(arith.shli(c1, below), c1))
+    distance = arith.subi(fraction, top)
+    magnitude = arith.xori(whole, arith.shrsi(whole, c31))
+    for step in (1, 2, 4):
+        magnitude = arith.ori(magnitude, arith.shrui(magnitude, _constant(step)))
+    half_ulp = arith.shli(arith.addi(magnitude, c1), _constant(7))
+    more = arith.cmpi(arith.CmpIPredicate.sgt, distance, half_ulp)
+    equal = arith.cmpi(arith.CmpIPredicate.eq, distance, half_ulp)
+    inexact = arith.cmpi(arith.CmpIPredicate.ne, beyond, c0)
+    even_up = arith.ori(more, arith.andi(equal, inexact))
+    odd_up = arith.cmpi(arith.CmpIPredicate.sge, distance, arith.subi(c0, half_ulp))
+    odd = arith.cmpi(arith.CmpIPredicate.ne, arith.andi(whole, c1), c0)
+    up = arith.select(odd, odd_up, even_up)
+    return arith.addi(whole, arith.extui(_i32(), up))
 
 
 def _to_float32(value: ir.Value) -> ir.Value:

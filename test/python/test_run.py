@@ -273,7 +273,12 @@ def test_networks_that_are_none(
     (tmp_path / "host").mkdir()
     (tmp_path / "host" / "net.json").write_text(json.dumps(facts))
     (tmp_path / "host" / "net.o").write_bytes(b"")
+    facts = simulated.report("rv32imc_xcv")
+    (tmp_path / "xcv").mkdir()
+    (tmp_path / "xcv" / "net.json").write_text(json.dumps(facts))
+    (tmp_path / "xcv" / "net.o").write_bytes(b"")
     for network, message in (
+        (tmp_path / "xcv", "'rv32imc_xcv' is not simulated; benchmarks/rtl.py runs it on the RTL"),
         (absent, str(absent)),
         (tmp_path / "empty", "NAME.json"),
         (tmp_path / "host", "compiled for the host"),
@@ -281,8 +286,9 @@ def test_networks_that_are_none(
         status, out, err = call(capsys, "run", network, "--input", samples)
         assert (status, out, err.count("\n")) == (1, "", 1)
         assert message in err
-    status, _, err = call(capsys, "profile", samples, "--target", "host")
-    assert (status, "'host' is not simulated" in err) == (1, True)
+    for target in ("host", "rv32imc_xcv"):
+        status, _, err = call(capsys, "profile", samples, "--target", target)
+        assert (status, f"'{target}' is not simulated" in err) == (1, True)
 
 
 def test_an_output_that_cannot_be_written(

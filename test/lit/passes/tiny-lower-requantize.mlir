@@ -53,6 +53,8 @@ func.func @even(%acc: i32) -> i8 {
 
 // Near a tie a routine that all share looks closer.
 // CHECK: func.func private @round_near_tie
+// CHECK: %[[CLOSE:.*]] = arith.cmpi ult
+// CHECK-NEXT: scf.if %[[CLOSE]]
 // CHECK-LABEL: func.func @float
 // CHECK: scf.if
 // CHECK-NEXT: call @round_near_tie
