@@ -12,7 +12,7 @@ import numpy as np
 
 from tinymlir.bindings import ir
 from tinymlir.codegen import Code
-from tinymlir.compiler import Compilation, Fusion, Selection, lower_module, pin_kernels
+from tinymlir.compiler import BudgetError, Compilation, Fusion, Selection, lower_module, pin_kernels
 from tinymlir.errors import TinymlirError
 from tinymlir.exploration.gate import (
     AGREEMENT,
@@ -147,12 +147,19 @@ def several(
     fusion: Fusion | None,
 ) -> tuple[Lower, Describe]:
     """The exact network, and the fastest ones for each loss of ``--levels``, in one object."""
-    study, directory = _study(args, target, name)
+    study, directory = _study(args, target, name, len(args.levels.names))
     losses = args.levels.losses[1:]
     for loss in losses:
         require_samples(study.data, loss)
     promised = _promised(args, study)
-    result = study.run(losses)
+    try:
+        result = study.run(losses)
+    except BudgetError as error:
+        raise TinymlirError(
+            f"a level needs {error.needed} bytes of flash; each of {len(losses) + 1} gets an equal "
+            f"part of --max-flash ({args.max_flash})",
+            hint=f"give --max-flash {(len(losses) + 1) * error.needed} or more, or fewer levels",
+        ) from None
     points = [result.exact, *(result.within(loss) for loss in losses)]
 
     def lower(selection: Selection) -> Compilation:
@@ -193,9 +200,14 @@ def several(
     return lower, describe
 
 
-def _study(args: argparse.Namespace, target: Target, name: str) -> tuple[Study, Path]:
+def _study(
+    args: argparse.Namespace, target: Target, name: str, count: int = 1
+) -> tuple[Study, Path]:
+    """The exploration, and where it leaves what it finds; a level has its part of the flash."""
     directory = Path(args.output) / "exploration"
-    return explore.make_study(args, target, name, directory), directory
+    flash = None if args.max_flash is None else args.max_flash // count
+    own = argparse.Namespace(**{**vars(args), "max_flash": flash})
+    return explore.make_study(own, target, name, directory), directory
 
 
 def _skipping(result: Exploration, point: Point) -> dict[str, Any]:

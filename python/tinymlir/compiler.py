@@ -304,12 +304,15 @@ def compile_model(
 def pin_kernels(module: ir.Module, kernels: Mapping[str, str], file: str) -> None:
     """Write the kernel of each layer that ``kernels`` names into a module in canonical form.
 
+    Layers may be functions already.
+
     Raises:
         TinymlirError: there is no such layer.
     """
+    inline = find_main(module.operation).body.blocks[0].operations
     layers = {
         op.operation.attributes["tiny.layer"].value: op.operation
-        for op in find_main(module.operation).body.blocks[0].operations
+        for op in (*inline, *module.body.operations)
         if "tiny.layer" in op.operation.attributes
     }
     for name, kernel in kernels.items():
@@ -444,13 +447,21 @@ def versions() -> dict[str, str]:
     return {"tinymlir": __version__, "bindings": bindings.version(), **codegen_versions()}
 
 
-def check_budget(what: str, option: str, needed: int, budget: int | None) -> None:
-    """Raise a TinymlirError that says the least where ``needed`` exceeds ``budget``."""
-    if budget is not None and needed > budget:
-        raise TinymlirError(
+class BudgetError(TinymlirError):
+    """More bytes of something are ``needed`` than an option allows."""
+
+    def __init__(self, what: str, option: str, needed: int, budget: int) -> None:
+        super().__init__(
             f"the network needs {needed} bytes of {what}, more than {option} allows ({budget})",
             hint=f"the least that this version reaches is {option} {needed}",
         )
+        self.needed = needed
+
+
+def check_budget(what: str, option: str, needed: int, budget: int | None) -> None:
+    """Raise a BudgetError that says the least where ``needed`` exceeds ``budget``."""
+    if budget is not None and needed > budget:
+        raise BudgetError(what, option, needed, budget)
 
 
 def facts(compilation: Compilation) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import pytest
 from networks import Network, Window
 
 from tinymlir.bindings import ir
+from tinymlir.compiler import BudgetError
 from tinymlir.dialects import register
 from tinymlir.errors import TinymlirError
 from tinymlir.exploration.cluster import Cluster
@@ -386,6 +387,25 @@ def test_promises_of_levels_that_cannot_be_kept(
     assert tinymlir_main.main(command) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "b").exists()
+
+
+def test_levels_that_do_not_fit_the_flash(
+    ready: Study,
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_losses: object) -> None:
+        raise BudgetError("flash", "--max-flash", 700, 500)
+
+    monkeypatch.setattr(ready, "run", refuse)
+    command = ["compile", folder / "net.mlir", "-o", tmp_path / "b", "--data", folder / "data.npz"]
+    command += ["--levels", "exact,9%", "--agreement", "0.9", "--max-flash", "1000"]
+    assert tinymlir_main.main(list(map(str, command))) == 1
+    err = capsys.readouterr().err
+    assert "needs 700 bytes of flash; each of 2 gets an equal part" in err
+    assert "give --max-flash 1400 or more" in err
 
 
 @pytest.mark.parametrize("text", ["1%,5%", "exact", "exact,5%,1%", "exact,x%", "exact,101%"])

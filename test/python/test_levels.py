@@ -20,7 +20,7 @@ from simulated import BOTH
 from tinymlir import artifact
 from tinymlir.bindings import ir
 from tinymlir.codegen import generate
-from tinymlir.compiler import Compilation
+from tinymlir.compiler import Compilation, pin_kernels
 from tinymlir.dialects import register
 from tinymlir.errors import TinymlirError
 from tinymlir.fitting import generate_within
@@ -216,3 +216,17 @@ def test_pipeline_is_what_runs(lower: Lower) -> None:
         module = ir.Module.parse(compilation.stages["linalg"])
         run_pipeline(module, levels_pipeline(compilation.target, "net"))
     assert str(module) == compilation.stages["llvm"]
+
+
+def test_kernels_of_layers_that_are_functions() -> None:
+    context = ir.Context()
+    register(context)
+    with context, ir.Location.unknown():
+        module = ir.Module.parse(network())
+        run_pipeline(module, "builtin.module(tiny-outline-layers)")
+        layer, _ = next(iter(skippable(module.operation)))
+        attributes = layer.operation.attributes
+        pin_kernels(module, {attributes["tiny.layer"].value: "direct"}, "net.mlir")
+        assert attributes["tiny.kernel"].value == "direct"
+        with pytest.raises(TinymlirError, match="has no layer 'nowhere' to give a kernel"):
+            pin_kernels(module, {"nowhere": "direct"}, "net.mlir")
