@@ -1,7 +1,7 @@
-"""Latency at 0, 5 and 10 points of loss, from what ``tinymlir explore`` found.
+"""What ``tinymlir compile --max-accuracy-drop`` made of a network, for several promises.
 
-``python table.py explored/explore.json --peer 10.61e6`` prints a table; the peer's
-instructions are those of CMSIS-NN on the same network.
+``python table.py build/* --peer 10.61e6`` prints a row for each folder that it wrote;
+the peer's instructions are those of CMSIS-NN on the same network.
 """
 
 from __future__ import annotations
@@ -13,40 +13,34 @@ from typing import Any
 
 from tinymlir.tools.table import render_markdown
 
-LOSSES = (0.0, 0.05, 0.10)
 
-
-def fastest(result: dict[str, Any], loss: float) -> dict[str, Any]:
-    """The fastest point that loses at most ``loss`` on the samples that were chosen on."""
-    least = result["exact"]["accuracy_when_choosing"] - loss
-    points = [*result["front"], result["exact"]]
-    # No loss is one that the samples do not show: the front has one point for it.
-    if loss == 0:
-        return max(points[:-1], key=lambda p: p["instructions"])
-    return next(p for p in points if p["accuracy_when_choosing"] >= least)
-
-
-def row(name: str, point: dict[str, Any], result: dict[str, Any], peer: float | None) -> list[Any]:
-    low, high = (100 * edge for edge in point["drop_interval"])
+def row(folder: Path, peer: float | None) -> list[Any]:
+    report = json.loads(next(folder.glob("*.json")).read_text())
+    explored = json.loads((folder / "exploration/explore.json").read_text())
+    skipping, options = report["skipping"], report["options"]
+    low, high = (100 * edge for edge in skipping["drop_interval"])
+    instructions = skipping["instructions"]
     return [
-        name,
-        f"{point['accuracy']:.2%}",
-        f"{100 * point['drop']:.2f} ({low:.2f} to {high:.2f})",
-        f"{point['macs_skipped'] / result['macs']:.1%}",
-        point["instructions"],
-        f"{1 - point['instructions'] / result['exact']['instructions']:.1%}",
-        None if peer is None else f"{point['instructions'] / peer:.1%}",
-        point["flash_bytes"],
+        f"{100 * options['max_accuracy_drop']:g} points",
+        options["max_flash"],
+        f"{skipping['accuracy']:.2%}",
+        f"{100 * skipping['drop']:.2f} ({low:.2f} to {high:.2f})",
+        f"{skipping['macs_skipped'] / report['macs']:.1%}",
+        instructions,
+        f"{1 - instructions / explored['exact']['instructions']:.1%}",
+        None if peer is None else f"{instructions / peer:.1%}",
+        report["flash_bytes"],
     ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("explored", type=Path, nargs="+", help="explore.json")
+    parser.add_argument("built", type=Path, nargs="+", help="folder that compile wrote")
     parser.add_argument("--peer", type=float, metavar="N", help="instructions of a peer")
     arguments = parser.parse_args()
     head = [
         "loss allowed",
+        "--max-flash",
         "top-1",
         "points lost",
         "MACs skipped",
@@ -55,15 +49,7 @@ def main() -> None:
         "of the peer's",
         "flash bytes",
     ]
-    for file in arguments.explored:
-        result = json.loads(file.read_text())
-        rows = [row("exact", result["exact"], result, arguments.peer)]
-        rows += [
-            row(f"{100 * loss:.0f} points", fastest(result, loss), result, arguments.peer)
-            for loss in LOSSES
-        ]
-        print(f"{result['name']} on {result['target']}, {result['samples_reported_on']} images\n")
-        print(render_markdown(head, rows))
+    print(render_markdown(head, [row(folder, arguments.peer) for folder in arguments.built]))
 
 
 if __name__ == "__main__":

@@ -31,30 +31,48 @@ _RATES = 160
 _MOST = 0.5
 #: Share of the mean margin that makes a class doubtful.
 _SOFTNESS = 0.1
+#: What doubt about the exact network's class counts, where labels say which one is right.
+_AGREEMENT = 0.25
 
 
-def doubt(exact: npt.NDArray[np.int8], scores: npt.NDArray[np.int8]) -> float:
-    """How much nearer scores are to another class than the exact ones are: 0 to 1.
+def doubt(
+    exact: npt.NDArray[np.int8],
+    scores: npt.NDArray[np.int8],
+    labels: npt.NDArray[np.integer] | None,
+) -> float:
+    """How much nearer than the exact scores others are to a wrong class: 0 to 1.
 
-    The share of samples of another class, but smooth: the logistic function of the margin by which
-    the exact network's class leads, in units of a part of the mean margin, less what it is for
-    the exact scores. So a few hundred samples show the least changes, which hardly
-    ever change a class. Scores count relative to their spread: to shrink is no error.
+    The share of samples that are wrong, but smooth: the logistic function of the margin by which
+    the right class leads, in units of a part of the mean margin, less what it is for the
+    exact scores. So a few hundred samples show small changes, which hardly ever change a
+    class. Scores count relative to their spread: to shrink is no error. What chance makes
+    better is worth `_AGREEMENT` of the doubt about the exact network's classes.
 
     Args:
         exact, scores: (N, classes).
+        labels: right classes; the exact network's, where None.
     """
-    winners = exact.argmax(1)
-    margins = [_margins(each, winners) for each in (exact, scores)]
-    unit = _SOFTNESS * max(float(margins[0].mean()), 1e-9)
-    soft = [float((0.5 - 0.5 * np.tanh(m / (2 * unit))).mean()) for m in margins]
-    return max(soft[1] - soft[0], 0.0)
+    agreement = _softly_wrong(exact, scores, exact.argmax(1))
+    if labels is None:
+        return agreement
+    return max(_softly_wrong(exact, scores, labels), _AGREEMENT * agreement)
+
+
+def _softly_wrong(
+    exact: npt.NDArray[np.int8],
+    scores: npt.NDArray[np.int8],
+    right: npt.NDArray[np.integer],
+) -> float:
+    unit = _SOFTNESS * max(float(_margins(exact, exact.argmax(1)).mean()), 1e-9)
+    margins = [_margins(each, right) for each in (exact, scores)]
+    before, after = (float((0.5 - 0.5 * np.tanh(m / (2 * unit))).mean()) for m in margins)
+    return max(after - before, 0.0)
 
 
 def _margins(
-    scores: npt.NDArray[np.int8], winners: npt.NDArray[np.intp]
+    scores: npt.NDArray[np.int8], winners: npt.NDArray[np.integer]
 ) -> npt.NDArray[np.float64]:
-    """By how much the winners lead, in root mean squares of the scores, (N,)."""
+    """By how much some classes lead the others, in root mean squares of the scores, (N,)."""
     centred = scores - scores.mean(1, keepdims=True)
     centred /= max(float(np.sqrt((centred**2).mean())), 1e-9)
     own = np.take_along_axis(centred, winners[:, None], 1)[:, 0]

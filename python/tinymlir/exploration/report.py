@@ -51,8 +51,9 @@ def render(result: dict[str, Any], chosen: int | None, command: str) -> str:
         "<h2>The front</h2>",
         _front_plot(result, number),
         f"<p>Dark: the front on {result['samples_reported_on']:,} samples that nothing was chosen "
-        "on, with 95&nbsp;% confidence (Wilson). Light: candidates, on the "
-        f"{result['samples_chosen_on']:,} samples of the search. Dashed: the exact network.</p>",
+        "on, with 95&nbsp;% confidence (Wilson). Light: candidates, by what they lose on the "
+        f"{result['samples_chosen_on']:,} samples of the search, at the price that they have. "
+        "Dashed, and grey: the exact network.</p>",
         _front_table(result, number),
         *([_levels_section(result)] if "levels" in result else []),
         "<h2>What each layer leaves out</h2>",
@@ -145,15 +146,23 @@ def _front_plot(result: dict[str, Any], chosen: int) -> str:
     points = [*front, exact]
     bounds = [edge for point in points for edge in point["accuracy_interval"]]
     floor = min(bounds) - 0.05
-    shown = [one for one in tried if one["accuracy"] >= floor]
-    xs = [p["instructions"] / 1e6 for p in (*points, *shown)]
-    ys = [100 * y for y in (*bounds, *(one["accuracy"] for one in shown))]
+    # Other samples have another accuracy even when exact: what compares is the loss.
+    shift = exact["accuracy"] - exact["accuracy_when_choosing"]
+    shown = [
+        (one["instructions"], one["accuracy"] + shift)
+        for one in tried
+        if one["accuracy"] + shift >= floor
+    ]
+    xs = [n / 1e6 for n in (*(p["instructions"] for p in points), *(n for n, _ in shown))]
+    ys = [100 * y for y in (*bounds, *(accuracy for _, accuracy in shown))]
     plot = _Plot(xs, ys, "million instructions", f"{result['measure']}, %")
-    for one in shown:
-        plot.dot(one["instructions"] / 1e6, 100 * one["accuracy"], 2.5, "#b9cfe4")
+    for instructions, accuracy in shown:
+        plot.dot(instructions / 1e6, 100 * accuracy, 2.5, "#b9cfe4")
     level = 100 * exact["accuracy"]
     plot.line([(plot.low[0], level), (plot.high[0], level)], "#666", dashed=True)
     plot.line([(p["instructions"] / 1e6, 100 * p["accuracy"]) for p in front], _COLOURS[0])
+    words = f"exact: {exact['instructions']:,} instructions, {level:.2f} %"
+    plot.dot(exact["instructions"] / 1e6, level, 4.5, "#666", words)
     for number, point in enumerate(front):
         x, colour = point["instructions"] / 1e6, _COLOURS[number == chosen]
         plot.line([(x, 100 * y) for y in point["accuracy_interval"]], colour)

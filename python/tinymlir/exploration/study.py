@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ from tinymlir.skipping.units import Granularity
 from tinymlir.targets import Target, require_simulator
 
 #: Samples that statistics are taken of, that sensitivities are measured on, at most.
-_CALIBRATION, _SENSITIVITY = 1000, 500
+_CALIBRATION, _SENSITIVITY = 1000, 1000
 #: Losses of accuracy for which the fastest point is compiled and reported on.
 _LOSSES = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1)
 #: What is measured already, so that a search goes on where it was stopped.
@@ -134,7 +134,7 @@ class Study:
         """Search, and report on the fastest points for some losses of accuracy.
 
         Args:
-            promised: losses that are of interest; some usual ones without.
+            promised: losses to search for; some usual ones without.
         """
         with self.context, ir.Location.unknown():
             return self._run(promised)
@@ -165,7 +165,7 @@ class Study:
         losses = tuple(promised) or _LOSSES
         found = search(self._evaluate, guide, losses, settings.trials, settings.seed)
         tried = list(progress(found, settings.trials, "searching"))
-        return self._report(tried, guide, losses)
+        return self._report(tried, guide, {*_LOSSES, *promised})
 
     def _build(self, levels: Mapping[str, int]) -> ir.Module:
         skipped = {la.symbol: la.skipped_macs(levels.get(la.symbol, 0)) for la in self.layers}
@@ -182,7 +182,7 @@ class Study:
             key = f"{symbol}:{level}"
             if key not in self.known:
                 scores = self.evaluator(part.inputs, {symbol: level}, raw=True)
-                self._remember(key, doubt(exact, scores))
+                self._remember(key, doubt(exact, scores, part.labels))
             result[i][level] = self.known[key][0]
         return result
 
@@ -218,7 +218,7 @@ class Study:
         """Labels, or what the exact network says."""
         return self._classes(part, {}) if part.labels is None else part.labels
 
-    def _report(self, tried: list[Evaluated], guide: Guide, losses: Sequence[float]) -> Exploration:
+    def _report(self, tried: list[Evaluated], guide: Guide, losses: Set[float]) -> Exploration:
         none = tried[0]
         fitting = self._fitting(tried)
         within = [fastest_within(fitting, none.accuracy, loss) for loss in losses]
