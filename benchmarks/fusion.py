@@ -35,7 +35,7 @@ def measure(model: Path, target: str, limits: list[float]) -> list[dict[str, Any
     for mode in get_args(InputMode):
         begin = time.process_time()
         planner = Planner(graph, mode)
-        front = planner.front()
+        front = planner.front
         seconds = time.process_time() - begin
         within = [next((s for s in front if planner.overhead(s) <= f), None) for f in limits]
         rows.append(

@@ -21,8 +21,9 @@ class FuseStages(Pass):
     """Put the calls in @main that share a tiny.stage into a tiny.fused_stage
 
     Calls of a stage follow one another; ``tiny.strips`` on them says in how many strips of
-    columns the stage makes its result (one where it is not given). The tiles of inner
-    tensors are the smallest with which the stage can run.
+    columns the stage makes its result (one where it is not given), ``tiny.lean`` on the last that
+    kernels shall take little work space. The tiles of inner tensors are the smallest with which
+    the stage can run. An input that is ``streamed`` (``tiny.input`` on ``@main``) has a tile too.
 
     Before::
 
@@ -120,25 +121,29 @@ def _fuse(
     for call in calls[:-1]:
         if any(use.owner.operation not in calls for use in call.results[0].uses):
             raise PassFailure(call.location, "gives a tensor that is read beyond its stage")
-    i64 = ir.IntegerType.get_signless(64)
+    i64, lean = ir.IntegerType.get_signless(64), "tiny.lean" in last.attributes
     with ir.InsertionPoint(last), last.location:
         count = ir.IntegerAttr.get(i64, strips[0] if strips else 1)
         fused = stages.FusedStageOp(last.results[0].type, strips=count)
         block = fused.operation.regions[0].blocks.append()
+        if lean:
+            fused.operation.attributes["tiny.lean"] = ir.UnitAttr.get()
     mapping: dict[ir.Value, ir.Value] = {}
     with ir.InsertionPoint(block):
         for call in calls:
             clone = call.clone()
             for number, operand in enumerate(call.operands):
                 clone.operands[number] = mapping.get(operand, operand)
-            for name in ("tiny.stage", "tiny.strips"):
+            for name in ("tiny.stage", "tiny.strips", "tiny.lean"):
                 if name in clone.attributes:
                     del clone.attributes[name]
             mapping[call.results[0]] = clone.results[0]
         stages.PatchYieldOp(mapping[last.results[0]])
     graph, numbers = block_graph(block, functions, core)
     streamed = [value for value in arriving if value in numbers]
-    stage = whole_stage(fused.operation.location, graph, count.value, bool(streamed))
+    stage = whole_stage(
+        fused.operation.location, graph, count.value, streamed=bool(streamed), lean=lean
+    )
     inner = [child.operation.results[0] for child in list(block.operations)[:-2]]
     for value in [*streamed, *inner]:
         _place_tile(stage, block, value, numbers[value])

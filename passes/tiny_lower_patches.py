@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from tinymlir.arena import APART
 from tinymlir.bindings import arith, bufferization, func, ir, memref
-from tinymlir.fusion.costs import COUNTERS, SCRATCH, Name, aligned, whole_stage
+from tinymlir.fusion.costs import COUNTERS, SCRATCH, STATE_BYTES, Name, aligned, whole_stage
 from tinymlir.fusion.network_graph import block_graph, layer_functions
 from tinymlir.kernels.catalogue import choose
 from tinymlir.kernels.emitter import ConstantPool
@@ -129,13 +129,21 @@ class _Lowering:
         self.streamed = any(
             self.numbers[tile.operation.operands[0]] in self.graph.inputs for tile in tiled
         )
-        self.stage = whole_stage(op.location, self.graph, self.strips, self.streamed)
+        self.lean = "tiny.lean" in op.attributes
+        self.stage = whole_stage(
+            op.location, self.graph, self.strips, streamed=self.streamed, lean=self.lean
+        )
         self.tiles = self._tiles()
         self.symbols: list[str] = []
 
     def run(self) -> None:
         self.kernels = [
-            choose(layer, _root(layer), self.core, by_rows=True) for layer in self.layers
+            choose(layer, _root(layer), self.core, by_rows=True, lean=self.lean)
+            for layer in self.layers
+        ]
+        self.scratch = [
+            kernel.row_scratch_bytes(self._widest(node.output)) if kernel is not None else 0
+            for kernel, node in zip(self.kernels, self.graph.layers, strict=True)
         ]
         given = [value for value, tensor in self.numbers.items() if tensor in self.graph.inputs]
         inputs = {self.numbers[value]: _memref_of(value.type) for value in given}
@@ -191,11 +199,10 @@ class _Lowering:
 
     def _places(self) -> dict[Name, tuple[ir.Type, int]]:
         """The type of each buffer of the stage, and where it begins among them; from the first."""
-        i8, i32 = (ir.IntegerType.get_signless(width) for width in (8, 32))
-        scratch = max((k.scratch_bytes() for k in self.kernels if k is not None), default=0)
+        i8, counter = (ir.IntegerType.get_signless(width) for width in (8, 8 * STATE_BYTES))
         kinds: dict[Name, tuple[int, ir.Type]] = {
-            COUNTERS: (len(self.stage.steps), i32),
-            SCRATCH: (scratch, i8),
+            COUNTERS: (len(self.stage.steps), counter),
+            SCRATCH: (max(self.scratch), i8),
         }
         for tensor, tile in self.tiles.items():
             kinds[tensor] = tile.rows * tile.columns * self._channels(tensor), i8
@@ -277,7 +284,7 @@ class _Lowering:
                 function = rows.emit_result(symbol, self._types(then), self.pool)
                 steps += [StepCall(adder, first), StepCall(function, then)]
             else:
-                scratch = kernel is not None and kernel.scratch_bytes() > 0
+                scratch = self.scratch[position] > 0
                 kinds, work = self._types(buffers), self.types[SCRATCH] if scratch else None
                 function = rows.emit(symbol, kinds, work, kernel, self.pool)
                 if len(set(buffers)) < len(buffers):
@@ -289,6 +296,11 @@ class _Lowering:
             self._describe_layer(layer, function, kernel, node.output)
             self.symbols.append(function.name.value)
         return steps
+
+    def _widest(self, tensor: int) -> int:
+        """Columns of a tensor that a strip makes at the most."""
+        low, high = self.stage.columns(tensor)
+        return int((high - low).max())
 
     def _types(self, names: list[Name]) -> list[ir.Type]:
         return [self.types[name] for name in names]

@@ -10,7 +10,14 @@ from tinymlir.errors import TinymlirError
 from tinymlir.fusion.graph import Graph
 from tinymlir.fusion.network_graph import network_graph
 from tinymlir.fusion.planner import Planner
-from tinymlir.fusion.setting import InputMode, Setting, from_json, read_plan
+from tinymlir.fusion.setting import (
+    DEFAULT_SCHEMES,
+    InputMode,
+    Scheme,
+    Setting,
+    from_json,
+    read_plan,
+)
 from tinymlir.targets import get_target
 
 from ._pass import Pass, PassFailure, find_ops, register_pass
@@ -26,7 +33,8 @@ class PlanFusion(Pass):
     one with the least computation within ``max-ram``; or with the least RAM within
     ``max-overhead``, which is none without either. Where the network fits ``max-ram`` layer by
     layer, it stays so. Calls of a stage's layers get its number as
-    ``tiny.stage`` and its number of strips as ``tiny.strips``; ``@main`` gets ``tiny.input``.
+    ``tiny.stage`` and its number of strips as ``tiny.strips``, and ``tiny.lean`` where its kernels
+    shall take little work space; ``@main`` gets ``tiny.input``.
 
     Before::
 
@@ -65,6 +73,8 @@ class PlanFusion(Pass):
     max_ram: int | None = None
     #: how many times the multiply-accumulates of the unfused network
     max_overhead: float | None = None
+    #: what stages may be; lean ones are taken as well where nothing else fits
+    schemes: tuple[Scheme, ...] = DEFAULT_SCHEMES
     #: a plan file that says all of that
     plan: str | None = None
 
@@ -82,15 +92,17 @@ class PlanFusion(Pass):
             for call in calls[block.first : block.last + 1]:
                 call.attributes["tiny.stage"] = ir.IntegerAttr.get(i64, number)
                 call.attributes["tiny.strips"] = ir.IntegerAttr.get(i64, block.strips)
+                if block.lean:
+                    call.attributes["tiny.lean"] = ir.UnitAttr.get()
         main.operation.attributes["tiny.input"] = ir.StringAttr.get(mode)
 
     def _choose(self, graph: Graph) -> tuple[InputMode, Setting]:
         if self.plan is not None:
             mode, blocks = from_json(graph, read_plan(self.plan), self.plan)
             return mode, Planner(graph, mode).price(blocks, self.plan)
-        planner = Planner(graph, self.input)
+        planner = Planner(graph, self.input, self.schemes)
         vanilla = planner.vanilla()
         enough = self.max_ram is not None and planner.ram_bytes(vanilla) <= self.max_ram
         if enough and self.input != "streamed":
             return self.input, vanilla
-        return self.input, planner.choose(planner.front(), self.max_ram, self.max_overhead)
+        return self.input, planner.best(self.max_ram, self.max_overhead)[1]

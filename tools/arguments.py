@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 import itertools
 from dataclasses import dataclass
+from typing import get_args
+
+from tinymlir.fusion.setting import Scheme
 
 
 def natural(text: str) -> int:
@@ -80,3 +83,24 @@ def promise(text: str) -> float:
     if value in (0.0, 1.0):
         raise argparse.ArgumentTypeError(f"no number of samples shows a share of {text}")
     return value
+
+
+def overhead(text: str) -> float:
+    """A number from 1 on."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 1 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 1 on")
+    return value
+
+
+def schemes(text: str) -> tuple[Scheme, ...]:
+    """Kinds of stages, by commas."""
+    known = {str(scheme): scheme for scheme in get_args(Scheme)}
+    parts = text.split(",")
+    for part in parts:
+        if part not in known:
+            raise argparse.ArgumentTypeError(f"'{part}' is none of {', '.join(known)}")
+    return tuple(known[part] for part in parts)

@@ -20,12 +20,12 @@ from tinymlir.compiler import (
 )
 from tinymlir.errors import TinymlirError
 from tinymlir.fitting import generate_within
-from tinymlir.fusion.setting import InputMode
+from tinymlir.fusion.setting import DEFAULT_SCHEMES, InputMode
 from tinymlir.kernels.selection import Aim
 from tinymlir.levels import levels_pipeline
 from tinymlir.targets import Target, get_target
 from tinymlir.tools import approximation
-from tinymlir.tools.arguments import size
+from tinymlir.tools.arguments import overhead, schemes, size
 from tinymlir.tools.table import render_table
 
 EXAMPLES = """\
@@ -79,11 +79,14 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     fusion.add_argument(
         "--max-overhead",
-        type=float,
+        type=overhead,
         metavar="F",
         help="the least RAM with at most F times the multiply-accumulates: 1 makes nothing twice",
     )
     fusion.add_argument("--plan", metavar="FILE", help="the stages of a plan file")
+    fusion.add_argument(
+        "--schemes", type=schemes, metavar="KINDS", help="what stages may be, as for plan"
+    )
     fusion.add_argument(
         "--input-mode",
         choices=get_args(InputMode),
@@ -155,6 +158,7 @@ def main(args: argparse.Namespace) -> int:
         "max_overhead": args.max_overhead,
         "plan": args.plan,
         "input_mode": args.input_mode,
+        "schemes": args.schemes,
         "max_flash": args.max_flash,
         "optimize": aim,
         "float_io": args.float_io,
@@ -217,12 +221,18 @@ def _overhead(summary: dict[str, Any]) -> str:
 
 def _fusion(args: argparse.Namespace) -> Fusion | None:
     """What the arguments say of running layers together; None where they do not."""
-    limits = args.max_ram, args.max_overhead
-    if args.plan is not None and (*limits, args.input_mode) != (None, None, None):
+    given = (args.max_ram, args.max_overhead, args.input_mode, args.schemes)
+    if args.plan is not None and any(value is not None for value in given):
         raise TinymlirError("a plan says all", node="--plan", hint="leave out the other limits")
-    if limits == (None, None) and args.plan is None and args.input_mode in (None, "external"):
+    if args.plan is None and all(value in (None, "external") for value in given):
         return None
-    return Fusion(*limits, args.plan, args.input_mode or "external")
+    return Fusion(
+        args.max_ram,
+        args.max_overhead,
+        args.plan,
+        args.input_mode or "external",
+        args.schemes or DEFAULT_SCHEMES,
+    )
 
 
 def _lowering(

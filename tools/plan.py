@@ -18,11 +18,19 @@ from tinymlir.fusion.drawing import draw
 from tinymlir.fusion.graph import Graph
 from tinymlir.fusion.network_graph import network_graph
 from tinymlir.fusion.planner import Planner
-from tinymlir.fusion.setting import InputMode, Setting, from_json, read_plan, to_json
+from tinymlir.fusion.setting import (
+    DEFAULT_SCHEMES,
+    InputMode,
+    Scheme,
+    Setting,
+    from_json,
+    read_plan,
+    to_json,
+)
 from tinymlir.passes.tiny_outline_layers import find_main
 from tinymlir.pipeline import run_pipeline
 from tinymlir.targets import Target, get_target
-from tinymlir.tools.arguments import size
+from tinymlir.tools.arguments import overhead, schemes, size
 from tinymlir.tools.table import render_table
 
 EXAMPLES = """\
@@ -32,19 +40,9 @@ examples:
   tinymlir plan model.onnx --max-overhead 1.2 --json
   tinymlir plan model.onnx --plot front.svg                the front, and memory over time
   tinymlir plan model.onnx --input-mode streamed           rows of the input arrive one by one
+  tinymlir plan model.onnx --schemes rows                  nothing is computed twice
   tinymlir plan model.onnx --plan plan.json                the costs of a plan, edited perhaps
 """
-
-
-def overhead(text: str) -> float:
-    """A number from 1 on."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 1 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 1 on")
-    return value
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -75,6 +73,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="the input is a buffer of the caller's, in the arena, or arrives row by row"
         " (default: external)",
     )
+    parser.add_argument(
+        "--schemes",
+        type=schemes,
+        metavar="KINDS",
+        help=f"what stages may be, of {','.join(get_args(Scheme))} (default: rows,strips; lean as"
+        " well where nothing else fits)",
+    )
     parser.add_argument("--plan", metavar="FILE", help="choose what this plan says")
     parser.add_argument("-o", "--output", metavar="FILE", help="write the chosen plan")
     parser.add_argument(
@@ -85,17 +90,18 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    if args.plan and (args.max_ram or args.max_overhead or args.input_mode):
+    if args.plan and (args.max_ram or args.max_overhead or args.input_mode or args.schemes):
         raise TinymlirError("a plan is given already", node="--plan", hint="leave the limits out")
     graph = load_graph(Path(args.model), get_target(args.target))
     mode: InputMode = args.input_mode or "external"
-    pinned = None
     if args.plan:
         mode, blocks = from_json(graph, read_plan(args.plan), args.plan)
-        pinned = Planner(graph, mode).price(blocks, args.plan)
-    planner = Planner(graph, mode)
-    front = planner.front()
-    chosen = pinned or planner.choose(front, args.max_ram, args.max_overhead)
+        planner = Planner(graph, mode)
+        chosen = planner.price(blocks, args.plan)
+    else:
+        planner = Planner(graph, mode, args.schemes or DEFAULT_SCHEMES)
+        planner, chosen = planner.best(args.max_ram, args.max_overhead)
+    front = planner.front
     if args.output:
         _write(args.output, json.dumps(to_json(graph, mode, chosen), indent=2) + "\n")
     if args.plot:

@@ -15,7 +15,7 @@ from tinymlir.codegen import versions as codegen_versions
 from tinymlir.dialects import register
 from tinymlir.errors import TinymlirError
 from tinymlir.frontends import import_model
-from tinymlir.fusion.setting import InputMode
+from tinymlir.fusion.setting import DEFAULT_SCHEMES, InputMode, Scheme
 from tinymlir.kernels.price import Price
 from tinymlir.kernels.selection import Aim
 from tinymlir.network import TensorInfo, read_interface
@@ -63,16 +63,24 @@ class Fusion:
         max_ram: bytes for arena, input and output.
         max_overhead: multiply-accumulates over those of the network layer by layer.
         plan: path of a plan file.
+        schemes: what stages may be.
     """
 
     max_ram: int | None = None
     max_overhead: float | None = None
     plan: str | None = None
     input: InputMode = "external"
+    schemes: tuple[Scheme, ...] = DEFAULT_SCHEMES
 
     def __str__(self) -> str:
         where = None if self.input == "external" else self.input
-        options = {"input": where, "max-ram": self.max_ram, "max-overhead": self.max_overhead}
+        kinds = None if self.schemes == DEFAULT_SCHEMES else ",".join(self.schemes)
+        options = {
+            "input": where,
+            "schemes": kinds,
+            "max-ram": self.max_ram,
+            "max-overhead": self.max_overhead,
+        }
         given = [f" {key}={value}" for key, value in options.items() if value is not None]
         return "".join(given) + (f' plan="{self.plan}"' if self.plan else "")
 

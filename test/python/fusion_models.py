@@ -54,7 +54,8 @@ def graphs(draw: st.DrawFn, most: int = 7) -> Graph:
                 output=len(tensors),
                 macs=output.rows * output.columns * draw(st.integers(0, 5)),
                 scratch_bytes=draw(st.integers(0, 5)),
-                row_scratch_bytes=draw(st.integers(0, 5)),
+                row_scratch_bytes=tuple(sorted(draw(st.lists(st.integers(3, 9), min_size=1)))),
+                lean_scratch_bytes=(draw(st.integers(0, 3)),),
                 fusable=draw(st.integers(0, 9)) > 0,
                 accumulates=accumulates,
             )

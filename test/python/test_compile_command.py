@@ -134,7 +134,7 @@ def test_report(run: Callable[..., Result], model: Path, tmp_path: Path, target:
     assert (report["name"], report["target"]) == ("net", target)
     options = {"max_ram": 1 << 20, "max_flash": 65536, "float_io": False, "emit": ["obj"]}
     options |= {"optimize": "speed", "max_accuracy_drop": None}
-    options |= {"max_overhead": None, "plan": None, "input_mode": None}
+    options |= {"max_overhead": None, "plan": None, "input_mode": None, "schemes": None}
     options |= {"levels": None, "agreement": None}
     assert report["options"] == options
     assert report["macs"] == 8 * 6 * 9 * (3 * 5 + 5 * 4) + 4 * 8 * 6 * 7

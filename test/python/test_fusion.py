@@ -40,7 +40,7 @@ def every_setting(graph: Graph, mode: InputMode) -> list[tuple[int, int]]:
                     pass
                 if stage.first == first and (not arrives or (first == 0 and stage.stream())):
                     edge = stage_edge(memory, stage)
-                    options.append((int(edge.bytes[0]), int(edge.macs[0])))
+                    options += zip(edge.bytes.tolist(), edge.macs.tolist(), strict=True)
         ways[first, last] = options
     found = []
     for cuts in itertools.product((False, True), repeat=count - 1):

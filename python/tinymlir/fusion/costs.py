@@ -15,12 +15,12 @@ import numpy as np
 from tinymlir.arena import ALIGNMENT
 from tinymlir.bindings import ir
 from tinymlir.errors import PassFailure
-from tinymlir.fusion.graph import Graph, Ints, Window
+from tinymlir.fusion.graph import Graph, Ints, Layer, Window
 from tinymlir.fusion.schedule import Step, row_range, simulate, steps_of
 
 Size = TypeVar("Size", int, Ints)
 #: The counter of a step: rows made.
-STATE_BYTES = 4
+STATE_BYTES = 2
 #: Buffers of a stage besides rings and sums, which have numbers.
 COUNTERS, SCRATCH = "counters", "scratch"
 Name = int | str
@@ -71,12 +71,14 @@ class Stage:
         macs: multiply-accumulates.
         elements: of all tensors, how many are made.
         sums: bytes of the accumulators of each reduction.
-        scratch_bytes: work space of the layers.
+        lean: whether layers take the kernels that want the least work space.
     """
 
-    def __init__(self, graph: Graph, last: int, strips: Sequence[int] | None = None) -> None:
+    def __init__(
+        self, graph: Graph, last: int, strips: Sequence[int] | None = None, lean: bool = False
+    ) -> None:
         """A stage of one layer, which must be fusable; ``strips``: all there are if not given."""
-        self._graph = graph
+        self._graph, self.lean = graph, lean
         self.output = graph.layers[last].output
         self.first, self.last = last + 1, last
         columns = graph.tensors[self.output].columns
@@ -101,7 +103,8 @@ class Stage:
         self.macs = np.zeros(len(self.strips), np.int64)
         self.elements = np.zeros(len(self.strips), np.int64)
         self.sums: dict[Name, int] = {}
-        self.scratch_bytes = 0
+        #: work space of the layers, by their usual kernels and by lean ones
+        self._scratch = np.zeros((2, len(self.strips)), np.int64)
         self.grow()
 
     @property
@@ -143,8 +146,8 @@ class Stage:
             begins[place] = min(begin, begins.get(place, begin))
         made = np.ones(len(self.strips), np.int64)
         found = [
-            Buffer(COUNTERS, 0, STATE_BYTES * len(self._steps) * made),
-            Buffer(SCRATCH, 0, aligned(self.scratch_bytes) * made),
+            Buffer(COUNTERS, 0, aligned(STATE_BYTES * len(self._steps)) * made),
+            Buffer(SCRATCH, 0, aligned(self._scratch[int(self.lean)])),
         ]
         for name in sorted(begins.keys() - {self.output}, key=lambda name: (begins[name], name)):
             if name in self.rings:
@@ -186,7 +189,7 @@ class Stage:
         pixels = np.add.reduceat(high - low, self._begin) * made
         self.macs += layer.macs // (tensor.rows * tensor.columns) * pixels
         self.elements += tensor.channels * pixels
-        self.scratch_bytes = max(self.scratch_bytes, layer.row_scratch_bytes)
+        self._widen_scratch(layer, np.maximum.reduceat(high - low, self._begin))
         if layer.accumulates:
             self.sums[steps[0].tensor] = _SUM_BYTES * tensor.channels * tensor.columns
         for read in layer.reads:
@@ -199,6 +202,17 @@ class Stage:
             begin = np.where(np.repeat(self.strips, self.strips) == 1, 0, begin)
             self._columns[read.tensor] = begin, end
         return True
+
+    @property
+    def lean_saves(self) -> Ints:
+        """Bytes of work space that lean kernels do without."""
+        return aligned(self._scratch[0]) - aligned(self._scratch[1])
+
+    def _widen_scratch(self, layer: Layer, columns: Ints) -> None:
+        """Make room for the work space of a layer that computes so many columns at most."""
+        for place, table in enumerate((layer.row_scratch_bytes, layer.lean_scratch_bytes)):
+            wanted = np.array(table)[np.minimum(columns, len(table)) - 1]
+            self._scratch[place] = np.maximum(self._scratch[place], wanted)
 
     def stream(self) -> bool:
         """Let the rows of the network's input arrive one by one.
@@ -345,7 +359,9 @@ class Stage:
             self.rings[root].rows = max(self.rings[root].rows, kept)
 
 
-def whole_stage(where: ir.Location, graph: Graph, strips: int, streamed: bool = False) -> Stage:
+def whole_stage(
+    where: ir.Location, graph: Graph, strips: int, *, streamed: bool = False, lean: bool = False
+) -> Stage:
     """All layers of ``graph`` as one stage, to which the rows of its input arrive if ``streamed``.
 
     Raises:
@@ -360,7 +376,7 @@ def whole_stage(where: ir.Location, graph: Graph, strips: int, streamed: bool = 
     columns = graph.tensors[graph.layers[last].output].columns
     if strips not in strip_counts(columns):
         raise PassFailure(where, f"cannot make {columns} columns in {strips} strips of one width")
-    stage = Stage(graph, last, [strips])
+    stage = Stage(graph, last, [strips], lean)
     while stage.first > 0:
         if not stage.grow():
             name = graph.layers[stage.first - 1].name

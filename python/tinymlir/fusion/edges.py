@@ -7,15 +7,16 @@ numbers of strips that it divides into.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from tinymlir.arena import APART
 from tinymlir.fusion.costs import Stage, aligned
 from tinymlir.fusion.graph import Graph, Ints
-from tinymlir.fusion.setting import InputMode
+from tinymlir.fusion.setting import InputMode, Scheme
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Edges:
     """Ways to run the layers from ``first`` to ``last``, by numbers of strips.
 
     No strips (0) means a layer by itself. ``bytes`` are those in the arena; ``elements`` those of
-    tensors that are made, which costs time where there are no MACs.
+    tensors that are made, which costs time where there are no MACs; ``lean`` whether kernels take
+    little work space.
     """
 
     first: int
@@ -32,6 +34,14 @@ class Edges:
     bytes: Ints
     macs: Ints
     elements: Ints
+    lean: npt.NDArray[np.bool_]
+
+    def of(self, schemes: Sequence[Scheme]) -> Edges:
+        """Those that need no other schemes."""
+        keep = (self.strips <= 1) | ("strips" in schemes)
+        keep &= ~self.lean | ("lean" in schemes)
+        costs = (cost[keep] for cost in (self.strips, self.bytes, self.macs, self.elements))
+        return Edges(self.first, self.last, *costs, self.lean[keep])
 
 
 class Memory:
@@ -106,7 +116,7 @@ def alone(graph: Graph, memory: Memory, position: int) -> Edges:
     layer = graph.layers[position]
     saved = memory.saved(position, ((r.tensor, r.overlap, APART) for r in layer.reads))
     size = memory.live(position, position) - saved + aligned(layer.scratch_bytes)
-    costs = (0, size, layer.macs, graph.tensors[layer.output].bytes)
+    costs = (0, size, layer.macs, graph.tensors[layer.output].bytes, False)
     return Edges(position, position, *(np.array([cost]) for cost in costs))
 
 
@@ -123,12 +133,30 @@ def _stages(graph: Graph, memory: Memory, last: int, streamed: bool) -> Iterator
 
 
 def stage_edge(memory: Memory, stage: Stage, most_strips: int | None = None) -> Edges:
-    """The costs of a stage in the network."""
+    """The costs of a stage in the network, with and without lean kernels."""
+    keep = stage.strips <= (most_strips or stage.strips.max())
+    saves = keep & (stage.lean_saves > 0)
+    sizes = []
+    for lean in (False, True):
+        stage.lean = lean
+        sizes.append(_bytes(memory, stage))
+    return Edges(
+        stage.first,
+        stage.last,
+        np.concatenate([stage.strips[keep], stage.strips[saves]]),
+        np.concatenate([sizes[0][keep], sizes[1][saves]]),
+        np.concatenate([stage.macs[keep], stage.macs[saves]]),
+        # Lean kernels are slower: as if there were more to make.
+        np.concatenate([stage.elements[keep], 2 * stage.elements[saves]]),
+        np.repeat([False, True], [keep.sum(), saves.sum()]),
+    )
+
+
+def _bytes(memory: Memory, stage: Stage) -> Ints:
+    """Bytes in the arena while a stage runs."""
     size = stage.bytes + memory.live(stage.first, stage.last)
     if stage.strips[0] == 1:
         ends = list(itertools.accumulate(int(buffer.size[0]) for buffer in stage.buffers))
         reach = ((t, stage.overlap(t), stage.work_overlap(t, ends)) for t in stage.inputs)
         size[0] -= memory.saved(stage.last, reach, ends[-1])
-    keep = stage.strips <= (most_strips or stage.strips.max())
-    costs = (stage.strips, size, stage.macs, stage.elements)
-    return Edges(stage.first, stage.last, *(cost[keep] for cost in costs))
+    return size

@@ -93,7 +93,9 @@ class Layer:
         output: the tensor that it makes.
         macs: multiply-accumulates, padding included.
         scratch_bytes: work space where it runs by itself.
-        row_scratch_bytes: work space where it runs row by row in a stage.
+        row_scratch_bytes: work space where it runs row by row in a stage, for one column, for two
+            and so on; for more of them the last.
+        lean_scratch_bytes: likewise, by the kernel that wants the least.
         fusable: whether it can run row by row.
         accumulates: whether it reduces all rows to one, and can as they come (global pooling).
     """
@@ -104,7 +106,8 @@ class Layer:
     output: int
     macs: int = 0
     scratch_bytes: int = 0
-    row_scratch_bytes: int = 0
+    row_scratch_bytes: tuple[int, ...] = (0,)
+    lean_scratch_bytes: tuple[int, ...] = (0,)
     fusable: bool = True
     accumulates: bool = False
 

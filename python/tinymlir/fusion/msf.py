@@ -27,7 +27,7 @@ def edges(graph: Graph) -> Iterator[list[Edges]]:
         for first in range(last + 1):
             cost = _cost(graph, layers, first, last)
             if cost is not None:
-                costs = (int(first < last), *cost, 0)
+                costs = (int(first < last), *cost, 0, False)
                 found.append(Edges(first, last, *(np.array([value]) for value in costs)))
         yield found
 

@@ -109,7 +109,8 @@ def _layer(
     core: Target,
 ) -> Layer:
     root = list(function.body.blocks[0].operations)[-1].operation.operands[0]
-    alone, by_rows = (choose(function, root, core, by_rows=rows) for rows in (False, True))
+    alone = choose(function, root, core)
+    by_rows, lean = (choose(function, root, core, by_rows=True, lean=x) for x in (False, True))
     image = tensors[output]
     # Rows are those of images.
     fusable = plain and all(len(v.type.shape) == 4 for v in (root, *function.arguments))
@@ -132,7 +133,8 @@ def _layer(
         output=output,
         macs=macs,
         scratch_bytes=_scratch_bytes(root, alone),
-        row_scratch_bytes=_scratch_bytes(root, by_rows),
+        row_scratch_bytes=_row_scratch_bytes(by_rows),
+        lean_scratch_bytes=_row_scratch_bytes(lean),
         fusable=fusable and macs % _pixels(image) == 0,
         accumulates=fusable and reduces and len(pools) == image.columns == 1 and not padded,
     )
@@ -147,3 +149,10 @@ def _scratch_bytes(root: ir.Value, kernel: Kernel | None) -> int:
     if kernel is not None:
         return kernel.scratch_bytes()
     return sum(prod(v.type.shape) * (v.type.element_type.width // 8) for v in reused_results(root))
+
+
+def _row_scratch_bytes(kernel: Kernel | None) -> tuple[int, ...]:
+    """Work space of a layer that makes rows of one column, of two and so on."""
+    if kernel is None:
+        return (0,)
+    return tuple(kernel.row_scratch_bytes(columns) for columns in range(1, kernel.pixels + 1))

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import inf
 
 from tinymlir.errors import TinymlirError
 from tinymlir.fusion.edges import Edges, edges
 from tinymlir.fusion.graph import Graph
 from tinymlir.fusion.placement import place
 from tinymlir.fusion.search import Preference, cheapest, front
-from tinymlir.fusion.setting import Block, InputMode, Setting
+from tinymlir.fusion.setting import DEFAULT_SCHEMES, Block, InputMode, Scheme, Setting
 from tinymlir.fusion.stages import make_stage, require_whole_inputs
 from tinymlir.progress import progress
 
 
 @dataclass(frozen=True)
 class Planner:
-    """Plans for one network with its input in one place."""
+    """Plans for one network with its input in one place.
+
+    ``schemes`` are what stages may be; those of rows always may.
+    """
 
     graph: Graph
     mode: InputMode
+    schemes: tuple[Scheme, ...] = DEFAULT_SCHEMES
 
     def __post_init__(self) -> None:
         if self.mode == "streamed" and len(self.graph.inputs) != 1:
@@ -43,14 +49,20 @@ class Planner:
         """F: multiply-accumulates over those of the network layer by layer."""
         return setting.macs / self.graph.macs if self.graph.macs else 1.0
 
+    @cached_property
+    def _ways(self) -> list[list[Edges]]:
+        """The fusion graph."""
+        count = len(self.graph.layers)
+        return list(progress(edges(self.graph, self.mode), count, "planning"))
+
+    @cached_property
     def front(self) -> list[Setting]:
         """The settings that no other beats, the least memory first, placed in the arena.
 
         None has fewer bytes alive at once for its MACs (`search.front`). What placing adds to that,
         where one layer after another lies over a part of its input, is in ``bytes``.
         """
-        count = len(self.graph.layers)
-        ways = list(progress(edges(self.graph, self.mode), count, "planning"))
+        ways = [[edge.of(self.schemes) for edge in node] for node in self._ways]
         points = front(ways)
         found = [self._settle(ways, size) for size, _ in progress(points, len(points), "placing")]
         if not found:
@@ -97,10 +109,26 @@ class Planner:
         placed = place(self.graph, self.mode, blocks)
         return Setting(placed.plan.size, macs, tuple(blocks))
 
-    def choose(
-        self, found: Sequence[Setting], max_ram: int | None, max_overhead: float | None
-    ) -> Setting:
-        """The setting to take of a front.
+    def best(self, max_ram: int | None, max_overhead: float | None) -> tuple[Planner, Setting]:
+        """The setting to take (`choose`) and the planner that has it.
+
+        Lean kernels are taken where nothing else fits ``max_ram``.
+
+        Raises:
+            TinymlirError: no setting is within both; says the least, and what gives it.
+        """
+        planner = self
+        fits = max_ram is None or any(
+            self.ram_bytes(s) <= max_ram and self.overhead(s) <= (max_overhead or inf)
+            for s in self.front
+        )
+        if not fits and "lean" not in self.schemes:
+            planner = replace(self, schemes=(*self.schemes, "lean"))
+            vars(planner)["_ways"] = self._ways
+        return planner, planner.choose(max_ram, max_overhead)
+
+    def choose(self, max_ram: int | None, max_overhead: float | None) -> Setting:
+        """The setting of the front to take.
 
         With ``max_ram`` the least computation within it; else the least memory with an overhead
         of ``max_overhead`` at most, or 1.
@@ -109,10 +137,10 @@ class Planner:
             TinymlirError: no setting is within both; says the least, and what gives it.
         """
         limit = 1.0 if max_ram is None and max_overhead is None else max_overhead
-        cheap = [s for s in found if limit is None or self.overhead(s) <= limit]
+        cheap = [s for s in self.front if limit is None or self.overhead(s) <= limit]
         if not cheap:
             raise TinymlirError(
-                f"the least overhead is {self.overhead(found[-1]):.4f}, more than {limit}"
+                f"the least overhead is {self.overhead(self.front[-1]):.4f}, more than {limit}"
             )
         if max_ram is None:
             return cheap[0]

@@ -73,7 +73,9 @@ def cheapest(
             pick = np.lexsort(costs.T[::-1])[0]
             total = tuple(int(a + b) for a, b in zip(start[0], costs[pick], strict=True))
             if reached is None or total < reached[0]:
-                reached = total, Block(edge.first, edge.last, int(edge.strips[options[pick]]))
+                chosen = options[pick]
+                strips, lean = int(edge.strips[chosen]), bool(edge.lean[chosen])
+                reached = total, Block(edge.first, edge.last, strips, lean)
         nodes.append(reached)
     last = nodes[-1]
     blocks: list[Block] = []

@@ -14,18 +14,27 @@ from tinymlir.fusion.graph import Graph
 #: Where the network's input is: in a buffer of the caller's that is only read; in the arena, where
 #: what has been read makes room; or nowhere as a whole, since its rows arrive one by one.
 InputMode = Literal["external", "in-arena", "streamed"]
+#: What stages may be: rows as they are wanted, each once; in strips of columns, whose borders are
+#: computed twice; or by lean kernels, which want little work space and are slower.
+Scheme = Literal["rows", "strips", "lean"]
+#: What stages may be where nobody says.
+DEFAULT_SCHEMES: tuple[Scheme, ...] = ("rows", "strips")
 _VERSION = 1
 _PLAN_KEYS = ("version", "input", "stages", "predicted")
-_STAGE_KEYS = ("first", "last", "strips")
+_STAGE_KEYS = ("first", "last", "strips", "lean")
 
 
 @dataclass(frozen=True)
 class Block:
-    """Layers from ``first`` to ``last`` run as one stage in ``strips``, or layer by layer (0)."""
+    """Layers from ``first`` to ``last`` run as one stage in ``strips``, or layer by layer (0).
+
+    ``lean``: by the kernels that want the least work space, which are slower.
+    """
 
     first: int
     last: int
     strips: int
+    lean: bool = False
 
 
 @dataclass(frozen=True)
@@ -37,9 +46,9 @@ class Setting:
     blocks: tuple[Block, ...]
 
     def stages(self) -> str:
-        """Numbers of the layers of each stage, with its strips: ``0-5×3 6-9``."""
+        """Numbers of the layers of each stage, its strips, and a mark if lean: ``0-5×3 6-9*``."""
         return " ".join(
-            f"{b.first}-{b.last}" + (f"×{b.strips}" if b.strips > 1 else "")
+            f"{b.first}-{b.last}" + (f"×{b.strips}" if b.strips > 1 else "") + "*" * b.lean
             for b in self.blocks
             if b.strips
         )
@@ -58,6 +67,7 @@ def to_json(graph: Graph, mode: InputMode, setting: Setting) -> dict[str, Any]:
                 "first": graph.layers[block.first].name,
                 "last": graph.layers[block.last].name,
                 "strips": block.strips,
+                "lean": block.lean,
             }
             for block in setting.blocks
             if block.strips
@@ -112,6 +122,9 @@ def from_json(graph: Graph, text: str, file: str) -> tuple[InputMode, tuple[Bloc
         strips = stage.get("strips", 1)
         if type(strips) is not int or strips < 1:
             raise TinymlirError("expects a number from 1 on", file=file, node=f"{where}.strips")
+        lean = stage.get("lean", False)
+        if not isinstance(lean, bool):
+            raise TinymlirError("expects true or false", file=file, node=f"{where}.lean")
         if last < first:
             raise TinymlirError("ends before it begins", file=file, node=where)
         if blocks and first <= blocks[-1].last:
@@ -123,7 +136,7 @@ def from_json(graph: Graph, text: str, file: str) -> tuple[InputMode, tuple[Bloc
             )
         begin = blocks[-1].last + 1 if blocks else 0
         blocks += [Block(position, position, 0) for position in range(begin, first)]
-        blocks.append(Block(first, last, strips))
+        blocks.append(Block(first, last, strips, lean))
     begin = blocks[-1].last + 1 if blocks else 0
     blocks += [Block(position, position, 0) for position in range(begin, len(graph.layers))]
     return mode, tuple(blocks)

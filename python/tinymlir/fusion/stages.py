@@ -40,7 +40,7 @@ def make_stage(graph: Graph, mode: InputMode, block: Block, file: str) -> Stage:
                 node=names,
                 hint="let it run by itself, between two stages",
             )
-    stage = Stage(graph, last, [block.strips])
+    stage = Stage(graph, last, [block.strips], block.lean)
     while stage.first > block.first:
         if not stage.grow():
             raise TinymlirError(

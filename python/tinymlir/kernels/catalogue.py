@@ -66,12 +66,12 @@ def find_kernel(able: list[Kernel], label: str, location: ir.Location) -> Kernel
 
 
 def choose(
-    layer: func.FuncOp, root: ir.Value, core: Target, *, by_rows: bool = False
+    layer: func.FuncOp, root: ir.Value, core: Target, *, by_rows: bool = False, lean: bool = False
 ) -> Kernel | None:
     """The kernel that ``tiny.kernel`` names, or else the preferred one; None for other layers.
 
     ``by_rows``: for a layer that runs row by row. Where the named one cannot, the preferred
-    one that can is taken.
+    one that can is taken. ``lean``: in its form that wants the least scratch memory.
 
     Raises:
         PassFailure: the named one does not compute the layer.
@@ -85,4 +85,5 @@ def choose(
         if not by_rows:
             return find_kernel(able, wanted, layer.location)
         able.sort(key=lambda kernel: wanted not in (kernel.label, kernel.name))
-    return next(kernel for kernel in able if kernel.by_rows or not by_rows)
+    found = next(kernel for kernel in able if kernel.by_rows or not by_rows)
+    return found.lean() if lean else found

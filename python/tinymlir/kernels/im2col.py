@@ -45,15 +45,18 @@ class Im2col(Kernel):
     extension: ClassVar[str] = "dsp"
     products_type: ClassVar[type[DotProducts]] = DotProducts
 
-    def __init__(self, conv: Convolution, core: Target, unroll: int = _UNROLLS[0]) -> None:
-        super().__init__(conv, core, unroll=unroll)
+    def __init__(
+        self, conv: Convolution, core: Target, unroll: int = _UNROLLS[0], pixels: int | None = None
+    ) -> None:
+        limit = {} if pixels is None else {"pixels": pixels}
+        super().__init__(conv, core, unroll=unroll, **limit)
         self.unroll = unroll
         self.gather = gather_of(conv, self.products_type.form)
         self.pixels = next(
             (n for n in range(self.most_pixels, 1, -1) if self._has_room(n)),
             1,
         )
-        self.pixels = min(self.pixels, conv.out_hw[1])
+        self.pixels = min(self.pixels, conv.out_hw[1], pixels or self.pixels)
 
     def _has_room(self, pixels: int) -> bool:
         steps = self.products_type.form.step_words * most_at_once(self.unroll)
@@ -79,6 +82,13 @@ class Im2col(Kernel):
     def scratch_bytes(self) -> int:
         """The windows of a block."""
         return self.gather.scratch_bytes(self.pixels)
+
+    def row_scratch_bytes(self, columns: int) -> int:
+        return self.gather.scratch_bytes(min(self.pixels, columns))
+
+    def lean(self) -> Kernel:
+        """One pixel at a time."""
+        return type(self)(self.conv, self.core, self.unroll, pixels=1)
 
     def executed_macs(self, rows: range | None = None, columns: range | None = None) -> int:
         """MACs of whole windows: padding included."""

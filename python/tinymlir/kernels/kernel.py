@@ -103,6 +103,14 @@ class Kernel(ABC):
         """Scratch memory that the kernel wants."""
         return 0
 
+    def row_scratch_bytes(self, columns: int) -> int:
+        """Scratch memory for `row` with so many columns at the most."""
+        return self.scratch_bytes()
+
+    def lean(self) -> Kernel:
+        """The kernel in its form that wants the least scratch memory, fast or not."""
+        return self
+
     def executed_macs(self, rows: range | None = None, columns: range | None = None) -> int:
         """MACs that the loops execute; for these output rows and columns, if not all."""
         height, width = self.conv.out_hw

@@ -100,10 +100,9 @@ class StageFunctions:
             height, needed = kind.shape[1], self.stage.rows_made(source)
 
             def arrive(place: Index) -> None:
-                arrived = emitter.load(buffers[COUNTERS], [0])
-                wanted = arith.cmpi(arith.CmpIPredicate.slt, arrived, emitter.integer(needed))
+                row = self._count(buffers, 0)
+                wanted = arith.cmpi(arith.CmpIPredicate.slt, row, emitter.index(needed))
                 with ir.InsertionPoint(scf.IfOp(wanted).then_block):
-                    row = arith.index_cast(index, arrived)
                     self._copy(given, place, buffers[source], row)
                     low, following = (
                         emitter.load(self._arrivals(), [emitter.add(row, i)]) for i in (0, 1)
@@ -111,10 +110,7 @@ class StageFunctions:
                     ends = [arith.index_castui(index, end) for end in (low, following)]
                     self._run(buffers, ends[0], emitter.sub(ends[1], 1), 0)
                     scf.yield_([])
-                after = arith.minsi(
-                    arith.addi(arrived, emitter.integer(1)), emitter.integer(height)
-                )
-                emitter.store(after, buffers[COUNTERS], [0])
+                self._set_count(buffers, 0, emitter.minimum(emitter.add(row, 1), height))
 
             emitter.loop(0, arith.index_cast(index, count), 1, arrive)
             func.ReturnOp([self._missing(buffers)])
@@ -148,8 +144,8 @@ class StageFunctions:
 
     def _missing(self, buffers: Buffers) -> ir.Value:
         (kind,) = self.inputs.values()
-        height = self.emitter.integer(kind.shape[1])
-        return arith.subi(height, self.emitter.load(buffers[COUNTERS], [0]))
+        missing = self.emitter.sub(kind.shape[1], self._count(buffers, 0))
+        return arith.index_cast(ir.IntegerType.get_signless(32), missing)
 
     def _copy(self, rows: ir.Value, place: Index, ring: ir.Value, row: Index) -> None:
         """Copy row ``place`` of ``rows`` into the ring, where it is ``row``."""
@@ -189,9 +185,18 @@ class StageFunctions:
 
     def _reset(self, buffers: Buffers) -> None:
         """No row of any step is made."""
-        zero = self.emitter.integer(0)
         for step in range(len(self.stage.steps)):
-            self.emitter.store(zero, buffers[COUNTERS], [step])
+            self._set_count(buffers, step, 0)
+
+    def _count(self, buffers: Buffers, step: int) -> ir.Value:
+        """How many rows of a step are made."""
+        count = self.emitter.load(buffers[COUNTERS], [step])
+        return arith.index_castui(ir.IndexType.get(), count)
+
+    def _set_count(self, buffers: Buffers, step: int, count: Index) -> None:
+        counters = buffers[COUNTERS]
+        value = arith.index_castui(counters.type.element_type, self.emitter.index(count))
+        self.emitter.store(value, counters, [step])
 
     def _run(self, buffers: Buffers, low: Index, high: Index, strip: Index) -> None:
         """Make the rows that the sequence has from ``low`` to ``high``, that one excluded."""
@@ -216,16 +221,14 @@ class StageFunctions:
 
     def _call(self, buffers: Buffers, number: int, step: StepCall, strip: Index) -> None:
         """Make one row of a layer."""
-        emitter, counters = self.emitter, buffers[COUNTERS]
-        count = emitter.load(counters, [number])
-        operands = [buffers[name] for name in step.buffers]
-        operands.append(arith.index_cast(ir.IndexType.get(), count))
+        row = self._count(buffers, number)
+        operands = [*(buffers[name] for name in step.buffers), row]
         for tensor in step.columns:
             operands += self._columns(strip, tensor)
         for tensor in step.firsts:
             operands += self._columns(strip, self.stage.place(tensor))[:1]
         func.call([], step.function.name.value, operands)
-        emitter.store(arith.addi(count, emitter.integer(1)), counters, [number])
+        self._set_count(buffers, number, self.emitter.add(row, 1))
 
     def _columns(self, strip: Index, tensor: int) -> list[ir.Value]:
         """First and past-the-last column of a tensor that a strip needs."""
