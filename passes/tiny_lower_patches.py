@@ -129,22 +129,15 @@ class _Lowering:
         self.streamed = any(
             self.numbers[tile.operation.operands[0]] in self.graph.inputs for tile in tiled
         )
-        self.lean = "tiny.lean" in op.attributes
+        lean = "tiny.lean" in op.attributes
         self.stage = whole_stage(
-            op.location, self.graph, self.strips, streamed=self.streamed, lean=self.lean
+            op.location, self.graph, self.strips, streamed=self.streamed, lean=lean
         )
         self.tiles = self._tiles()
         self.symbols: list[str] = []
 
     def run(self) -> None:
-        self.kernels = [
-            choose(layer, _root(layer), self.core, by_rows=True, lean=self.lean)
-            for layer in self.layers
-        ]
-        self.scratch = [
-            kernel.row_scratch_bytes(self._widest(node.output)) if kernel is not None else 0
-            for kernel, node in zip(self.kernels, self.graph.layers, strict=True)
-        ]
+        self._choose_kernels()
         given = [value for value, tensor in self.numbers.items() if tensor in self.graph.inputs]
         inputs = {self.numbers[value]: _memref_of(value.type) for value in given}
         output = _memref_of(self.op.results[0].type)
@@ -180,6 +173,21 @@ class _Lowering:
         self.op.erase()
         for layer in self.layers:
             layer.operation.erase()
+
+    def _choose_kernels(self) -> None:
+        """Take the usual kernels as far as the work space of the stage allows."""
+        room = next(int(b.size[0]) for b in self.stage.buffers if b.name == SCRATCH)
+        self.kernels: list[Kernel | None] = []
+        self.scratch: list[int] = []
+        for layer, node in zip(self.layers, self.graph.layers, strict=True):
+            columns = self._widest(node.output)
+            for lean in (False, True):
+                kernel = choose(layer, _root(layer), self.core, by_rows=True, lean=lean)
+                wanted = 0 if kernel is None else kernel.row_scratch_bytes(columns)
+                if wanted <= room:
+                    break
+            self.kernels.append(kernel)
+            self.scratch.append(wanted)
 
     def _stream(
         self, functions: Streaming, source: ir.Value, output: ir.Value, work: ir.Value

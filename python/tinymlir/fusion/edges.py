@@ -40,8 +40,10 @@ class Edges:
         """Those that need no other schemes."""
         keep = (self.strips <= 1) | ("strips" in schemes)
         keep &= ~self.lean | ("lean" in schemes)
-        costs = (cost[keep] for cost in (self.strips, self.bytes, self.macs, self.elements))
-        return Edges(self.first, self.last, *costs, self.lean[keep])
+        strips, size, macs = self.strips[keep], self.bytes[keep], self.macs[keep]
+        return Edges(
+            self.first, self.last, strips, size, macs, self.elements[keep], self.lean[keep]
+        )
 
 
 class Memory:
