@@ -70,7 +70,7 @@ class LowerPatches(Pass):
         func.func @main(%x: tensor<1x4x2x1xi8>) -> tensor<1x2x1x1xi8> {
           %0 = bufferization.to_buffer %x read_only : tensor<1x4x2x1xi8> to memref<1x4x2x1xi8>
           %1 = memref.alloc() : memref<1x2x1x1xi8>
-          %work = memref.alloc() : memref<12xi8>
+          %work = memref.alloc() : memref<8xi8>
           call @stage0(%0, %1, %work) : ... -> ()
           ...
         }

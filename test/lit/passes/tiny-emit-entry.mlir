@@ -33,3 +33,44 @@ func.func private @layer1(%x: memref<8xi8>, %y: memref<8xi8>) attributes {tiny.a
 }
 func.func private @elsewhere(memref<8xi8>)
 memref.global "private" constant @weights : memref<2xi8> = dense<1>
+
+// -----
+
+// Where rows arrive, what takes them and what comes after them are entry points of their own.
+// CHECK-LABEL: func.func @network_begin
+// CHECK-SAME: (%[[A:.*]]: memref<16xi8> {llvm.noalias}) -> i32
+// CHECK: %[[WORK:.*]] = memref.view %[[A]]
+// CHECK: call @network_begin_rows(%[[WORK]])
+// CHECK-LABEL: func.func @network_push_rows
+// CHECK-SAME: (%[[A:.*]]: memref<16xi8> {llvm.noalias}, %[[X:.*]]: memref<1x2x4x1xi8> {llvm.noalias}, %[[N:.*]]: i32) -> i32
+// CHECK: %[[MISSING:.*]] = call @network_take(%[[X]], %[[N]], %{{.*}})
+// CHECK: return %[[MISSING]]
+// CHECK-LABEL: func.func @network_finish
+// CHECK-SAME: (%{{.*}}: memref<16xi8> {llvm.noalias}, %[[Y:.*]]: memref<8xi8> {llvm.noalias}) -> i32
+// CHECK: %[[MISSING:.*]] = call @network_end
+// CHECK: scf.if
+// CHECK: func.call @network_layer(%{{.*}}, %[[Y]])
+// CHECK: return %[[MISSING]]
+// CHECK-LABEL: func.func @network_invoke
+// CHECK-SAME: (%[[X:.*]]: memref<1x2x4x1xi8> {llvm.noalias}, %[[Y:.*]]: memref<8xi8> {llvm.noalias}, %[[A:.*]]: memref<16xi8> {llvm.noalias}) -> i32
+// CHECK: call @network_begin(%[[A]])
+// CHECK: call @network_push_rows(%[[A]], %[[X]], %{{.*}})
+// CHECK: call @network_finish(%[[A]], %[[Y]])
+func.func @main(%x: memref<1x2x4x1xi8>, %y: memref<8xi8>, %arena: memref<16xi8>) {
+  %c0 = arith.constant 0 : index
+  %c2 = arith.constant 2 : i32
+  %work = memref.view %arena[%c0][] : memref<16xi8> to memref<8xi8>
+  call @begin_rows(%work) : (memref<8xi8>) -> ()
+  %a = call @take(%x, %c2, %work) : (memref<1x2x4x1xi8>, i32, memref<8xi8>) -> i32
+  %b = call @end(%work) : (memref<8xi8>) -> i32
+  call @layer(%work, %y) : (memref<8xi8>, memref<8xi8>) -> ()
+  return
+}
+func.func private @begin_rows(%work: memref<8xi8>) attributes {tiny.streaming = "begin"} { return }
+func.func private @take(%x: memref<1x2x4x1xi8>, %n: i32, %work: memref<8xi8>) -> i32
+    attributes {tiny.streaming = "push"} { return %n : i32 }
+func.func private @end(%work: memref<8xi8>) -> i32 attributes {tiny.streaming = "finish"} {
+  %c0 = arith.constant 0 : i32
+  return %c0 : i32
+}
+func.func private @layer(%x: memref<8xi8>, %y: memref<8xi8>) { return }

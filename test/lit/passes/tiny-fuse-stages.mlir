@@ -62,3 +62,23 @@ func.func private @peak(%x: tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
                   outs(%e : tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
   return %y : tensor<1x6x4x1xi8>
 }
+
+// -----
+
+// What arrives row by row has a tile too. Lean kernels are the stage's.
+// CHECK-LABEL: func.func @main
+// CHECK: "tiny.fused_stage"() ({
+// CHECK: %[[ROWS:.*]] = "tiny.patch_tile"(%arg0) {columns = 4 : i64, rows = 1 : i64}
+// CHECK: func.call @peak(%[[ROWS]])
+// CHECK: strips = 1 : i64, tiny.lean}
+func.func @main(%x: tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8> attributes {tiny.input = "streamed"} {
+  %a = call @peak(%x) {tiny.stage = 0 : i64, tiny.lean} : (tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
+  return %a : tensor<1x6x4x1xi8>
+}
+func.func private @peak(%x: tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
+    attributes {tiny.layer = "peak", tiny.macs = 0 : i64, tiny.op = "max"} {
+  %e = tensor.empty() : tensor<1x6x4x1xi8>
+  %y = linalg.max ins(%x, %x : tensor<1x6x4x1xi8>, tensor<1x6x4x1xi8>)
+                  outs(%e : tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
+  return %y : tensor<1x6x4x1xi8>
+}

@@ -165,3 +165,37 @@ func.func @other() {
 func.func @main() {
   return
 }
+
+// -----
+
+// An input in the arena is a buffer from the start, over which work space may reach.
+// CHECK-LABEL: func.func @main
+// CHECK-SAME: (%{{.*}}: memref<8xi8>, %[[ARENA:.*]]: memref<12xi8>)
+// CHECK-SAME: tiny.input_offsets = array<i64: 4>
+// CHECK: %[[X:.*]] = memref.view %[[ARENA]][%c4]
+// CHECK: %[[WORK:.*]] = memref.view %[[ARENA]][%c0]
+// CHECK: call @stage(%[[X]], %{{.*}}, %[[WORK]])
+func.func @main(%x: memref<8xi8>) -> memref<8xi8> attributes {tiny.input = "in-arena"} {
+  %y = memref.alloc() : memref<8xi8>
+  %w = memref.alloc() : memref<8xi8>
+  call @stage(%x, %y, %w) : (memref<8xi8>, memref<8xi8>, memref<8xi8>) -> ()
+  return %y : memref<8xi8>
+}
+func.func private @stage(memref<8xi8>, memref<8xi8>, memref<8xi8>)
+    attributes {tiny.inputs = 1 : i64, tiny.overlap = array<i64: 0>, tiny.work_overlap = array<i64: 4>, tiny.stage = []}
+
+// -----
+
+// A result that is made while rows arrive waits in the arena.
+// CHECK-LABEL: func.func @main
+// CHECK-SAME: (%[[X:.*]]: memref<8xi8>, %[[Y:.*]]: memref<8xi8>, %[[ARENA:.*]]: memref<8xi8>)
+// CHECK: %[[MADE:.*]] = memref.view %[[ARENA]]
+// CHECK: call @push(%[[X]], %[[MADE]])
+// CHECK: %[[BYTE:.*]] = memref.load %[[MADE]]
+// CHECK: memref.store %[[BYTE]], %[[Y]]
+func.func @main(%x: memref<8xi8>) -> memref<8xi8> attributes {tiny.input = "streamed"} {
+  %y = memref.alloc() : memref<8xi8>
+  call @push(%x, %y) : (memref<8xi8>, memref<8xi8>) -> ()
+  return %y : memref<8xi8>
+}
+func.func private @push(memref<8xi8>, memref<8xi8>)
