@@ -117,13 +117,19 @@ class _Lowering:
     def __init__(
         self, module: ir.Operation, op: ir.Operation, symbol: str, pool: ConstantPool, core: Target
     ) -> None:
-        self.op, self.symbol, self.pool, self.core = op, symbol, pool, core
+        self.module, self.op, self.symbol = module, op, symbol
+        self.pool, self.core = pool, core
         self.block = op.regions[0].blocks[0]
         self.functions = layer_functions(module)
         self.strips = op.attributes["strips"].value
         self.graph, self.numbers = block_graph(self.block, self.functions, core)
         self.calls = [o.operation for o in self.block.operations if o.operation.name == "func.call"]
         self.layers = [self.functions[c.attributes["callee"].value] for c in self.calls]
+        for number, layer in enumerate(self.layers):
+            name = layer.name.value
+            if layer in self.layers[:number] or f"{name}_row" in self.functions:
+                where = self.calls[number].location
+                raise PassFailure(where, f"runs '{name}' in stages a second time: give it a copy")
         tiled = [o for o in self.block.operations if o.operation.name == "tiny.patch_tile"]
         #: whether the stage's input arrives row by row
         self.streamed = any(
@@ -171,8 +177,10 @@ class _Lowering:
             result = bufferization.to_tensor(kind, buffers[0], restrict=True)
             self.op.results[0].replace_all_uses_with(result)
         self.op.erase()
+        called = {c.attributes["callee"].value for c in find_ops(self.module, "func.call")}
         for layer in self.layers:
-            layer.operation.erase()
+            if layer.name.value not in called:
+                layer.operation.erase()
 
     def _choose_kernels(self) -> None:
         """Take the usual kernels as far as the work space of the stage allows."""

@@ -20,7 +20,7 @@ import pytest
 
 from tinymlir import compiler, numerics
 from tinymlir.bindings import ir
-from tinymlir.compiler import Compilation, lower_module
+from tinymlir.compiler import Compilation, Fusion, lower_module
 from tinymlir.dialects import register
 from tinymlir.host import HostModel
 from tinymlir.targets import Target, get_target
@@ -488,12 +488,14 @@ def pinned(text: str, kernel: str) -> str:
     return re.sub(layers, rf'tiny.kernel = "{kernel}", \g<0>', text)
 
 
-def lower(text: str, target: Target, name: str = "network") -> Compilation:
+def lower(
+    text: str, target: Target, name: str = "network", fusion: Fusion | None = None
+) -> Compilation:
     """Compile MLIR text down to the LLVM dialect."""
     context = ir.Context()
     register(context)
     with context, ir.Location.unknown():
-        return lower_module(ir.Module.parse(text), target, name)
+        return lower_module(ir.Module.parse(text), target, name, fusion=fusion)
 
 
 def lower_for_host(text: str, core: Target, *choices: str) -> Compilation:

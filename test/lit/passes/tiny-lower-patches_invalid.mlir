@@ -148,3 +148,24 @@ func.func private @window(%x: tensor<1x6x4x1xi8>) -> tensor<1x4x2x1xi8>
        outs(%i : tensor<1x4x2x1xi8>) -> tensor<1x4x2x1xi8>
   return %y : tensor<1x4x2x1xi8>
 }
+
+// -----
+
+// Rows of a layer are one function, for one place in one stage.
+func.func @main(%x: tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8> {
+  %y = "tiny.fused_stage"() ({
+    %a = func.call @peak(%x) : (tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
+    %t = "tiny.patch_tile"(%a) {rows = 1 : i64, columns = 4 : i64} : (tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
+    // expected-error@+1 {{runs 'peak' in stages a second time: give it a copy}}
+    %b = func.call @peak(%t) : (tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
+    "tiny.patch_yield"(%b) : (tensor<1x6x4x1xi8>) -> ()
+  }) {strips = 1 : i64} : () -> tensor<1x6x4x1xi8>
+  return %y : tensor<1x6x4x1xi8>
+}
+func.func private @peak(%x: tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
+    attributes {tiny.layer = "peak", tiny.macs = 0 : i64, tiny.op = "max"} {
+  %e = tensor.empty() : tensor<1x6x4x1xi8>
+  %y = linalg.max ins(%x, %x : tensor<1x6x4x1xi8>, tensor<1x6x4x1xi8>)
+                  outs(%e : tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
+  return %y : tensor<1x6x4x1xi8>
+}
