@@ -1,6 +1,6 @@
 // RUN: tinymlir-opt %s --split-input-file --tiny-emit-entry | FileCheck %s
 
-// Every function but a declaration is renamed, made internal and its callers with it. A
+// Every function but a declaration is renamed, and its callers with it; private ones are internal. A
 // layer that works in place gets one buffer twice, so its pointers may alias; numbers
 // have no such thing. What was known of arguments stays known.
 // CHECK: func.func @network_invoke
@@ -16,6 +16,8 @@
 // CHECK: func.func private @network_layer1(%{{[a-z0-9]+}}: memref<8xi8>, %{{[a-z0-9]+}}: memref<8xi8>)
 // CHECK-SAME: #llvm.linkage<internal>
 // CHECK: func.func private @elsewhere(memref<8xi8>){{$}}
+// What is not private is another entry point.
+// CHECK: func.func @network_choose(%{{[a-z0-9]+}}: memref<1xi32> {llvm.noalias}) {
 // CHECK: memref.global "private" constant @weights
 func.func @main(%x: memref<8xi8> {tiny.name = "x"}, %arena: memref<8xi8>) {
   %c0 = arith.constant 0 : index
@@ -32,6 +34,9 @@ func.func private @layer1(%x: memref<8xi8>, %y: memref<8xi8>) attributes {tiny.a
   return
 }
 func.func private @elsewhere(memref<8xi8>)
+func.func @choose(%state: memref<1xi32>) {
+  return
+}
 memref.global "private" constant @weights : memref<2xi8> = dense<1>
 
 // -----
