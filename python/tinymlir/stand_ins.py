@@ -2,9 +2,10 @@
 
 The IR has another instruction in the place of each, its stand-in: one with an intrinsic, the same
 operands, and an immediate of five bits that tells which instruction is meant. LLVM allocates
-registers for it, schedules and removes it as a pure function of its operands, and knows nothing
-else of it. In the object only its remaining bits change; no instruction moves or grows. No pattern
-of LLVM selects the two instructions that are stand-ins: where they occur, we have asked for them.
+registers for it, schedules and removes it as a pure function of its operands, and neither folds it
+nor knows bits of its result. In the object only its remaining bits change; no instruction moves or
+grows. No pattern of LLVM selects the two instructions that are stand-ins: where they occur, we have
+asked for them.
 
 Encodings: CV32E40P user manual, "CORE-V Instruction Set Custom Extensions": "16-Bit x 16-Bit
 Multiply-Accumulate operations" for the stand-ins, "SIMD ALU Encoding" for what they become. These

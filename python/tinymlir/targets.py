@@ -27,8 +27,9 @@ class Costs:
     ``branch_taken`` includes the pipeline refill; ``jump`` is an unconditional
     branch or a return. ``misaligned_target`` is added where control goes to a
     32-bit instruction that crosses words, ``jump_register_stall`` where the
-    instruction before computed where to jump. ``issue`` is how many instructions begin in a
-    cycle, at most one product among them.
+    instruction before computed where to jump. ``dual_mac`` is an instruction of two products,
+    or of four. ``issue`` is how many instructions begin in a cycle, at most one product among
+    them.
     """
 
     alu: int = 1

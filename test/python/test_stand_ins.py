@@ -8,7 +8,8 @@ import llvmlite.binding as llvm
 import pytest
 
 from tinymlir import stand_ins
-from tinymlir.codegen import target_machine
+from tinymlir.bindings import ir
+from tinymlir.codegen import generate, target_machine
 from tinymlir.errors import TinymlirError
 from tinymlir.simulators.elf import read_elf
 from tinymlir.stand_ins import MAX_B, SDOTSP_B, replace_in_assembly, replace_in_object
@@ -100,6 +101,29 @@ def test_data_and_halves_of_instructions_are_none() -> None:
     )
     assert struct.pack("<I", word) in split != code
     assert replace_in_object(split) == split
+
+
+def test_llvm_presumes_nothing_of_the_results() -> None:
+    """The stand-ins of constants would be 0 and 1, none of them negative."""
+    text = f"""
+    llvm.func @work() -> i32 {{
+      %zero = llvm.mlir.constant(0 : i32) : i32
+      %high = llvm.mlir.constant(65536 : i32) : i32
+      %quad = llvm.mlir.constant({SDOTSP_B.immediate} : i32) : i32
+      %max = llvm.mlir.constant({MAX_B.immediate} : i32) : i32
+      %0 = llvm.call_intrinsic "{SDOTSP_B.intrinsic}"(%zero, %zero, %zero, %quad)
+        : (i32, i32, i32, i32) -> i32
+      %1 = llvm.call_intrinsic "{MAX_B.intrinsic}"(%high, %high, %max) : (i32, i32, i32) -> i32
+      %2 = llvm.or %0, %1 : i32
+      %top = llvm.mlir.constant(31 : i32) : i32
+      %sign = llvm.lshr %2, %top : i32
+      llvm.return %sign : i32
+    }}
+    """
+    with ir.Context(), ir.Location.unknown():
+        code = generate(ir.Module.parse(text), get_target("rv32imc_xcv"))
+    for name in ("cv.sdotsp.b", "cv.max.b", "srli"):
+        assert f"\t{name}\t" in code.assembly
 
 
 @pytest.mark.parametrize("target", [name for name in TARGETS if name not in ("rv32imc_xcv",)])
