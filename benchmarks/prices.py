@@ -39,7 +39,7 @@ SIMULATED = [name for name, target in TARGETS.items() if target.simulated]
 def measure(model: Path, target_name: str) -> list[dict[str, Any]]:
     """Each layer's candidates: what they are priced at, and what they take."""
     target = get_target(target_name)
-    candidates = kernel_candidates(model, target)
+    candidates = {name: c.prices for name, c in kernel_candidates(model, target).items()}
     rounds = max((len(prices) for prices in candidates.values()), default=0)
     rows = []
     for number in range(rounds):

@@ -18,9 +18,11 @@ FLOAT32_BITS = 24
 _I8_RANGE = range(-128, 128)
 
 if TYPE_CHECKING:
+    I32OrI64 = Any
     I32InI8Range = Any
     RoundingMode = Any
 else:
+    I32OrI64 = Union[I32, I64]  # noqa: UP007
     # IRDL has no ranges and no "attribute of this type": a set of values says both.
     I32InI8Range = Union[tuple(ir.IntegerAttr[I32, value] for value in _I8_RANGE)]  # noqa: UP007
     RoundingMode = Union[tuple(ir.StringAttr[mode] for mode in ROUNDING_MODES)]  # noqa: UP007
@@ -85,7 +87,8 @@ class RescaleOp(Tiny.Operation, name="rescale", traits=[ext.Pure]):
 
     with ``0 <= multiplier < 2**31``, ``32 <= shift <= 62`` and no overflow of 64 bits.
     Rounding and zero point are in the offset: ``(zero_point << shift) + (1 << (shift - 1))``
-    is ``nearest_up``; ``tiny-fit-requantize`` finds lines for the other modes.
+    is ``nearest_up``; ``tiny-fit-requantize`` finds lines for the other modes. An i32 offset is
+    one of whole words, ``offset * 2**32``: only the high word of the product matters then.
 
     Example (valid MLIR)::
 
@@ -95,7 +98,7 @@ class RescaleOp(Tiny.Operation, name="rescale", traits=[ext.Pure]):
 
     acc: ext.Operand[I32]
     multiplier: ext.Operand[I32]
-    offset: ext.Operand[I64]
+    offset: ext.Operand[I32OrI64]
     shift: ir.IntegerAttr
     min: I32InI8Range
     max: I32InI8Range

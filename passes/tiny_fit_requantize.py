@@ -12,9 +12,10 @@ from tinymlir import numerics
 from tinymlir.bindings import arith, func, ir, linalg
 from tinymlir.dialects import tiny
 from tinymlir.kernels.convolution import find_convolution
+from tinymlir.kernels.evaluator import VIEW_OPS
 from tinymlir.kernels.requantization import read_requantization
-from tinymlir.linalg_info import indexing_maps
-from tinymlir.line_fit import Line, common_shift, fit_line
+from tinymlir.linalg_info import constant_array, indexing_maps
+from tinymlir.line_fit import Line, common_shift, fit_line, split_offsets
 from tinymlir.numerics import IntArray
 
 from ._pass import Pass, register_pass
@@ -31,8 +32,9 @@ class FitRequantize(Pass):
     A reference rounds its own way: twice, or as a float32 product. Over the accumulators
     that a layer can reach, that is a staircase, and mostly one line (a multiplier and an
     offset) has the very same steps. The fit is exact: a line is taken only if it is right on
-    both sides of every step of every channel. Other layers keep their rounding; ``float32``
-    gets one shift for all channels, which makes it cheaper.
+    both sides of every step of every channel. The biases of a convolution are moved so that the
+    offset is of whole words, mostly: then it needs no 64 bits. Other layers keep their rounding;
+    ``float32`` gets one shift for all channels, which makes it cheaper.
 
     Before::
 
@@ -59,11 +61,11 @@ class FitRequantize(Pass):
           ...
           %e = tensor.empty() : tensor<4xi8>
           %m = arith.constant 1717986919 : i32
-          %offset = arith.constant 549755813888 : i64
+          %offset = arith.constant 128 : i32
           %q = linalg.generic ... ins(%acc : tensor<4xi32>) outs(%e : tensor<4xi8>) {
           ^bb0(%a: i32, %unused: i8):
             %r = "tiny.rescale"(%a, %m, %offset) {max = 127 : i32, min = 0 : i32,
-                   shift = 40 : i32} : (i32, i32, i64) -> i8
+                   shift = 40 : i32} : (i32, i32, i32) -> i8
             linalg.yield %r : i8
           } -> tensor<4xi8>
           return %q : tensor<4xi8>
@@ -71,7 +73,7 @@ class FitRequantize(Pass):
     """
 
     name: ClassVar[str] = "tiny-fit-requantize"
-    #: whether lanes of 32 bits will compute it: an offset with a low word is added in two words
+    #: whether lanes of 32 bits will compute it: then only offsets of whole words are lines
     lanes: bool = False
 
     def run(self, op: ir.Operation) -> None:
@@ -111,12 +113,15 @@ class _Requantization:
         mode = self.requantize.attributes["rounding"].value
         if mode == "nearest_up" and self.multipliers.size == 1:
             return
-        line = self._line(mode)
-        if line is not None and lanes and (line.offsets % _WORD).any():
-            tables = [line.multipliers, line.offsets // _WORD, _low_words(line.offsets)]
-            self._replace([t.astype(np.int32) for t in tables], self._rescale_by_words(line))
-        elif line is not None:
-            self._replace([line.multipliers.astype(np.int32), line.offsets], self._rescale(line))
+        low, high = self._accumulators()
+        line = self._line(mode, low, high)
+        words = None if line is None else self._whole_words(line, low, high)
+        if line is not None and words is not None:
+            self._replace([line.multipliers.astype(np.int32), words], self._rescale(line.shift))
+        elif line is not None and not lanes:
+            self._replace(
+                [line.multipliers.astype(np.int32), line.offsets], self._rescale(line.shift)
+            )
         elif mode == "float32":
             shift = common_shift(self._scales())
             table = None if shift is None else np.ldexp(self._scales(), shift)
@@ -128,14 +133,20 @@ class _Requantization:
         m, s = (a.reshape(-1) for a in (self.multipliers, self.shifts))
         return np.ldexp(m.astype(np.float64), -s)
 
-    def _line(self, mode: str) -> Line | None:
-        """The line with the reference's steps over the accumulators that can occur."""
+    def _accumulators(self) -> tuple[IntArray, IntArray]:
+        """Least and greatest accumulator, for each channel or for all."""
         low, high = _accumulators(self.generic)
         if len(low) != self.multipliers.size:
-            low, high = low.min(keepdims=True), high.max(keepdims=True)
-        zero_point, least, most = (
-            self.requantize.attributes[name].value for name in ("zero_point", "min", "max")
-        )
+            return low.min(keepdims=True), high.max(keepdims=True)
+        return low, high
+
+    def _limits(self) -> tuple[int, int]:
+        least, most = (self.requantize.attributes[name].value for name in ("min", "max"))
+        return least, most
+
+    def _line(self, mode: str, low: IntArray, high: IntArray) -> Line | None:
+        """The line with the reference's steps over the accumulators ``low..high``."""
+        zero_point, (least, most) = self.requantize.attributes["zero_point"].value, self._limits()
         m, s = (a.reshape(-1, 1).astype(np.int64) for a in (self.multipliers, self.shifts))
 
         def reference(accumulators: IntArray) -> IntArray:
@@ -144,29 +155,25 @@ class _Requantization:
 
         return fit_line(self._scales(), reference, low, high, (zero_point, least, most))
 
-    def _rescale(self, line: Line) -> Callable[..., ir.Value]:
-        shift = ir.IntegerAttr.get(ir.IntegerType.get_signless(32), line.shift)
+    def _whole_words(self, line: Line, low: IntArray, high: IntArray) -> IntArray | None:
+        """Offsets in whole words, i32, the rest of them in the biases of the convolution.
+
+        None, and nothing changed, where that is no convolution or has no such biases.
+        """
+        if not (line.offsets % _WORD).any():
+            return (line.offsets // _WORD).astype(np.int32)
+        split = split_offsets(line, low, high, self._limits())
+        if split is None or (low + split[0] < numerics.I32_MIN).any():
+            return None
+        moved = _move_biases(self.generic, split[0])
+        return split[1].astype(np.int32) if moved else None
+
+    def _rescale(self, places: int) -> Callable[..., ir.Value]:
+        shift = ir.IntegerAttr.get(ir.IntegerType.get_signless(32), places)
         least, most = (self.requantize.attributes[name] for name in ("min", "max"))
 
         def make(acc: ir.Value, multiplier: ir.Value, offset: ir.Value) -> ir.Value:
             return tiny.RescaleOp(acc, multiplier, offset, shift=shift, min=least, max=most).res
-
-        return make
-
-    def _rescale_by_words(self, line: Line) -> Callable[..., ir.Value]:
-        least, most = (self.requantize.attributes[name].value for name in ("min", "max"))
-
-        def make(acc: ir.Value, multiplier: ir.Value, high: ir.Value, low: ir.Value) -> ir.Value:
-            i32 = ir.IntegerType.get_signless(32)
-            bottom, top = arith.mulsi_extended(acc, multiplier)
-            total = arith.addi(bottom, low)
-            carry = arith.extui(i32, arith.cmpi(arith.CmpIPredicate.ult, total, low))
-            words = arith.addi(arith.addi(top, high), carry)
-            value = arith.shrsi(words, arith.constant(i32, line.shift - 32))
-            bounded = arith.maxsi(
-                arith.minsi(value, arith.constant(i32, most)), arith.constant(i32, least)
-            )
-            return arith.trunci(ir.IntegerType.get_signless(8), bounded)
 
         return make
 
@@ -214,11 +221,6 @@ class _Requantization:
         self.generic.erase()
 
 
-def _low_words(values: IntArray) -> IntArray:
-    """Bits 0 to 31, as an i32 has them."""
-    return (values + _WORD // 2) % _WORD - _WORD // 2
-
-
 def _tensor(array: np.ndarray) -> ir.Type:
     element = ir.IntegerType.get_signless(8 * array.itemsize)
     return ir.RankedTensorType.get(list(array.shape), element)
@@ -243,3 +245,29 @@ def _accumulators(generic: ir.Operation) -> tuple[np.ndarray, np.ndarray]:
         return _I32_RANGE
     outputs = len(convolution.bias)
     return numerics.accumulator_range(convolution.weights.reshape(outputs, -1), convolution.bias)
+
+
+def _move_biases(generic: ir.Operation, more: IntArray) -> bool:
+    """Add ``more`` to what the accumulators of ``generic`` begin with; whether that worked."""
+    convolution = find_convolution(generic.results[0])
+    if convolution is None:
+        return False
+    sums = generic.operands[0]
+    while sums.owner.operation.name in VIEW_OPS:
+        sums = sums.owner.operation.operands[0]
+    products = sums.owner.operation
+    start = products.operands[len(products.operands) - 1]
+    if isinstance(start, ir.BlockArgument):
+        return False
+    biases = constant_array(start.owner.operation.operands[0])
+    if biases is None or not np.array_equal(biases.reshape(-1), convolution.bias):
+        return False
+    moved = (biases + np.broadcast_to(more, biases.size).reshape(biases.shape)).astype(np.int32)
+    with ir.InsertionPoint(products):
+        constant = arith.constant(_tensor(moved), ir.DenseElementsAttr.get(moved))
+        begin = start.owner.operation.clone()
+    begin.operation.operands[0] = constant
+    products.operands[len(products.operands) - 1] = begin.operation.results[0]
+    if not list(start.uses):
+        start.owner.erase()
+    return True

@@ -35,7 +35,7 @@ class LowerRequantize(Pass):
     shift is one constant. Smaller shifts scale the accumulator up
     first, after clamping it to where the result saturates anyway. ``float32`` takes
     this path as well, except near a tie, where ``@round_near_tie`` looks closer.
-    tiny.rescale adds its offset in 64 bits.
+    tiny.rescale adds an offset of 64 bits to the whole product.
 
     Before::
 
@@ -244,9 +244,8 @@ def _rescale(op: ir.Operation) -> ir.Value:
     accumulator, multiplier, offset = op.operands
     shift, least, most = (op.attributes[name].value for name in ("shift", "min", "max"))
     low, high = arith.mulsi_extended(accumulator, multiplier)
-    known = constant_scalar(offset)
-    if known is not None and known % (1 << 32) == 0:
-        line = arith.addi(high, _constant(_wrap(known >> 32)))
+    if offset.type.width == 32:
+        line = arith.addi(high, offset)
         return _saturate(arith.shrsi(line, _constant(shift - 32)), 0, least, most)
     top = arith.shli(arith.extsi(i64, high), arith.constant(i64, 32))
     line = arith.addi(arith.ori(top, arith.extui(i64, low)), offset)

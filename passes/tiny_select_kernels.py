@@ -19,8 +19,9 @@ from ._pass import Pass, PassFailure, register_pass
 
 #: Bytes of flash that code and constants beside the weights should have at most.
 BESIDE_WEIGHTS = 35_000
-#: What a layer without a price, and the entry point, have of code, about.
-_UNPRICED_CODE = 300
+#: What a layer without a price, and the entry point, have of code, about; and how much more all
+#: others may turn out to have than by their prices.
+_UNPRICED_CODE, _MORE_CODE = 300, 1500
 
 
 @register_pass
@@ -76,16 +77,37 @@ class SelectKernels(Pass):
     flash_timing: str | None = None
 
     def run(self, op: ir.Operation) -> None:
-        layers = layer_candidates(op, get_target(self.target))
+        for choice in self.choose(op):
+            attributes = choice.layer.operation.attributes
+            attributes["tiny.kernel"] = ir.StringAttr.get(choice.kernels[choice.best].label)
+            attributes["tiny.price"] = _attribute(choice.prices[choice.best])
+
+    def choose(self, module: ir.Operation) -> list[Choice]:
+        """Each layer's kernels, their prices, and which is best.
+
+        Raises:
+            PassFailure: a layer has a ``tiny.kernel`` that cannot compute it.
+        """
+        layers = layer_candidates(module, get_target(self.target))
         flash = NO_WAIT if self.flash_timing is None else parse_flash(self.flash_timing)
         prices = [[kernel.price(flash) for kernel in kernels] for _, kernels in layers]
         weights = sum(int(kernels[0].conv.weights.size) for _, kernels in layers)
-        room = weights + BESIDE_WEIGHTS - _unpriced(op, [layer for layer, _ in layers])
+        room = weights + BESIDE_WEIGHTS - _unpriced(module, [layer for layer, _ in layers])
         chosen = choose(prices, self.optimize, self.max_flash, room)
-        for (layer, kernels), known, index in zip(layers, prices, chosen, strict=True):
-            attributes = layer.operation.attributes
-            attributes["tiny.kernel"] = ir.StringAttr.get(kernels[index].label)
-            attributes["tiny.price"] = _attribute(known[index])
+        return [
+            Choice(layer, kernels, known, best)
+            for (layer, kernels), known, best in zip(layers, prices, chosen, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The kernels that can compute a layer, what each costs, and the number of the best."""
+
+    layer: func.FuncOp
+    kernels: list[Kernel]
+    prices: list[Price]
+    best: int
 
 
 def _unpriced(module: ir.Operation, priced: list[func.FuncOp]) -> int:
@@ -100,7 +122,7 @@ def _unpriced(module: ir.Operation, priced: list[func.FuncOp]) -> int:
         if op.operation.name == "arith.constant"
     ]
     constants = sum(array.nbytes for array in arrays if array is not None)
-    return int(constants) + _UNPRICED_CODE * (1 + len(others))
+    return int(constants) + _UNPRICED_CODE * (1 + len(others)) + _MORE_CODE
 
 
 def _layers(module: ir.Operation) -> list[func.FuncOp]:

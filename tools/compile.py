@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,6 +17,7 @@ from tinymlir.compiler import (
     check_budget,
     compile_model,
     identifier,
+    kernel_candidates,
     pipeline,
 )
 from tinymlir.errors import TinymlirError
@@ -23,6 +25,7 @@ from tinymlir.fitting import generate_within
 from tinymlir.fusion.setting import DEFAULT_SCHEMES, InputMode
 from tinymlir.kernels.selection import Aim
 from tinymlir.levels import levels_pipeline
+from tinymlir.simulators.flash import parse_flash
 from tinymlir.targets import Target, get_target
 from tinymlir.tools import approximation
 from tinymlir.tools.arguments import overhead, schemes, size
@@ -42,6 +45,7 @@ examples:
   tinymlir compile model.onnx -o build --optimize size     small code, rather than fast
   tinymlir compile model.onnx -o build --kernels kernels.json
   tinymlir compile model.onnx --print-pipeline
+  tinymlir compile model.onnx --list-kernels               each layer's kernels and their prices
 """
 EMIT = ("obj", "mlir", "llvm", "asm")
 
@@ -106,6 +110,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         " (default: balanced; speed with --max-flash)",
     )
     parser.add_argument(
+        "--flash-timing",
+        metavar="TIMING",
+        help="choose kernels for a flash that waits, as given to 'tinymlir profile'",
+    )
+    parser.add_argument(
         "--kernels",
         metavar="FILE",
         help='the kernels of layers: JSON, as {"layer": "kernel"} or a NAME.json of before',
@@ -127,6 +136,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--print-pipeline", action="store_true", help="print the pass pipeline and stop"
     )
+    parser.add_argument(
+        "--list-kernels",
+        action="store_true",
+        help="print the kernels that each layer can have, what they are priced at, and stop",
+    )
     parser.set_defaults(main=main)
 
 
@@ -138,8 +152,12 @@ def main(args: argparse.Namespace) -> int:
             f"'{name}' is not a C identifier", node="--name", hint=f"try '{identifier(name)}'"
         )
     aim: Aim = args.optimize or ("balanced" if args.max_flash is None else "speed")
+    if args.flash_timing is not None:
+        parse_flash(args.flash_timing)
+    selection = Selection(aim, args.max_flash, args.flash_timing)
+    if args.list_kernels:
+        return _list_kernels(args, target, selection)
     if args.print_pipeline:
-        selection = Selection(aim, args.max_flash)
         show = pipeline if args.levels is None else levels_pipeline
         print(show(target, name, float_io=args.float_io, selection=selection, fusion=_fusion(args)))
         return 0
@@ -152,7 +170,7 @@ def main(args: argparse.Namespace) -> int:
         check_budget("RAM", "--max-ram", compilation.ram_bytes, args.max_ram)
         return compilation
 
-    compilation, code = generate_within(within_ram, aim, args.max_flash)
+    compilation, code = generate_within(within_ram, selection)
     options = {
         "max_ram": args.max_ram,
         "max_overhead": args.max_overhead,
@@ -161,6 +179,7 @@ def main(args: argparse.Namespace) -> int:
         "schemes": args.schemes,
         "max_flash": args.max_flash,
         "optimize": aim,
+        "flash_timing": args.flash_timing,
         "float_io": args.float_io,
         "max_accuracy_drop": args.max_accuracy_drop,
         "levels": None if args.levels is None else str(args.levels),
@@ -197,6 +216,22 @@ def main(args: argparse.Namespace) -> int:
     if "levels" in summary:
         approximation.print_levels(summary)
     print("wrote " + " ".join(str(path) for path in written))
+    return 0
+
+
+def _list_kernels(args: argparse.Namespace, target: Target, selection: Selection) -> int:
+    """Print each layer's kernels; the one chosen has a star."""
+    head = ["layer", "kernel", "instructions", "cycles", "flash", "scratch", "chosen"]
+    rows = [
+        [layer, label, *asdict(price).values(), found.scratch_bytes[label], label == found.chosen]
+        for layer, found in kernel_candidates(args.model, target, selection).items()
+        for label, price in found.prices.items()
+    ]
+    if args.json:
+        json.dump([dict(zip(head, row, strict=True)) for row in rows], sys.stdout, indent=2)
+        print()
+    else:
+        print(render_table(head, [[*row[:-1], "*" if row[-1] else ""] for row in rows]))
     return 0
 
 

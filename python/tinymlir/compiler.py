@@ -20,7 +20,7 @@ from tinymlir.kernels.price import Price
 from tinymlir.kernels.selection import Aim
 from tinymlir.network import TensorInfo, read_interface
 from tinymlir.passes.tiny_outline_layers import find_main
-from tinymlir.passes.tiny_select_kernels import layer_candidates
+from tinymlir.passes.tiny_select_kernels import SelectKernels
 from tinymlir.pipeline import run_pipeline
 from tinymlir.targets import Target
 
@@ -331,24 +331,38 @@ def pin_kernels(module: ir.Module, kernels: Mapping[str, str], file: str) -> Non
         layers[name].attributes["tiny.kernel"] = ir.StringAttr.get(kernel)
 
 
-def kernel_candidates(model: str | Path, target: Target) -> dict[str, dict[str, Price]]:
-    """The kernels that can compute each convolution of a model, and their prices.
+@dataclass(frozen=True)
+class Candidates:
+    """The kernels that can compute a layer, by what ``tiny.kernel`` calls them; the chosen one."""
 
-    The layers in order, by name; the kernels by what ``tiny.kernel`` calls them.
+    prices: dict[str, Price]
+    scratch_bytes: dict[str, int]
+    chosen: str
+
+
+def kernel_candidates(
+    model: str | Path, target: Target, selection: Selection = BALANCED
+) -> dict[str, Candidates]:
+    """The kernels that can compute each convolution of a model; the layers in order, by name.
 
     Raises:
         TinymlirError: the model cannot be compiled; names file and node.
     """
     context = ir.Context()
     register(context)
+    select = SelectKernels(
+        target.name, selection.optimize, selection.max_flash, selection.flash_timing
+    )
     with context, ir.Location.unknown():
         module = import_model(Path(model), context)
         run_pipeline(module, on_module(_to_layers(target)))
         return {
-            layer.operation.attributes["tiny.layer"].value: {
-                kernel.label: kernel.price() for kernel in kernels
-            }
-            for layer, kernels in layer_candidates(module.operation, target)
+            choice.layer.operation.attributes["tiny.layer"].value: Candidates(
+                {k.label: price for k, price in zip(choice.kernels, choice.prices, strict=True)},
+                {kernel.label: kernel.scratch_bytes() for kernel in choice.kernels},
+                choice.kernels[choice.best].label,
+            )
+            for choice in select.choose(module.operation)
         }
 
 

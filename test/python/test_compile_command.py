@@ -135,7 +135,7 @@ def test_report(run: Callable[..., Result], model: Path, tmp_path: Path, target:
     options = {"max_ram": 1 << 20, "max_flash": 65536, "float_io": False, "emit": ["obj"]}
     options |= {"optimize": "speed", "max_accuracy_drop": None}
     options |= {"max_overhead": None, "plan": None, "input_mode": None, "schemes": None}
-    options |= {"levels": None, "agreement": None}
+    options |= {"levels": None, "agreement": None, "flash_timing": None}
     assert report["options"] == options
     assert report["macs"] == 8 * 6 * 9 * (3 * 5 + 5 * 4) + 4 * 8 * 6 * 7
     given, made = report["inputs"][0], report["outputs"][0]
@@ -228,6 +228,28 @@ def test_print_pipeline(
     first = tmp_path / "net.linalg.mlir"
     assert opt([str(first), f"--pass-pipeline={pipeline.strip()}", "-o", str(made)]) == 0
     assert made.read_text().strip() == (tmp_path / "net.llvm.mlir").read_text().strip()
+
+
+def test_kernels_are_listed(run: Callable[..., Result], model: Path, tmp_path: Path) -> None:
+    """One of each layer is chosen: the one that compile takes, for memory that waits or not."""
+    cycles = []
+    for options in ([], ["--flash-timing", "5:8:4:1"]):
+        arguments = ("compile", model, "--name", "net", "--json", *options)
+        status, listed, err = run(*arguments, "--list-kernels")
+        assert (status, err) == (0, "")
+        chosen = {row["layer"]: row for row in json.loads(listed) if row["chosen"]}
+        assert len(chosen) < len(json.loads(listed))
+        layers = json.loads(run(*arguments, "-o", tmp_path)[1])["layers"]
+        taken = {layer["name"]: layer for layer in layers if layer["kernel"]}
+        assert {name: row["kernel"] for name, row in chosen.items()} == {
+            name: layer["kernel"] for name, layer in taken.items()
+        }
+        cycles.append(sum(layer["price"]["cycles"] for layer in taken.values()))
+    assert cycles[0] < cycles[1]
+    status, listed, _ = run("compile", model, "--list-kernels")
+    assert status == 0 and sum(line.endswith(" *") for line in listed.splitlines()) == len(taken)
+    refused = run("compile", model, "-o", tmp_path, "--flash-timing", "fast")
+    assert_refused(refused, "--flash-timing", "'fast'")
 
 
 def test_flash_budget(run: Callable[..., Result], model: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from simulated import BOTH
 from tinymlir import artifact
 from tinymlir.bindings import ir
 from tinymlir.codegen import generate
-from tinymlir.compiler import Compilation, pin_kernels
+from tinymlir.compiler import Compilation, Selection, pin_kernels
 from tinymlir.dialects import register
 from tinymlir.errors import TinymlirError
 from tinymlir.fitting import generate_within
@@ -195,7 +195,7 @@ def test_levels_fit_the_flash(lower: Lower) -> None:
 
     def flash(aim: Aim, budget: int | None) -> int:
         compilation, code = generate_within(
-            lambda selection: lower("cortex-m4", selection=selection), aim, budget
+            lambda selection: lower("cortex-m4", selection=selection), Selection(aim, budget)
         )
         kernels = [[layer.kernel for layer in level.layers] for level in compilation.levels]
         assert kernels[0][2] == kernels[1][2] == kernels[2][2]

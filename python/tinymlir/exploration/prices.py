@@ -141,8 +141,7 @@ class Prices:
             lambda chosen: lower_module(
                 ir.Module.parse(text), self._target, self._name, selection=chosen
             ),
-            selection.optimize,
-            selection.max_flash,
+            selection,
         )
         report = artifact.report(compilation, code, {})
         blank = [np.zeros((1, *info.shape), info.type) for info in compilation.inputs]

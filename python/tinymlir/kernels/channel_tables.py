@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 
-from tinymlir.bindings import ir
+from tinymlir.bindings import arith, ir
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.linalg_info import constant_array, constant_scalar, indexing_maps, is_linalg
 from tinymlir.numerics import NEAR_LINE_SHIFTS
@@ -49,6 +49,15 @@ def channel_tables(conv: Convolution, root: ir.Value) -> dict[ir.Value, np.ndarr
     visit(root)
     # What is read at another place as well has no one element.
     return {value: a for value, a in found.items() if reads[value] == len(list(value.uses))}
+
+
+def element_of(words: list[ir.Value]) -> ir.Value:
+    """An element of a table: an i32, or an i64 of two."""
+    if len(words) == 1:
+        return words[0]
+    i64 = ir.IntegerType.get_signless(64)
+    high = arith.shli(arith.extui(i64, words[1]), arith.constant(i64, 32))
+    return arith.ori(arith.extui(i64, words[0]), high)
 
 
 def table_bytes(conv: Convolution) -> int:

@@ -12,13 +12,12 @@ from abc import abstractmethod
 import numpy as np
 
 from tinymlir.bindings import func, ir
-from tinymlir.kernels.channel_tables import table_bytes
+from tinymlir.kernels.channel_tables import channel_tables, element_of, table_bytes
 from tinymlir.kernels.depthwise import CHANNEL_BLOCK, Depthwise
 from tinymlir.kernels.emitter import Index
 from tinymlir.kernels.kernel import Kernel, Layer
 from tinymlir.kernels.pixels import Site, finish, finish_mix
 from tinymlir.kernels.price import Mix, line, loop
-from tinymlir.kernels.short_offsets import element_of, short_tables
 from tinymlir.kernels.words import advance, fetch, stream
 
 
@@ -74,7 +73,7 @@ class DepthwisePlanes(Depthwise):
         self.last = groups - (self.blocks - 1) * CHANNEL_BLOCK
         widths = sorted({CHANNEL_BLOCK if self.blocks > 1 else self.last, self.last})
         self.copies = {width: self._emit_copy(width) for width in widths}
-        self.conv, self.tables = short_tables(self.conv, layer.root)
+        self.tables = channel_tables(self.conv, layer.root)
         self.constants = self._pack()
 
     def _pack(self) -> np.ndarray:
@@ -146,7 +145,7 @@ class DepthwisePlanes(Depthwise):
         place, known = 0, {}
         for value, table in self.tables.items():
             words = [fetch(w, place + i) for i in range(table.itemsize // 4)]
-            known[value] = element_of(value, words)
+            known[value] = element_of(words)
             place += len(words)
         site = Site(self.layer, row, column, (0, 0), (0, 0), border=False)
         for p, total in enumerate(sums):

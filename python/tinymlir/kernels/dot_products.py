@@ -12,7 +12,7 @@ import numpy as np
 
 from tinymlir.bindings import ir
 from tinymlir.dialects import tiny
-from tinymlir.kernels.channel_tables import table_bytes
+from tinymlir.kernels.channel_tables import channel_tables, element_of, table_bytes
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Index
 from tinymlir.kernels.forms import HALFWORDS, Form
@@ -20,7 +20,6 @@ from tinymlir.kernels.kernel import Layer
 from tinymlir.kernels.pairs import STEP, operand_pairs
 from tinymlir.kernels.pixels import Site, finish, finish_mix
 from tinymlir.kernels.price import Mix, line, loop
-from tinymlir.kernels.short_offsets import element_of, short_tables
 from tinymlir.kernels.words import advance, extend, fetch, stream
 
 #: The most steps between two branches, about 120 bytes of code each, of a pixel by itself, which
@@ -50,7 +49,7 @@ class DotProducts:
         unroll: int,
     ) -> None:
         self.layer, self.unroll = layer, unroll
-        self.conv, self.tables = short_tables(conv, layer.root)
+        self.conv, self.tables = conv, channel_tables(conv, layer.root)
         self.steps, self.pitch = operands.shape[1] // STEP, pitch
         #: channels computed together, the first of them, and their constants block by block
         self.blocks: list[tuple[int, int, np.ndarray]] = []
@@ -103,7 +102,7 @@ class DotProducts:
             known: dict[ir.Value, ir.Value] = {}
             for value, table in self.tables.items():
                 words = [fetch(w, place + word) for word in range(table.itemsize // 4)]
-                known[value] = element_of(value, words)
+                known[value] = element_of(words)
                 place += len(words)
             for p in range(pixels):
                 finish(self.conv, site, p, first, sums[p * channels + b], known, lane=b)

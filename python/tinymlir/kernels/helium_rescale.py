@@ -49,6 +49,7 @@ def helium_rescale(
     constants = [np.broadcast_to(c.reshape(-1), low.shape) for c in requantization.constants]
     if requantization.op.name == "tiny.rescale":
         multipliers, offsets = (c.astype(np.int64) for c in constants)
+        offsets = offsets << (64 - requantization.op.operands[2].type.width)
         line = Line(multipliers, offsets, requantization.attribute("shift"))
         return _line(requantization, line, low, high)
     multipliers, shifts = (c.astype(np.int64) for c in constants)
@@ -125,7 +126,8 @@ def rescale_alike(
     if multiplier is None or other is None:
         return None
     if op.name == "tiny.rescale":
-        shift, offset = op.attributes["shift"].value, other
+        shift = op.attributes["shift"].value
+        offset = other << (64 - others[1].type.width)
     else:
         zero_point, shift = op.attributes["zero_point"].value, other
         rounding = op.attributes["rounding"].value

@@ -12,7 +12,7 @@ from tinymlir.kernels.emitter import Emitter, Index
 from tinymlir.kernels.evaluator import VIEW_OPS
 from tinymlir.kernels.kernel import Layer
 from tinymlir.kernels.price import Mix, line
-from tinymlir.linalg_info import constant_scalar, is_linalg
+from tinymlir.linalg_info import is_linalg
 
 
 @dataclass(frozen=True)
@@ -132,8 +132,7 @@ def _scalar_mix(op: ir.Operation, pixels: int) -> Mix:
     """A scalar op for each of some pixels."""
     if op.name != "tiny.rescale":
         return _SCALARS.get(op.name, line(alu=1)) * pixels
-    offset = constant_scalar(op.operands[2])
-    if offset is not None and offset % (1 << 32) == 0:
+    if op.operands[2].type.width == 32:
         product = line(mul_long=1, alu=1) * pixels
     else:
         # The last one may overwrite the offset.

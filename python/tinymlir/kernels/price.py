@@ -205,7 +205,10 @@ def _unit(kind: str, core: Target) -> tuple[float, float, float]:
         "skip": costs.branch_not_taken,
     }.get(kind) or getattr(costs, kind)
     sizes = {"alu": middle, "branch": middle, "skip": short, "jump": short, "call": 4}
-    return 1, costs.alu if known is None else known, sizes.get(kind, middle if riscv else long)
+    if riscv:
+        # Loads of bytes and products have no short form; calls take two instructions.
+        sizes |= {"store": middle, "load_word": middle, "call": 8}
+    return 1, costs.alu if known is None else known, sizes.get(kind, long)
 
 
 def _instead(kind: str, core: Target) -> Mapping[str, float] | None:

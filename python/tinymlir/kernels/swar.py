@@ -173,8 +173,10 @@ class Swar(Kernel):
         channels = loop(self._block_mix(self.block), whole)
         if left:
             channels += self._block_mix(left)
-        return gather_mix(self.conv).times(blocks) + function(
-            loop(channels + line(alu=10, load=3, store=3), blocks)
+        # Pixels beyond the last are that one again.
+        places = line(alu=5 * PIXELS if self.conv.out_hw[1] % PIXELS else 0)
+        return (gather_mix(self.conv) + places).times(blocks) + function(
+            loop(channels + places + line(alu=10, load=3, store=3), blocks)
         )
 
     def _block_mix(self, width: int) -> Mix:

@@ -10,15 +10,44 @@
 // CHECK: ins(%{{.*}}, %{{.*}}, %{{.*}} : tensor<3x2xi32>, tensor<2xi32>, tensor<2xi64>)
 // CHECK: "tiny.rescale"(%{{.*}}) {max = 127 : i32, min = -128 : i32, shift = 39 : i32}
 // CHECK-NOT: tiny.requantize
-// Lanes of 32 bits add such offsets word by word.
+// Lanes of 32 bits cannot add such offsets.
 // LANES-LABEL: func.func private @twice
-// LANES: ins(%{{.*}}, %{{.*}}, %{{.*}} : tensor<3x2xi32>, tensor<2xi32>, tensor<2xi32>)
-// LANES: arith.mulsi_extended
-// LANES: arith.cmpi ult
-// LANES: return
+// LANES: tiny.requantize
 func.func private @twice(%acc: tensor<3x2xi32>) -> tensor<3x2xi8> attributes {tiny.layer = "q"} {
   %m = arith.constant dense<[1717986918, 1288490189]> : tensor<2xi32>
   %s = arith.constant dense<[39, 40]> : tensor<2xi32>
+  %e = tensor.empty() : tensor<3x2xi8>
+  %q = linalg.generic {indexing_maps = [#id, #channel, #channel, #id], iterator_types = ["parallel", "parallel"]}
+      ins(%acc, %m, %s : tensor<3x2xi32>, tensor<2xi32>, tensor<2xi32>) outs(%e : tensor<3x2xi8>) {
+  ^bb0(%a: i32, %mc: i32, %sc: i32, %unused: i8):
+    %r = "tiny.requantize"(%a, %mc, %sc) {zero_point = -128 : i32, min = -128 : i32, max = 127 : i32, rounding = "double"} : (i32, i32, i32) -> i8
+    linalg.yield %r : i8
+  } -> tensor<3x2xi8>
+  return %q : tensor<3x2xi8>
+}
+
+// -----
+
+#id = affine_map<(d0, d1) -> (d0, d1)>
+#channel = affine_map<(d0, d1) -> (d1)>
+
+// Where there are biases, they take what an offset has beside whole words.
+// CHECK-LABEL: func.func private @dense
+// CHECK: %[[BIAS:.*]] = arith.constant dense<[8, 10]>
+// CHECK-NEXT: %[[START:.*]] = linalg.broadcast ins(%[[BIAS]] : tensor<2xi32>)
+// CHECK: linalg.matmul {{.*}} outs(%[[START]] : tensor<3x2xi32>)
+// CHECK: arith.constant -16320 : i32
+// CHECK: "tiny.rescale"(%{{.*}}) {max = 127 : i32, min = -128 : i32, shift = 39 : i32} : (i32, i32, i32) -> i8
+// LANES-LABEL: func.func private @dense
+// LANES: "tiny.rescale"(%{{.*}}) {{.*}} : (i32, i32, i32) -> i8
+func.func private @dense(%x: tensor<3x4xi8>) -> tensor<3x2xi8> attributes {tiny.layer = "q"} {
+  %w = arith.constant dense<[[1, -2], [3, 4], [-5, 6], [7, 100]]> : tensor<4x2xi8>
+  %b = arith.constant dense<[7, 9]> : tensor<2xi32>
+  %m = arith.constant dense<[1717986918, 1288490189]> : tensor<2xi32>
+  %s = arith.constant dense<[39, 40]> : tensor<2xi32>
+  %e32 = tensor.empty() : tensor<3x2xi32>
+  %start = linalg.broadcast ins(%b : tensor<2xi32>) outs(%e32 : tensor<3x2xi32>) dimensions = [0]
+  %acc = linalg.matmul ins(%x, %w : tensor<3x4xi8>, tensor<4x2xi8>) outs(%start : tensor<3x2xi32>) -> tensor<3x2xi32>
   %e = tensor.empty() : tensor<3x2xi8>
   %q = linalg.generic {indexing_maps = [#id, #channel, #channel, #id], iterator_types = ["parallel", "parallel"]}
       ins(%acc, %m, %s : tensor<3x2xi32>, tensor<2xi32>, tensor<2xi32>) outs(%e : tensor<3x2xi8>) {

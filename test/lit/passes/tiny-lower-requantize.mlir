@@ -200,7 +200,7 @@ func.func @tables(%acc: tensor<4xi32>) -> tensor<4xi8> {
 // CHECK-NEXT: arith.shrsi %{{.*}} : i32
 func.func @whole_words(%acc: i32) -> i8 {
   %m = arith.constant 1431655765 : i32
-  %o = arith.constant 549755813888 : i64
-  %q = "tiny.rescale"(%acc, %m, %o) {shift = 40 : i32, min = -128 : i32, max = 127 : i32} : (i32, i32, i64) -> i8
+  %o = arith.constant 128 : i32
+  %q = "tiny.rescale"(%acc, %m, %o) {shift = 40 : i32, min = -128 : i32, max = 127 : i32} : (i32, i32, i32) -> i8
   return %q : i8
 }
