@@ -11,10 +11,9 @@ import numpy as np
 from tinymlir import numerics
 from tinymlir.bindings import arith, func, ir, linalg
 from tinymlir.dialects import tiny
-from tinymlir.kernels.convolution import find_convolution
-from tinymlir.kernels.evaluator import VIEW_OPS
+from tinymlir.kernels.convolution import find_convolution, replace_constants
 from tinymlir.kernels.requantization import read_requantization
-from tinymlir.linalg_info import constant_array, indexing_maps
+from tinymlir.linalg_info import indexing_maps
 from tinymlir.line_fit import Line, common_shift, fit_line, split_offsets
 from tinymlir.numerics import IntArray
 
@@ -248,26 +247,10 @@ def _accumulators(generic: ir.Operation) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _move_biases(generic: ir.Operation, more: IntArray) -> bool:
-    """Add ``more`` to what the accumulators of ``generic`` begin with; whether that worked."""
-    convolution = find_convolution(generic.results[0])
+    """Add ``more`` to the biases of what ``generic`` requantises; whether that has any."""
+    convolution = find_convolution(generic.results[0], by_rows=True)
     if convolution is None:
         return False
-    sums = generic.operands[0]
-    while sums.owner.operation.name in VIEW_OPS:
-        sums = sums.owner.operation.operands[0]
-    products = sums.owner.operation
-    start = products.operands[len(products.operands) - 1]
-    if isinstance(start, ir.BlockArgument):
-        return False
-    biases = constant_array(start.owner.operation.operands[0])
-    if biases is None or not np.array_equal(biases.reshape(-1), convolution.bias):
-        return False
-    moved = (biases + np.broadcast_to(more, biases.size).reshape(biases.shape)).astype(np.int32)
-    with ir.InsertionPoint(products):
-        constant = arith.constant(_tensor(moved), ir.DenseElementsAttr.get(moved))
-        begin = start.owner.operation.clone()
-    begin.operation.operands[0] = constant
-    products.operands[len(products.operands) - 1] = begin.operation.results[0]
-    if not list(start.uses):
-        start.owner.erase()
+    biases = (convolution.bias + more).astype(np.int32)
+    replace_constants(convolution, convolution.weights, biases)
     return True
