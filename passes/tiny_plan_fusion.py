@@ -34,7 +34,8 @@ class PlanFusion(Pass):
     ``max-overhead``, which is none without either. Where the network fits ``max-ram`` layer by
     layer, it stays so. Calls of a stage's layers get its number as
     ``tiny.stage`` and its number of strips as ``tiny.strips``, and ``tiny.lean`` where its kernels
-    shall take little work space; ``@main`` gets ``tiny.input``.
+    shall take little work space; ``@main`` gets ``tiny.input``, and names of the layers that can be
+    in no stage as ``tiny.cuts``.
 
     Before::
 
@@ -54,7 +55,7 @@ class PlanFusion(Pass):
     After::
 
         func.func @main(%x: tensor<1x8x1x4xi8>) -> tensor<1x8x1x4xi8>
-            attributes {tiny.input = "external"} {
+            attributes {tiny.cuts = [], tiny.input = "external"} {
           %a = call @layer0(%x) {tiny.stage = 0 : i64, tiny.strips = 1 : i64}
                : (tensor<1x8x1x4xi8>) -> tensor<1x8x1x4xi8>
           %y = call @layer0(%a) {tiny.stage = 0 : i64, tiny.strips = 1 : i64}
@@ -94,7 +95,10 @@ class PlanFusion(Pass):
                 call.attributes["tiny.strips"] = ir.IntegerAttr.get(i64, block.strips)
                 if block.lean:
                     call.attributes["tiny.lean"] = ir.UnitAttr.get()
-        main.operation.attributes["tiny.input"] = ir.StringAttr.get(mode)
+        attributes = main.operation.attributes
+        attributes["tiny.input"] = ir.StringAttr.get(mode)
+        cuts = [ir.StringAttr.get(layer.name) for layer in graph.layers if not layer.fusable]
+        attributes["tiny.cuts"] = ir.ArrayAttr.get(cuts)
 
     def _choose(self, graph: Graph) -> tuple[InputMode, Setting]:
         if self.plan is not None:

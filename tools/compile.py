@@ -211,6 +211,9 @@ def main(args: argparse.Namespace) -> int:
         f" (lower bound {summary['arena_lower_bound']}), RAM with input and output"
         f" {summary['ram_bytes']} bytes, flash {summary['flash_bytes']} bytes"
     )
+    if summary["cuts"]:
+        names = ", ".join(f"'{name}'" for name in summary["cuts"])
+        print(f"remark: in no stage, since they cannot run row by row: {names}")
     if "skipping" in summary:
         approximation.print_loss(summary["skipping"])
     if "levels" in summary:

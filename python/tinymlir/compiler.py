@@ -234,7 +234,8 @@ class Level:
 class Compilation:
     """A network in the LLVM dialect and the facts that passes found.
 
-    ``input_mode`` is where its input is; ``stages`` holds the printed IR by level where it was
+    ``input_mode`` is where its input is; ``cuts`` names layers that can be in no stage, where there
+    was a plan for stages; ``stages`` holds the printed IR by level where it was
     asked for. With several ``levels``, ``layers`` are those of the exact one, and ``gated`` is
     whether there is ``NAME_invoke_gated``.
     """
@@ -249,6 +250,7 @@ class Compilation:
     arena_lower_bound: int
     model_sha256: str
     input_mode: InputMode = "external"
+    cuts: tuple[str, ...] = ()
     stages: dict[str, str] = field(default_factory=dict)
     levels: tuple[Level, ...] = ()
     gated: bool = False
@@ -421,6 +423,7 @@ def lower_module(
         arena_lower_bound=facts["tiny.arena_lower_bound"].value,
         model_sha256=model_sha256,
         input_mode=facts["tiny.input"].value if "tiny.input" in facts else "external",
+        cuts=tuple(cut.value for cut in facts.get("tiny.cuts", [])),
         stages=stages,
     )
     run_pipeline(module, on_module(to_llvm(target, name)))
@@ -501,6 +504,7 @@ def facts(compilation: Compilation) -> dict[str, Any]:
         "executed_macs": executed,
         "overhead": sum(layer.made_macs for layer in compilation.layers) / macs if macs else 1.0,
         "input_mode": compilation.input_mode,
+        "cuts": list(compilation.cuts),
         "arena_bytes": compilation.arena_bytes,
         "arena_alignment": 4,
         "arena_lower_bound": compilation.arena_lower_bound,

@@ -25,7 +25,7 @@ REPORT = {
     *("name", "target", "options", "versions", "input_sha256", "inputs", "outputs", "macs"),
     *("executed_macs", "overhead", "arena_bytes", "arena_alignment", "arena_lower_bound"),
     *("io_bytes", "ram_bytes", "code_bytes", "constant_bytes", "flash_bytes", "stack_bytes"),
-    *("input_mode", "layers"),
+    *("input_mode", "cuts", "layers"),
 }
 TENSOR = {
     *("name", "shape", "bytes", "scale", "zero_point", "model_type", "model_shape"),
