@@ -12,7 +12,7 @@ import pytest
 from networks import Network, Value, Window
 from test_fused_stages import blocks, fused
 
-from tinymlir.compiler import Fusion, facts
+from tinymlir.compiler import Fusion, compile_model, facts
 from tinymlir.fusion.setting import InputMode
 from tinymlir.host import HostModel
 from tinymlir.targets import get_target
@@ -140,3 +140,20 @@ def test_an_input_in_the_arena_makes_room(monkeypatch: pytest.MonkeyPatch) -> No
         (given,) = HostModel(compilation)(*arrays)
         assert (given == result.array).all()
     assert ram[1] < ram[0]
+
+
+def test_float_inputs_lie_in_the_arena_but_do_not_stream(
+    example: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The layer that quantises them runs by itself."""
+    model = example / "surface_qdq.onnx"
+    image = np.random.default_rng(0).normal(100, 60, (2, 64, 64, 1)).astype(np.float32)
+    fusion = Fusion(input="in-arena", max_overhead=1.0)
+    given, wanted = (
+        HostModel(compile_model(model, get_target("host"), float_io=True, fusion=each))(image)[0]
+        for each in (fusion, None)
+    )
+    assert (given == wanted).all()
+    command = ["compile", str(model), "-o", str(tmp_path), "--float-io"]
+    assert main([*command, "--input-mode", "streamed"]) == 1
+    assert "no stage of this network can take its input row by row" in capsys.readouterr().err

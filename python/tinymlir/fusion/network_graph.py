@@ -112,8 +112,7 @@ def _layer(
     alone = choose(function, root, core)
     by_rows, lean = (choose(function, root, core, by_rows=True, lean=x) for x in (False, True))
     image = tensors[output]
-    # Rows are those of images.
-    fusable = plain and all(len(v.type.shape) == 4 for v in (root, *function.arguments))
+    fusable = plain and all(_is_image(value.type) for value in (root, *function.arguments))
     reads = []
     for argument, source in zip(function.arguments, sources, strict=True):
         found = windows(argument, root)
@@ -138,6 +137,11 @@ def _layer(
         fusable=fusable and macs % _pixels(image) == 0,
         accumulates=fusable and reduces and len(pools) == image.columns == 1 and not padded,
     )
+
+
+def _is_image(kind: ir.RankedTensorType) -> bool:
+    """Whether it has rows of bytes."""
+    return kind.rank == 4 and kind.element_type == ir.IntegerType.get_signless(8)
 
 
 def _pixels(tensor: Tensor) -> int:
