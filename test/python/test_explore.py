@@ -26,11 +26,10 @@ from tinymlir.exploration.confidence import (
     paired_drop,
     samples_for,
     shows_loss,
-    shows_share,
     wilson,
 )
 from tinymlir.exploration.data import Part, load_data
-from tinymlir.exploration.gate import ALWAYS, choose_margin, leads, measure, why_no_scores
+from tinymlir.exploration.gate import leads
 from tinymlir.exploration.guide import Guide
 from tinymlir.exploration.result import Exploration
 from tinymlir.exploration.search import Evaluated, fastest_within, front, search
@@ -40,7 +39,7 @@ from tinymlir.network import TensorInfo
 from tinymlir.pipeline import run_pipeline
 from tinymlir.simulators import simulate
 from tinymlir.targets import get_target
-from tinymlir.tools import arguments, explore, simulation
+from tinymlir.tools import explore
 from tinymlir.tools import main as tinymlir_main
 from tinymlir.tools.arguments import share
 
@@ -339,27 +338,6 @@ def test_compile_several_levels(
 
 
 @pytest.mark.parametrize(
-    ("level", "gated", "margin", "message"),
-    [
-        (2, False, None, "there is no level 2; the levels are 0 (exact), 1 (5%)"),
-        (None, True, None, "level 0 is exact"),
-        (1, True, None, "level 1 has no class scores"),
-        (1, False, 5, "is for --gated; add --gated"),
-    ],
-)
-def test_levels_that_are_not_there(
-    level: int | None, gated: bool, margin: int | None, message: str
-) -> None:
-    args = argparse.Namespace(level=level, gated=gated, margin=margin)
-    levels = [{"name": "exact", "gate": None}, {"name": "5%", "gate": None}]
-    with pytest.raises(TinymlirError) as refused:
-        simulation.entry_of(args, {"levels": levels})
-    assert message in str(refused.value)
-    with pytest.raises(TinymlirError, match="one level only"):
-        simulation.entry_of(args, {})
-
-
-@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--levels", "exact,1%"], "give both --data and --levels"),
@@ -406,40 +384,6 @@ def test_levels_that_do_not_fit_the_flash(
     err = capsys.readouterr().err
     assert "needs 700 bytes of flash; each of 2 gets an equal part" in err
     assert "give --max-flash 1400 or more" in err
-
-
-@pytest.mark.parametrize("text", ["1%,5%", "exact", "exact,5%,1%", "exact,x%", "exact,101%"])
-def test_levels_that_are_none(text: str) -> None:
-    with pytest.raises(argparse.ArgumentTypeError):
-        arguments.levels(text)
-
-
-def test_outputs_without_a_margin() -> None:
-    (scores,) = INFO
-    assert why_no_scores(INFO, False) is None
-    assert why_no_scores([replace(scores, shape=(1, 1, 1, 4))], False) is None
-    assert why_no_scores([scores, scores], False) == "the network has 2 outputs"
-    assert why_no_scores([replace(scores, shape=(1, 2, 4))], False) == (
-        "the output has the shape 1x2x4"
-    )
-    assert why_no_scores([replace(scores, shape=(1, 1))], False) == "the output is a single number"
-
-
-def test_margin_is_the_least_that_keeps_the_promise() -> None:
-    exact = np.tile(np.array([[9, 0, -128]], np.int8), (1000, 1))
-    fast = exact.copy()
-    # 40 samples are wrong, by 1 to 40.
-    fast[:40, 1] = 10 + np.arange(40)
-    margin = choose_margin(exact, fast, 0.99)
-    wrong = int((np.arange(1, 41) >= margin).sum())
-    assert shows_share(wrong, 1000, 0.99) and not shows_share(wrong + 1, 1000, 0.99)
-    assert choose_margin(exact, exact, 0.99) == 0
-    assert choose_margin(exact[:100], exact[:100], 0.99) == ALWAYS
-    gate = measure(0.99, (exact, fast), (exact, fast), np.zeros(1000, int))
-    assert gate.agreement == gate.accuracy == 1 - wrong / 1000
-    assert gate.agreement_alone == 0.96
-    assert gate.rerun_rate == (leads(fast) < margin).mean()
-    assert gate.mean(100, 300) == 100 + 200 * gate.rerun_rate
 
 
 def test_skipping_inside_fused_stages(
@@ -522,9 +466,6 @@ def test_confidence() -> None:
     assert wilson(0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
     assert wilson(5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
     assert samples_for(0.01) == 300
-    # The upper limit of Clopper and Pearson is 1.05 % for 5 of 1000, and none has 0.05^(1/n).
-    assert shows_share(5, 1000, 0.9895) and not shows_share(5, 1000, 0.9896)
-    assert shows_share(0, 299, 0.99) and not shows_share(0, 298, 0.99)
     before, after = np.ones(1000, bool), np.arange(1000) >= 30
     drop, low, high = paired_drop(before, after)
     assert drop == pytest.approx(0.03)
