@@ -290,7 +290,8 @@ class _Lowering:
             layer, kernel = self.layers[position], self.kernels[position]
             tensors = [*(read.tensor for read in node.reads), node.output]
             parts = tuple(self._part(tensor) for tensor in tensors)
-            rows = RowFunction(layer, parts, self.strips > 1)
+            ends = zip(*(side.tolist() for side in self.stage.columns(node.output)), strict=True)
+            rows = RowFunction(layer, parts, tuple(ends))
             symbol = f"{layer.name.value}_row"
             buffers: list[Name] = [self.stage.place(tensor) for tensor in tensors]
             self.pool.begin_layer()

@@ -92,9 +92,9 @@ def test_depthwise_convolution(
     y = network.conv(x, depth * multiplier, window, depth, pad_value)
     model = alone(network, x, y)
     layer = model.compilation.layers[1]
-    # The ring of rows multiplies padding; other kernels skip it.
+    # Kernels of depthwise convolutions multiply padding; `direct` skips it.
     taps = y.shape[1] * y.shape[2] * window.kernel[0] * window.kernel[1]
-    executed = taps if layer.kernel == "depthwise" else tapped(x, window)
+    executed = tapped(x, window) if layer.kernel == "direct" else taps
     assert layer.executed_macs == executed * depth * multiplier
 
 

@@ -16,6 +16,7 @@ from tinymlir import artifact, numerics
 from tinymlir.codegen import generate
 from tinymlir.dialects.tiny import ROUNDING_MODES
 from tinymlir.host import HostModel
+from tinymlir.kernels.columns import Columns
 from tinymlir.kernels.emitter import Index
 from tinymlir.kernels.vector_convolution import VectorConvolution
 from tinymlir.kernels.vector_depthwise import VectorDepthwise
@@ -97,8 +98,11 @@ def test_segments_of_rows(groups: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def by_segments(kernel: VectorKernel) -> None:
         emitter, (rows, columns) = kernel.layer.emitter, kernel.conv.out_hw
 
+        spans = tuple((first, min(first + 4, columns)) for first in range(0, columns, 4))
+
         def segment(row: Index, first: Index) -> None:
-            kernel.row(row, (first, emitter.minimum(emitter.add(first, 4), columns)))
+            last = emitter.minimum(emitter.add(first, 4), columns)
+            kernel.row(row, Columns(first, last, spans))
 
         emitter.loop(0, rows, 1, lambda row: emitter.loop(0, columns, 4, lambda c: segment(row, c)))
 

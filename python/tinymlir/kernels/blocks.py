@@ -9,6 +9,7 @@ import numpy as np
 
 from tinymlir.bindings import arith, ir
 from tinymlir.kernels import windows
+from tinymlir.kernels.columns import Columns
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Index
 from tinymlir.kernels.kernel import Kernel, Layer
@@ -72,14 +73,14 @@ class Blocks(Kernel):
 
         emitter.loop(0, height * width, self.pixels, block)
 
-    def row(self, row: Index, columns: tuple[Index, Index]) -> None:
-        last = self.layer.emitter.sub(columns[1], 1)
+    def row(self, row: Index, columns: Columns) -> None:
+        last = self.layer.emitter.sub(columns.last, 1)
 
         def block(first: Index) -> None:
             self._copy([(row, column) for column in self.places(first, last)])
             self.channel_sums(self.conv, row, first, last)
 
-        self.layer.emitter.loop(*columns, self.pixels, block)
+        self.layer.emitter.loop(columns.first, columns.last, self.pixels, block)
 
     def places(self, first: Index, last: Index) -> list[Index]:
         """The pixels of a block: those beyond ``last`` are that one again."""

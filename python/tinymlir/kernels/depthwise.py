@@ -13,6 +13,7 @@ import numpy as np
 
 from tinymlir.bindings import arith, func, ir, scf
 from tinymlir.kernels.channel_tables import channel_tables, table_bytes
+from tinymlir.kernels.columns import Columns
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Emitter, Index
 from tinymlir.kernels.kernel import Kernel, Layer
@@ -121,7 +122,7 @@ class Depthwise(Kernel):
         if whole < self.blocks:
             self._channel_block(whole, self.last)
 
-    def row(self, row: Index, columns: tuple[Index, Index]) -> None:
+    def row(self, row: Index, columns: Columns) -> None:
         raise NotImplementedError("goes through all rows of some channels first")
 
     def _channel_block(self, block: Index, width: int) -> None:

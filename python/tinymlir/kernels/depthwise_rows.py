@@ -1,42 +1,53 @@
-"""Depthwise convolution a pixel at a time, on rows where they lie.
+"""Depthwise convolution row by row, on rows where they lie: in whole tensors or in rings.
 
-Each pixel takes its channels in blocks of a word: every tap adds the products of one word of
-activations. In the interior all taps are straight-line code; a window that hangs over the
-border visits the taps that exist in a function of its own.
+Neighbours of a row are computed together, channel after channel: they share a channel's weights,
+and each column under their windows is loaded once. With SMLAD two rows of the kernel are
+multiplied at once: an activation and the one below it make a word. At the ends of a row it is
+known which columns lie beside the image; rows beside it are read from a constant row of padding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
-from tinymlir.bindings import arith, func, ir, scf
+from tinymlir.bindings import arith, ir, scf
 from tinymlir.dialects import tiny
-from tinymlir.kernels.channel_tables import channel_tables, table_bytes
+from tinymlir.kernels.channel_tables import table_bytes
+from tinymlir.kernels.columns import Columns, Span, with_rest
 from tinymlir.kernels.convolution import Convolution
-from tinymlir.kernels.depthwise import (
-    CHANNEL_BLOCK,
-    MOST_TAPS,
-    by_block,
-    load_parameters,
-    pack_parameters,
-)
-from tinymlir.kernels.emitter import Emitter, Index
+from tinymlir.kernels.depthwise import MOST_TAPS
+from tinymlir.kernels.emitter import Index
 from tinymlir.kernels.kernel import Kernel, Layer
-from tinymlir.kernels.pixels import Site, finish, finish_mix, full_bias, input_column, input_row
+from tinymlir.kernels.pixels import Site, finish, finish_mix, input_column, input_row
 from tinymlir.kernels.price import Mix, function, line, loop
-from tinymlir.kernels.words import extend, half, halves, load_any, load_word, repeated
+from tinymlir.kernels.short_offsets import element_of, short_tables
+from tinymlir.kernels.words import advance, advance_bytes, fetch, fetch_byte, half, stream
 from tinymlir.targets import Target
 
-#: Registers that four sums take beside their operands, pointers and a counter.
-_SUM_REGISTERS = 12
+#: Neighbours computed together: the most there may be, and how many registers have room for.
+_MOST_PIXELS, _ROOM = 6, 5
+#: A block of pixels costs as much as so many more; so does a pixel for which there is no room.
+_BLOCK_COST, _SPILL_COST = 1.5, 0.7
+#: What code of its own for a pixel is worth.
+_CODE_COST = 0.1
 
 
 class DepthwiseRows(Kernel):
-    """Pixel by pixel, block by block of channels."""
+    """Block by block of neighbouring pixels: all channels."""
 
     name = "depthwise-rows"
+
+    def __init__(self, conv: Convolution, core: Target) -> None:
+        super().__init__(conv, core)
+        # Columns in strips are cut in other places, into blocks of no more.
+        self.pixels = min(_MOST_PIXELS, conv.out_hw[1])
+        height, step = conv.kernel[0], 2 if core.has("dsp") else 1
+        #: rows of the kernel that are multiplied together
+        self.together = [range(kh, min(kh + step, height)) for kh in range(0, height, step)]
 
     @classmethod
     def takes(cls, conv: Convolution, core: Target) -> bool:
@@ -44,241 +55,307 @@ class DepthwiseRows(Kernel):
         one_to_one = conv.in_per_group == conv.out_per_group == 1 and conv.groups > 1
         return one_to_one and conv.weights[0, 0].size <= MOST_TAPS
 
+    def executed_macs(self, rows: range | None = None, columns: range | None = None) -> int:
+        """MACs of whole windows: padding included."""
+        return self.conv.window_macs(rows, columns)
+
     def constant_bytes(self) -> int:
-        """Weights, as halfwords or bytes, and the parameters of both functions."""
-        conv = self.conv
-        channels = -(-conv.groups // CHANNEL_BLOCK) * CHANNEL_BLOCK
-        weights = channels * conv.weights[0, 0].size * (2 if self.core.has("dsp") else 1)
-        functions = 1 if self._all_inside() else 2
-        return weights + functions * (4 * channels + table_bytes(conv))
+        """Constants of channels, and a row of padding."""
+        channel = 4 * (1 + self._weights().shape[1])
+        spans = Columns.all(self.conv.out_hw[1]).spans
+        padding = self._padding_bytes(_cut(self.conv, spans), spans)
+        return channel * self.conv.groups + table_bytes(self.conv) + padding
 
     def mix(self) -> Mix:
         conv = self.conv
-        blocks = -(-conv.groups // CHANNEL_BLOCK)
-        taps = conv.weights[0, 0].size
-        if self.core.has("dsp"):
-            tap = line(load=1, alu=2, load_pair=1, mac=CHANNEL_BLOCK)
-        else:
-            # Where registers are few, sums are in memory.
-            spill = line(load_word=1, store=1) if self.core.registers < _SUM_REGISTERS else Mix()
-            tap = (line(load=2, mac=1) + spill) * CHANNEL_BLOCK
-        words = 1 + table_bytes(conv) // (4 * conv.groups)
-        ends = line(load_pair=words * CHANNEL_BLOCK / 2, load=3, store=2, alu=6)
-        ends += finish_mix(conv) * CHANNEL_BLOCK
-        inside = len(conv.interior(0)) * len(conv.interior(1))
-        outside = conv.out_hw[0] * conv.out_hw[1] - inside
-        existing = self.conv.executed_macs(*(range(size) for size in conv.out_hw)) // conv.groups
-        at_border = max(0, existing - inside * taps) / max(1, outside)
-        # The last block is apart, since it may have fewer channels.
-        block = tap * taps + ends
-        whole = loop(block, blocks - 1) + block + line(alu=10, load=6)
-        less = (2 if self.core.has("dsp") else CHANNEL_BLOCK) if conv.pad_value else 0
-        turns = (tap + line(alu=3 + less, branch=1)).times(at_border)
-        turns += line(alu=9, branch=1).times(conv.kernel[0])
-        block = turns + ends + line(alu=16)
-        border = loop(block, blocks - 1) + block
-        return function(loop(whole, inside)) + function(border + line(alu=20)).times(outside)
+        cut = _cut(conv, Columns.all(conv.out_hw[1]).spans)
+        row = Mix()
+        for count, turns in cut.blocks((0, conv.out_hw[1])):
+            enter = line(alu=4, load=2) * conv.kernel[0] + line(alu=4)
+            row += loop(enter + loop(self._channel_mix(count), conv.groups), turns)
+        return function(loop(row + line(alu=8, load=2) * conv.kernel[0], conv.out_hw[0]))
+
+    def _channel_mix(self, count: int) -> Mix:
+        """A channel of ``count`` neighbours."""
+        conv = self.conv
+        columns = len(_users(conv, count))
+        tables = 1 + table_bytes(conv) // (4 * conv.groups)
+        mix = line(load=tables, alu=3) + finish_mix(conv, count)
+        for rows in self.together:
+            products = conv.kernel[1] * count
+            if len(rows) == 2:
+                mix += line(load=2, alu=1) * columns + line(dual_mac=products)
+            else:
+                mix += line(load=1) * columns + line(mac=products)
+            halves = self.core.has("dsp") and len(rows) == 1
+            mix += line(load=-(-conv.kernel[1] // 2) if halves else conv.kernel[1])
+            # Where rows begin is not in registers.
+            mix += line(load=1, alu=1) * len(rows)
+        return mix
 
     def prepare(self, layer: Layer, scratch: ir.Value | None) -> None:
         super().prepare(layer, scratch)
-        self.taps = (_Halfwords if self.core.has("dsp") else _Bytes)(layer.emitter, self.conv)
-        self.tables = channel_tables(self.conv, layer.root)
-        self.blocks = -(-self.conv.groups // CHANNEL_BLOCK)
-        self.last = self.conv.groups - (self.blocks - 1) * CHANNEL_BLOCK
-        self.border_symbol = f"{layer.function.name.value}_border"
-        if not self._all_inside():
-            self._emit_border_function()
+        self.conv, self.tables = short_tables(self.conv, layer.root)
+        tables = [table.reshape(-1, 1).view("<i4") for table in self.tables.values()]
+        parts = [self.conv.bias[:, None], self._weights(), *tables]
+        #: of each channel, i32, in the order in which they are read
+        self.constants = np.concatenate(parts, axis=1).astype("<i4")
 
-    def row(self, row: Index, columns: tuple[Index, Index]) -> None:
-        emitter = self.layer.emitter
+    def row(self, row: Index, columns: Columns) -> None:
+        emitter, cut = self.layer.emitter, _cut(self.conv, columns.spans)
+        rows, padding = self._rows(row), self._padding(cut, columns.spans)
 
-        def pixel(column: Index) -> None:
-            inside = self._is_inside(row, column)
-            if inside is None:
-                self._inside_pixel(row, column)
+        def block(column: Index, count: int) -> None:
+            self._block(rows, padding, row, column, count)
+
+        def piece(span: Span) -> None:
+            """Columns that are computed by themselves, if they are among these."""
+            there = columns.pick(emitter, lambda *own: int(_holds(own, span)))
+            if isinstance(there, int):
+                if there:
+                    block(span[0], span[1] - span[0])
                 return
-            choice = scf.IfOp(inside, has_else=True)
+            choice = scf.IfOp(arith.cmpi(arith.CmpIPredicate.ne, there, emitter.index(0)))
             with ir.InsertionPoint(choice.then_block):
-                self._inside_pixel(row, column)
-                scf.yield_([])
-            with ir.InsertionPoint(choice.else_block):
-                where = [emitter.index(v) for v in (row, column)]
-                func.call([], self.border_symbol, [*self.layer.function.arguments, *where])
+                block(span[0], span[1] - span[0])
                 scf.yield_([])
 
-        emitter.loop(*columns, 1, pixel)
+        for span in cut.left:
+            piece(span)
+        columns.in_blocks(emitter, cut.runs, block)
+        for span in cut.right:
+            piece(span)
 
-    def _all_inside(self) -> bool:
-        conv = self.conv
-        return all(len(conv.interior(axis)) == conv.out_hw[axis] for axis in (0, 1))
-
-    def _is_inside(self, row: Index, column: Index) -> ir.Value | None:
-        """Whether no padding lies under the window; None if it never does."""
-        if self._all_inside():
-            return None
+    def _rows(self, row: Index) -> list[tuple[Index, ir.Value | None]]:
+        """Where each row under the window begins, and whether it is one of the image's."""
         conv, emitter = self.conv, self.layer.emitter
-        starts = input_row(emitter, conv, row, 0), input_column(emitter, conv, column)
-        tests = []
-        for axis, start in enumerate(starts):
-            reach = conv.dilation[axis] * (conv.kernel[axis] - 1)
-            room = emitter.index(max(conv.in_hw[axis] - reach, 0))
-            tests.append(arith.cmpi(arith.CmpIPredicate.ult, emitter.index(start), room))
-        return arith.andi(*tests)
+        inside = len(conv.interior(0)) == conv.out_hw[0]
+        rows: list[tuple[Index, ir.Value | None]] = []
+        for kh in range(conv.kernel[0]):
+            number = input_row(emitter, conv, row, kh)
+            ends = emitter.index(number), emitter.index(conv.in_hw[0])
+            test = None if inside else arith.cmpi(arith.CmpIPredicate.ult, *ends)
+            rows.append((self.layer.source.origin(emitter, number), test))
+        return rows
 
-    def _inside_pixel(self, row: Index, column: Index) -> None:
-        conv, layer, emitter = self.conv, self.layer, self.layer.emitter
-        origins = [
-            self._origin(layer, input_row(emitter, conv, row, kh), column)
-            for kh in range(conv.kernel[0])
-        ]
-
-        def add(block: Index, width: int, sums: list[ir.Value]) -> list[ir.Value]:
-            first = emitter.mul(block, CHANNEL_BLOCK)
-            for kh, origin in enumerate(origins):
-                at = emitter.add(origin, first)
-                for kw in range(conv.kernel[1]):
-                    where = emitter.add(at, kw * conv.dilation[1] * layer.source.channels)
-                    number = kh * conv.kernel[1] + kw
-                    sums = self.taps.add(layer, sums, where, self._tap(block, number), border=False)
-            return sums
-
-        self._pixel(layer, row, column, conv.bias, add)
-
-    def _emit_border_function(self) -> None:
-        """``@layer<i>_border(arguments…, row, column)``: a pixel over the taps that exist."""
-        function, index = self.layer.function, ir.IndexType.get()
-        types = [argument.type for argument in function.arguments]
-        with ir.InsertionPoint.after(function.operation):
-            helper = func.FuncOp(
-                self.border_symbol, ([*types, index, index], []), visibility="private"
-            )
-        with ir.InsertionPoint(helper.add_entry_block()):
-            row, column = list(helper.arguments)[-2:]
-            self._border_pixel(self.layer.rebind(helper), row, column)
-            func.ReturnOp([])
-
-    def _border_pixel(self, layer: Layer, row: Index, column: Index) -> None:
-        conv, emitter = self.conv, layer.emitter
-        top, left = input_row(emitter, conv, row, 0), input_column(emitter, conv, column)
-        rows, columns = (
-            self._existing(emitter, axis, start) for axis, start in enumerate((top, left))
-        )
-
-        def add(block: Index, width: int, sums: list[ir.Value]) -> list[ir.Value]:
-            first = emitter.mul(block, CHANNEL_BLOCK)
-
-            def kernel_row(kh: Index, *carried: ir.Value) -> list[ir.Value]:
-                number = emitter.add(top, emitter.mul(kh, conv.dilation[0]))
-                at = emitter.add(self._origin(layer, number, column), first)
-
-                def tap(kw: Index, *values: ir.Value) -> list[ir.Value]:
-                    step = emitter.mul(kw, conv.dilation[1] * layer.source.channels)
-                    place = emitter.add(emitter.mul(kh, conv.kernel[1]), kw)
-                    where, weight = emitter.add(at, step), self._tap(block, place)
-                    return self.taps.add(layer, list(values), where, weight, border=True)
-
-                return emitter.loop(*columns, 1, tap, carried)
-
-            return emitter.loop(*rows, 1, kernel_row, sums)
-
-        self._pixel(layer, row, column, full_bias(conv), add)
-
-    def _existing(self, emitter: Emitter, axis: int, start: Index) -> tuple[Index, Index]:
-        """First, and past the last, tap along ``axis`` that falls on the input."""
-        conv = self.conv
-        before = emitter.maximum(emitter.sub(0, start), 0)
-        room = emitter.maximum(emitter.sub(conv.in_hw[axis], start), 0)
-        dilation = conv.dilation[axis]
-        end = emitter.minimum(emitter.ceildiv(room, dilation), conv.kernel[axis])
-        return emitter.ceildiv(before, dilation), end
-
-    def _origin(self, layer: Layer, row: Index, column: Index) -> Index:
-        """Where the first tap of a kernel row lies, of the first channel."""
-        emitter = layer.emitter
-        left = input_column(emitter, self.conv, column)
-        start = layer.source.origin(emitter, row)
-        return emitter.add(start, emitter.mul(left, layer.source.channels))
-
-    def _tap(self, block: Index, number: Index) -> Index:
-        """The place of a tap among the weights of all blocks."""
-        emitter = self.layer.emitter
-        return emitter.add(emitter.mul(block, self.conv.weights[0, 0].size), number)
-
-    def _pixel(
+    def _block(
         self,
-        layer: Layer,
+        rows: list[tuple[Index, ir.Value | None]],
+        padding: np.ndarray,
         row: Index,
         column: Index,
-        bias: np.ndarray,
-        add: Callable[[Index, int, list[ir.Value]], list[ir.Value]],
+        count: int,
     ) -> None:
-        """All blocks of channels: from the biases through ``add`` to the results."""
-        emitter = layer.emitter
-        constants = [bias, *self.tables.values()]
-        site = Site(layer, row, column, (0, 0), (0, 0), border=False)
+        """``count`` neighbours from ``column`` on; none is at a border where that is not known."""
+        conv, layer, emitter = self.conv, self.layer, self.layer.emitter
+        left, there = input_column(emitter, conv, column), _there(conv, column, count)
+        begin, pointers = stream(layer.source.buffer), []
+        for origin, inside in rows:
+            at = emitter.add(origin, emitter.mul(left, layer.source.channels))
+            pointer = advance_bytes(begin, at)
+            if inside is not None:
+                beside = stream(layer.pool.get(padding, "padding"))
+                beside = advance_bytes(beside, -there.start * layer.source.channels)
+                pointer = arith.select(inside, pointer, beside)
+            pointers.append(pointer)
 
-        def block(number: Index, width: int) -> None:
-            parameters = layer.pool.get(pack_parameters(constants), "parameters")
-            biases, *elements = load_parameters(emitter, parameters, constants, number)
-            sums = add(number, width, biases[:width])
-            for b in range(width):
-                known = dict(zip(self.tables, (e[b] for e in elements), strict=True))
-                channel = emitter.add(emitter.mul(number, CHANNEL_BLOCK), b)
-                finish(self.conv, site, 0, channel, sums[b], known)
+        def channel(number: Index, w: ir.Value, *own: ir.Value) -> list[ir.Value]:
+            sums = [fetch(w, 0)] * count
+            for group in self.together:
+                sums = self._kernel_rows(group, [own[kh] for kh in group], w, sums, there)
+            known, place = {}, 1 + self._weights().shape[1]
+            for value, table in self.tables.items():
+                words = [fetch(w, place + i) for i in range(table.itemsize // 4)]
+                known[value] = element_of(value, words)
+                place += len(words)
+            site = Site(layer, row, column, (0, 0), (0, 0), border=False)
+            for p, total in enumerate(sums):
+                finish(conv, site, p, number, total, known)
+            return [advance(w, self.constants.shape[1]), *(advance_bytes(p, 1) for p in own)]
 
-        emitter.loop(0, self.blocks - 1, 1, lambda number: block(number, CHANNEL_BLOCK))
-        block(self.blocks - 1, self.last)
+        constants = stream(layer.pool.get(self.constants.reshape(-1), "weights"))
+        emitter.loop(0, conv.groups, 1, channel, [constants, *pointers])
 
-
-class _Halfwords:
-    """Weights as halfwords: channels 0 and 2, then 1 and 3, of a tap."""
-
-    def __init__(self, emitter: Emitter, conv: Convolution) -> None:
-        self.emitter, self.conv = emitter, conv
-        ordered = by_block(conv)[:, :, [0, 2, 1, 3]].astype("<i2")
-        self.packed = np.ascontiguousarray(ordered).view("<i8").reshape(-1)
-
-    def add(
-        self, layer: Layer, sums: Sequence[ir.Value], where: Index, tap: Index, *, border: bool
+    def _kernel_rows(
+        self,
+        group: range,
+        pointers: list[ir.Value],
+        w: ir.Value,
+        sums: list[ir.Value],
+        there: range,
     ) -> list[ir.Value]:
-        """``sums`` plus the products of the word at ``where``, less padding at a border."""
-        emitter, width = self.emitter, len(sums)
-        if width == CHANNEL_BLOCK:
-            word = load_any(emitter, layer.source.buffer, where)
-        else:
-            places = [emitter.add(where, b) for b in range(width)]
-            word = load_word(emitter, layer.source.buffer, places)
-        pairs = [extend(word, 0), extend(word, 1)]
-        if border and self.conv.pad_value:
-            less = emitter.integer(repeated(-self.conv.pad_value, 16))
-            pairs = [tiny.AddHalvesOp(pair, less).res for pair in pairs]
-        weights = halves(emitter, emitter.load(layer.pool.get(self.packed, "weights"), [tap]))
-        products = [
-            arith.muli(half(pairs[b % 2], b // 2), half(weights[b % 2], b // 2))
-            for b in range(width)
-        ]
-        return [arith.addi(total, p) for total, p in zip(sums, products, strict=True)]
+        """``sums`` plus the products of one row of the kernel, or of two at once.
+
+        Args:
+            pointers: where the rows of the image begin, under the first pixel's first tap.
+            w: where the channel's constants begin.
+            there: columns from there on that are the image's, and not padding.
+        """
+        conv, emitter, depth = self.conv, self.layer.emitter, self.layer.source.channels
+        weights, sums = _Weights(self, w, group), list(sums)
+        for x, users in _users(conv, len(sums)).items():
+            if x in there:
+                operands = [emitter.widen(fetch_byte(p, x * depth)) for p in pointers]
+            else:
+                operands = [emitter.integer(conv.pad_value)] * len(group)
+            if len(operands) == 2:
+                low = arith.andi(operands[0], emitter.integer(0xFFFF))
+                pair = arith.ori(low, arith.shli(operands[1], emitter.integer(16)))
+                for p, kw in users:
+                    sums[p] = tiny.DualMacOp(sums[p], pair, weights.at(kw)).res
+            else:
+                for p, kw in users:
+                    product = arith.muli(operands[0], weights.at(kw))
+                    sums[p] = arith.addi(sums[p], product)
+        return sums
+
+    def _weights(self) -> np.ndarray:
+        """The words of weights of each channel, in the order in which they are read."""
+        weights = self.conv.weights[:, 0, :, :, 0]
+        parts = [weights[:, rows].swapaxes(1, 2) for rows in self.together]
+        if self.core.has("dsp"):
+            return np.concatenate([_words(part.astype("<i2")) for part in parts], axis=1)
+        return _words(weights)
+
+    def _padding(self, cut: _Cut, spans: tuple[Span, ...]) -> np.ndarray:
+        """A row of padding under the widest block, or nothing.
+
+        Its size is a power of two, so that layers have the same one.
+        """
+        size = self._padding_bytes(cut, spans)
+        return np.full(1 << max(0, size - 1).bit_length(), self.conv.pad_value, np.int8)
+
+    def _padding_bytes(self, cut: _Cut, spans: tuple[Span, ...]) -> int:
+        conv = self.conv
+        if len(conv.interior(0)) == conv.out_hw[0]:
+            return 0
+        ends = [_there(conv, first, last - first) for first, last in (*cut.left, *cut.right)]
+        inner = [range(max(_users(conv, n)) + 1) for span in spans for n in cut.runs(*span)]
+        return max(map(len, [*ends, *inner]), default=0) * conv.groups
 
 
-class _Bytes:
-    """Weights as bytes, in the order of the channels."""
+class _Weights:
+    """The weights of one row of the kernel or two, loaded when they are first asked for."""
 
-    def __init__(self, emitter: Emitter, conv: Convolution) -> None:
-        self.emitter, self.conv = emitter, conv
-        self.packed = np.ascontiguousarray(by_block(conv)).reshape(-1)
+    def __init__(self, kernel: DepthwiseRows, w: ir.Value, group: range) -> None:
+        self.emitter, self.pairs = kernel.layer.emitter, len(group) == 2
+        self.halves = kernel.core.has("dsp") and not self.pairs
+        taps = group.start * kernel.conv.kernel[1]
+        # Behind the bias; two rows at once are an even number of halfwords.
+        self.first = advance_bytes(w, 4 + (2 * taps if kernel.core.has("dsp") else taps))
+        self.loaded: dict[int, ir.Value] = {}
 
-    def add(
-        self, layer: Layer, sums: Sequence[ir.Value], where: Index, tap: Index, *, border: bool
-    ) -> list[ir.Value]:
-        """``sums`` plus the products of the bytes from ``where`` on, less padding at a border."""
-        emitter = self.emitter
-        weights = layer.pool.get(self.packed, "weights")
-        start = emitter.mul(tap, CHANNEL_BLOCK)
-        result = []
-        for b, total in enumerate(sums):
-            x = emitter.widen(emitter.load(layer.source.buffer, [emitter.add(where, b)]))
-            if border and self.conv.pad_value:
-                x = arith.subi(x, emitter.integer(self.conv.pad_value))
-            w = emitter.widen(emitter.load(weights, [emitter.add(start, b)]))
-            result.append(arith.addi(total, arith.muli(x, w)))
-        return result
+    def at(self, tap: int) -> ir.Value:
+        """A weight as an i32, or of two rows both weights in one."""
+        place = tap // 2 if self.halves else tap
+        if place not in self.loaded:
+            words = self.pairs or self.halves
+            byte = None if words else self.emitter.widen(fetch_byte(self.first, place))
+            self.loaded[place] = fetch(self.first, place) if byte is None else byte
+        return half(self.loaded[place], tap % 2) if self.halves else self.loaded[place]
+
+
+def _words(weights: np.ndarray) -> np.ndarray:
+    """``channels × …`` as ``channels × words``, the last one filled up with zeros."""
+    flat = weights.reshape(len(weights), -1)
+    padded = np.pad(flat, ((0, 0), (0, -flat.shape[1] % (4 // flat.itemsize))))
+    return np.ascontiguousarray(padded).view("<i4")
+
+
+def _users(conv: Convolution, count: int) -> dict[int, list[tuple[int, int]]]:
+    """The columns under ``count`` neighbours, from the left: pixels and taps that want each."""
+    users: dict[int, list[tuple[int, int]]] = {}
+    for pixel, tap in itertools.product(range(count), range(conv.kernel[1])):
+        column = pixel * conv.stride[1] + tap * conv.dilation[1]
+        users.setdefault(column, []).append((pixel, tap))
+    return dict(sorted(users.items()))
+
+
+def _there(conv: Convolution, column: Index, count: int) -> range:
+    """The columns under ``count`` neighbours, from the first tap on, that are the image's.
+
+    All of them where the first neighbour is not known.
+    """
+    columns = range(max(_users(conv, count)) + 1)
+    if not isinstance(column, int):
+        return columns
+    left = column * conv.stride[1] - conv.pad[1]
+    return range(max(0, -left), max(0, -left, min(len(columns), conv.in_hw[1] - left)))
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """How rows are cut into blocks.
+
+    ``left`` and ``right`` are blocks whose windows may reach beside the image; from ``begin`` to
+    ``end`` blocks have ``count`` columns, and what is left over is one more.
+    """
+
+    left: list[Span]
+    right: list[Span]
+    begin: int
+    end: int
+    count: int
+
+    def runs(self, first: int, last: int) -> dict[int, Span]:
+        """The columns of a span that are blocks of each size, inside."""
+        begin = min(max(first, self.begin), last)
+        return with_rest(begin, max(min(last, self.end), begin), self.count)
+
+    def blocks(self, span: Span) -> Iterator[tuple[int, int]]:
+        """Sizes of the blocks of a span, and how many there are."""
+        for piece in (*self.left, *self.right):
+            if _holds(span, piece):
+                yield _size(piece), 1
+        for count, run in self.runs(*span).items():
+            yield count, _size(run) // count
+
+    def cost(self, spans: tuple[Span, ...]) -> float:
+        """What blocks cost, in pixels."""
+        runs = sum(turns * _block_cost(n) for span in spans for n, turns in self.blocks(span))
+        inner = {count for span in spans for count in self.runs(*span)}
+        code = [*map(_size, self.left), *map(_size, self.right), *inner]
+        return runs + _CODE_COST * sum(map(_block_cost, code))
+
+
+def _block_cost(count: int) -> float:
+    return _BLOCK_COST + count + _SPILL_COST * max(0, count - _ROOM)
+
+
+def _size(span: Span) -> int:
+    return span[1] - span[0]
+
+
+def _holds(span: Span, piece: Span) -> bool:
+    return span[0] <= piece[0] and piece[1] <= span[1]
+
+
+def _cut(conv: Convolution, spans: tuple[Span, ...]) -> _Cut:
+    """The best way to cut rows of which each of ``spans`` is computed by itself."""
+    sizes = range(1, _MOST_PIXELS + 1)
+    inside = conv.interior(1) or range(conv.out_hw[1], conv.out_hw[1])
+    ends = sizes if len(inside) < conv.out_hw[1] else range(1, 2)
+    cuts = [
+        _cut_by(conv.out_hw[1], inside, spans, *three)
+        for three in itertools.product(ends, ends, sizes)
+    ]
+    return min(cuts, key=lambda cut: cut.cost(spans))
+
+
+def _cut_by(
+    width: int, inside: range, spans: tuple[Span, ...], left: int, right: int, count: int
+) -> _Cut:
+    """With blocks of at most ``left`` columns to the left of the inner ones, and so on."""
+    places = {place for span in spans for place in span}
+    before: list[Span] = []
+    begin, end = 0, width
+    while begin < inside.start:
+        stop = min([begin + left, width, *(place for place in places if place > begin)])
+        before.append((begin, stop))
+        begin = stop
+    after: list[Span] = []
+    while end > max(inside.stop, begin):
+        start = max([end - right, begin, *(place for place in places if place < end)])
+        after.insert(0, (start, end))
+        end = start
+    return _Cut(before, after, begin, end, count)

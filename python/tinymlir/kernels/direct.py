@@ -6,6 +6,7 @@ import numpy as np
 
 from tinymlir.bindings import arith, func, ir, scf
 from tinymlir.kernels.channel_tables import table_bytes
+from tinymlir.kernels.columns import Columns
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Index
 from tinymlir.kernels.kernel import Kernel, Layer
@@ -140,18 +141,18 @@ class Direct(Kernel):
     def whole(self) -> None:
         emitter, rows = self.layer.emitter, self.inside[0]
         height, width = self.conv.out_hw
-        everything = (0, width)
-        emitter.loop(0, rows.start, 1, lambda row: self._border(row, *everything))
+        everything = Columns.all(width)
+        emitter.loop(0, rows.start, 1, lambda row: self._border(row, 0, width))
         emitter.loop(rows.start, rows.stop, 1, lambda row: self._interior(row, everything))
-        emitter.loop(rows.stop, height, 1, lambda row: self._border(row, *everything))
+        emitter.loop(rows.stop, height, 1, lambda row: self._border(row, 0, width))
 
-    def row(self, row: Index, columns: tuple[Index, Index]) -> None:
+    def row(self, row: Index, columns: Columns) -> None:
         emitter, rows = self.layer.emitter, self.inside[0]
         if len(rows) == self.conv.out_hw[0]:
             self._interior(row, columns)
             return
         if not rows:
-            self._border(row, *columns)
+            self._border(row, columns.first, columns.last)
             return
         number = emitter.index(emitter.sub(row, rows.start))
         inside = arith.cmpi(arith.CmpIPredicate.ult, number, emitter.index(len(rows)))
@@ -160,7 +161,7 @@ class Direct(Kernel):
             self._interior(row, columns)
             scf.yield_([])
         with ir.InsertionPoint(choice.else_block):
-            self._border(row, *columns)
+            self._border(row, columns.first, columns.last)
             scf.yield_([])
 
     def _border(self, row: Index, first: Index, last: Index) -> None:
@@ -172,7 +173,7 @@ class Direct(Kernel):
 
         emitter.loop(first, last, 1, one)
 
-    def _interior(self, row: Index, columns: tuple[Index, Index]) -> None:
+    def _interior(self, row: Index, columns: Columns) -> None:
         """A row of which no pixel's window reaches beyond the image above or below."""
         emitter, inside = self.layer.emitter, self.inside[1]
         taps = [(0, size) for size in self.conv.kernel]
@@ -187,18 +188,18 @@ class Direct(Kernel):
                 ),
             )
 
-        first, last = columns
+        first, last = columns.first, columns.last
         if inside.start:
             first = emitter.minimum(emitter.maximum(inside.start, first), last)
         if inside.stop < self.conv.out_hw[1]:
             last = emitter.maximum(emitter.minimum(inside.stop, last), first)
         blocked = emitter.add(first, emitter.down(emitter.sub(last, first), self.pixels))
         if inside.start:
-            self._border(row, columns[0], first)
+            self._border(row, columns.first, first)
         run(first, blocked, self.pixels)
         run(blocked, last, 1)
         if inside.stop < self.conv.out_hw[1]:
-            self._border(row, last, columns[1])
+            self._border(row, last, columns.last)
 
     def _emit_border_function(self) -> None:
         """``@layer<i>_border(arguments…, row, column)``: one pixel over the taps that exist."""

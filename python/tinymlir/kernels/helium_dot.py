@@ -17,6 +17,7 @@ from tinymlir.bindings import arith, func, ir
 from tinymlir.dialects import tiny
 from tinymlir.kernels import vectors
 from tinymlir.kernels.channel_tables import table_bytes
+from tinymlir.kernels.columns import Columns
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Index
 from tinymlir.kernels.helium_rescale import HeliumRescale, helium_rescale
@@ -117,9 +118,9 @@ class HeliumDot(Kernel):
         self.rescale = find_rescale(self.conv, layer.root, self.core)
         self.constants = _pack(self.conv, self.width, self.steps, self.rescale)
 
-    def row(self, row: Index, columns: tuple[Index, Index]) -> None:
+    def row(self, row: Index, columns: Columns) -> None:
         emitter = self.layer.emitter
-        first, last = columns
+        first, last = columns.first, columns.last
         whole = emitter.add(first, emitter.down(emitter.sub(last, first), self.pixels))
         emitter.loop(first, whole, self.pixels, lambda c: self._pixels(row, c, self.pixels))
         if self.pixels > 1:

@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from tinymlir.bindings import ir
 from tinymlir.kernels.channel_tables import table_bytes
+from tinymlir.kernels.columns import Columns, Span, with_rest
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.dot_products import DotProducts, most_at_once
 from tinymlir.kernels.emitter import Index
@@ -102,14 +103,12 @@ class Im2col(Kernel):
         if self._goes_on():
             rows, columns = 1, rows * columns
         steps = self.gather.operands().shape[1] // STEP
-        row, first = Mix(), 0
-        for pixels, end in self._blocks(0, columns):
-            assert isinstance(end, int)
+        row = Mix()
+        for pixels, (first, last) in self._runs(0, columns).items():
             channels = self.channels[self.pixels]
             products = self.products_type.mix(self.conv, steps, pixels, channels, self.unroll)
             copy = self.gather.mix(pixels).elsewhere() + line(alu=6, load=2, store=2, call=1)
-            row += loop(copy + products + line(alu=4, load=2), (end - first) // pixels)
-            first = end
+            row += loop(copy + products + line(alu=4, load=2), (last - first) // pixels)
         helper = self.gather.mix(self.pixels).times(0)
         return helper + function(loop(row + line(alu=6, load=2, store=2), rows))
 
@@ -137,27 +136,25 @@ class Im2col(Kernel):
             return
         columns = self.conv.result_columns or width
         self.products.conv = replace(self.products.conv, result_columns=columns)
-        self.row(0, (0, height * width))
+        self.row(0, Columns.all(height * width))
 
-    def row(self, row: Index, columns: tuple[Index, Index]) -> None:
-        emitter = self.layer.emitter
-        first, last = columns
-        for pixels, whole in self._blocks(first, last):
-            emitter.loop(first, whole, pixels, lambda column, n=pixels: self._block(row, column, n))
-            first = whole
+    def row(self, row: Index, columns: Columns) -> None:
+        def block(column: Index, count: int) -> None:
+            self._block(row, column, count)
 
-    def _blocks(self, first: Index, last: Index) -> list[tuple[int, Index]]:
-        """Pixels computed together, from left to right, and where the blocks of so many end."""
+        columns.in_blocks(self.layer.emitter, self._runs, block)
+
+    def _runs(self, first: int, last: int) -> dict[int, Span]:
+        """The columns of a row that are computed so many together, from left to right."""
         most = self.pixels
-        if not (isinstance(first, int) and isinstance(last, int)):
-            emitter = self.layer.emitter
-            whole = emitter.add(first, emitter.down(emitter.sub(last, first), most))
-            return [(most, whole), (1, last)]
         blocks, rest = divmod(last - first, most)
         if rest == 1 and most > 2 and 0 < blocks <= _SHORT:
             # A pixel alone widens weights for itself.
-            return [(most, last - most - 1), (most - 1, last - 2), (2, last)]
-        return [(most, last - rest), (rest, last)] if rest else [(most, last)]
+            runs = {most: (first, last - most - 1), most - 1: (last - most - 1, last - 2)}
+            return {count: run for count, run in runs.items() if run[0] < run[1]} | {
+                2: (last - 2, last)
+            }
+        return with_rest(first, last, most)
 
     def _block(self, row: Index, column: Index, pixels: int) -> None:
         site = Site(self.layer, row, column, (0, 0), (0, 0), border=False)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from tinymlir.bindings import func, ir
+from tinymlir.kernels.columns import Columns
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import ConstantPool, Emitter, Index
 from tinymlir.kernels.evaluator import Evaluator
@@ -127,8 +128,9 @@ class Kernel(ABC):
     def whole(self) -> None:
         """Emit the layer."""
         rows, columns = self.conv.out_hw
-        self.layer.emitter.loop(0, rows, 1, lambda row: self.row(row, (0, columns)))
+        everything = Columns.all(columns)
+        self.layer.emitter.loop(0, rows, 1, lambda row: self.row(row, everything))
 
     @abstractmethod
-    def row(self, row: Index, columns: tuple[Index, Index]) -> None:
-        """Emit output columns ``columns[0]`` to ``columns[1]``, past the last, of a row."""
+    def row(self, row: Index, columns: Columns) -> None:
+        """Emit these output columns of a row."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tinymlir.bindings import arith, func, ir
+from tinymlir.kernels.columns import Columns, Span
 from tinymlir.kernels.emitter import ConstantPool, Emitter, Index
 from tinymlir.kernels.evaluator import Evaluator, emit_row_by_element
 from tinymlir.kernels.kernel import Kernel, Layer
@@ -37,7 +38,8 @@ class RowFunction:
 
     layer: func.FuncOp
     parts: tuple[Part, ...]
-    strips: bool
+    #: the columns that each strip computes
+    spans: tuple[Span, ...]
 
     def emit(
         self,
@@ -51,7 +53,7 @@ class RowFunction:
         layer, index = self.layer, ir.IndexType.get()
         moving = sum(part.strip for part in self.parts)
         types = [*buffers, *([scratch] if scratch else []), index]
-        types += [index] * (2 + moving) if self.strips else []
+        types += [index] * (2 + moving) if len(self.spans) > 1 else []
         function = self._new(symbol, types)
         entry, emitter = function.body.blocks[0], Emitter()
         with layer.location, ir.InsertionPoint(entry):
@@ -64,7 +66,8 @@ class RowFunction:
                 kernel.prepare(bound, work)
                 kernel.row(row, columns)
             else:
-                emit_row_by_element(bound.evaluator, bound.root, bound.target, row, columns)
+                ends = columns.first, columns.last
+                emit_row_by_element(bound.evaluator, bound.root, bound.target, row, ends)
             func.ReturnOp([])
         return function
 
@@ -117,10 +120,10 @@ class RowFunction:
             function.add_entry_block()
         return function
 
-    def _columns(self, function: func.FuncOp, at: int) -> tuple[Index, Index]:
-        if self.strips:
-            return function.arguments[at], function.arguments[at + 1]
-        return 0, self.parts[-1].columns
+    def _columns(self, function: func.FuncOp, at: int) -> Columns:
+        if len(self.spans) > 1:
+            return Columns(function.arguments[at], function.arguments[at + 1], self.spans)
+        return Columns(*self.spans[0], self.spans)
 
     def _bind(
         self, function: func.FuncOp, emitter: Emitter, pool: ConstantPool, kernel: Kernel | None

@@ -25,6 +25,7 @@ import numpy as np
 from tinymlir.bindings import arith, func, ir
 from tinymlir.kernels.channel_tables import channel_tables, table_bytes
 from tinymlir.kernels.chunks import Chunks, best_chunks
+from tinymlir.kernels.columns import Columns
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Emitter, Index
 from tinymlir.kernels.kernel import Kernel, Layer
@@ -210,8 +211,8 @@ class Swar(Kernel):
         pixels = height * width
         self._blocks(flat, 0, 0, Run(pixels - 1, pixels % PIXELS == 0, wraps=height > 1))
 
-    def row(self, row: Index, columns: tuple[Index, Index]) -> None:
-        first, last = columns
+    def row(self, row: Index, columns: Columns) -> None:
+        first, last = columns.first, columns.last
         known = isinstance(first, int) and isinstance(last, int)
         whole = known and (last - first) % PIXELS == 0
         end = self.layer.emitter.sub(last, 1)

@@ -14,6 +14,7 @@ import numpy as np
 
 from tinymlir.bindings import arith, func, ir, scf
 from tinymlir.kernels.channel_tables import table_bytes
+from tinymlir.kernels.columns import Columns, Span, with_rest
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.direct import pack_weights
 from tinymlir.kernels.emitter import Index
@@ -171,16 +172,14 @@ class VectorKernel(Kernel):
             self.strips = Strips(layer, self.conv, scratch, self._sum_bytes(), self.pixels, most)
         self.out_symbols = {n: self._emit_out(n) for n in sorted({self.last, self.lanes})}
 
-    def row(self, row: Index, columns: tuple[Index, Index]) -> None:
-        emitter = self.layer.emitter
-        first, last = columns
-        whole = emitter.add(first, emitter.down(emitter.sub(last, first), self.pixels))
-        emitter.loop(first, whole, self.pixels, lambda c: self._segment(row, c, self.pixels))
-        if isinstance(whole, int) and isinstance(last, int):
-            if whole < last:
-                self._segment(row, whole, last - whole)
-        else:
-            emitter.loop(whole, last, 1, lambda c: self._segment(row, c, 1))
+    def row(self, row: Index, columns: Columns) -> None:
+        def runs(first: int, last: int) -> dict[int, Span]:
+            return with_rest(first, last, self.pixels)
+
+        def segment(column: Index, count: int) -> None:
+            self._segment(row, column, count)
+
+        columns.in_blocks(self.layer.emitter, runs, segment)
 
     def _segment(self, row: Index, column: Index, pixels: int) -> None:
         emitter = self.layer.emitter

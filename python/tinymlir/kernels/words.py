@@ -67,6 +67,12 @@ def fetch(pointer: ir.Value, word: int, alignment: int = 4) -> ir.Value:
     return llvm.load(i32, advance(pointer, word), volatile_=True, alignment=alignment)
 
 
+def fetch_byte(pointer: ir.Value, byte: int) -> ir.Value:
+    """The i8 that lies ``byte`` bytes from an address, loaded where this is emitted (`fetch`)."""
+    i8 = ir.IntegerType.get_signless(8)
+    return llvm.load(i8, advance_bytes(pointer, byte), volatile_=True, alignment=1)
+
+
 def copy_words(emitter: Emitter, source: ir.Value, target: ir.Value, count: int) -> None:
     """Copy ``count`` words from any address to one of words."""
 
