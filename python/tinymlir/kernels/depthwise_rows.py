@@ -8,9 +8,11 @@ known which columns lie beside the image; rows beside it are read from a constan
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from tinymlir.bindings import arith, ir
+from tinymlir.bindings import arith, ir, scf
 from tinymlir.dialects import tiny
 from tinymlir.kernels.channel_tables import table_bytes
 from tinymlir.kernels.columns import Columns, Span
@@ -22,11 +24,22 @@ from tinymlir.kernels.pixels import Site, finish, finish_mix
 from tinymlir.kernels.price import Mix, function, line, loop
 from tinymlir.kernels.row_windows import Cut, cut_row, origins, pointers, present, readers
 from tinymlir.kernels.short_offsets import element_of, short_tables
-from tinymlir.kernels.words import advance, advance_bytes, fetch, fetch_byte, half, stream
+from tinymlir.kernels.words import (
+    advance,
+    advance_bytes,
+    copy_bytes,
+    fetch,
+    fetch_byte,
+    half,
+    moved,
+    stream,
+)
 from tinymlir.targets import Target
 
 #: Neighbours computed together: the most there may be, and how many registers have room for.
 _MOST_PIXELS, _ROOM = 6, 5
+#: Words copied between two branches.
+_UNROLL = 8
 
 
 class DepthwiseRows(Kernel):
@@ -42,11 +55,43 @@ class DepthwiseRows(Kernel):
         #: rows of the kernel that are multiplied together
         self.together = [range(kh, min(kh + step, height)) for kh in range(0, height, step)]
 
+        #: rows that are held back, where the output may begin where the input does
+        self.delay = self._delay()
+
+    def _delay(self) -> int:
+        """How many rows of the output the input is read behind; 0 where it is none, or too many.
+
+        Rows so much later lie where nothing is read any more.
+        """
+        conv = self.conv
+        rows = np.arange(conv.out_hw[0])
+        read = np.maximum((rows + 1) * conv.stride[0] - conv.pad[0], 0) * conv.in_hw[1]
+        # After the last row nothing is read.
+        read[-1] = (rows[-1] + 1) * conv.out_hw[1]
+        for delay in range(conv.kernel[0]):
+            if ((rows + 1 - delay) * conv.out_hw[1] <= read).all():
+                return delay
+        return 0
+
     @classmethod
     def takes(cls, conv: Convolution, core: Target) -> bool:
         """Whether channels go one to one, and windows are small enough to need no loop."""
         one_to_one = conv.in_per_group == conv.out_per_group == 1 and conv.groups > 1
         return one_to_one and conv.weights[0, 0].size <= MOST_TAPS
+
+    def works_in_place(self) -> bool:
+        return self.delay > 0
+
+    def scratch_bytes(self) -> int:
+        """The rows that `whole` holds back."""
+        return (self.delay + 1) * self._row_bytes() if self.delay else 0
+
+    def row_scratch_bytes(self, columns: int) -> int:
+        return 0
+
+    def _row_bytes(self) -> int:
+        """Of a row of the output."""
+        return self.conv.out_hw[1] * self.conv.groups
 
     def executed_macs(self, rows: range | None = None, columns: range | None = None) -> int:
         """MACs of whole windows: padding included."""
@@ -66,7 +111,10 @@ class DepthwiseRows(Kernel):
         for count, turns in cut.blocks((0, conv.out_hw[1])):
             enter = line(alu=4, load=2) * conv.kernel[0] + line(alu=4)
             row += loop(enter + loop(self._channel_mix(count), conv.groups), turns)
-        return function(loop(row + line(alu=8, load=2) * conv.kernel[0], conv.out_hw[0]))
+        row += line(alu=8, load=2) * conv.kernel[0]
+        if self.delay:
+            row += loop(line(load=1, store=1), self._row_bytes() // 4, _UNROLL)
+        return function(loop(row, conv.out_hw[0]))
 
     def _channel_mix(self, count: int) -> Mix:
         """A channel of ``count`` neighbours."""
@@ -93,6 +141,42 @@ class DepthwiseRows(Kernel):
         parts = [self.conv.bias[:, None], self._weights(), *tables]
         #: of each channel, i32, in the order in which they are read
         self.constants = np.concatenate(parts, axis=1).astype("<i4")
+
+    def whole(self) -> None:
+        """All rows; some are held back in scratch memory where the output replaces the input."""
+        if not self.delay:
+            super().whole()
+            return
+        layer, emitter, rows = self.layer, self.layer.emitter, self.conv.out_hw[0]
+        size, everything = self._row_bytes(), Columns.all(self.conv.out_hw[1])
+        begin, held = stream(layer.target.buffer), stream(self.scratch)
+
+        def put(row: Index, place: Index) -> None:
+            source = advance_bytes(held, place)
+            target = advance_bytes(begin, emitter.mul(row, size))
+            copy_bytes(emitter, source, target, size)
+
+        def compute(row: Index, place: Index) -> None:
+            own = moved(emitter, self.scratch, place)
+            self.layer = replace(layer, target=replace(layer.target, buffer=own, slots=1))
+            self.row(row, everything)
+
+        def one(row: Index, *places: ir.Value) -> list[ir.Value]:
+            """A row; that which has waited longest is after it."""
+            compute(row, places[0])
+            done = emitter.sub(row, self.delay)
+            waited = arith.cmpi(arith.CmpIPredicate.sge, done, emitter.index(0))
+            choice = scf.IfOp(waited)
+            with ir.InsertionPoint(choice.then_block):
+                put(done, places[1])
+                scf.yield_([])
+            return [*places[1:], places[0]]
+
+        places = [emitter.index(slot * size) for slot in range(self.delay + 1)]
+        places = emitter.loop(0, rows, 1, one, places)
+        for late in range(self.delay):
+            put(rows - self.delay + late, places[late + 1])
+        self.layer = layer
 
     def row(self, row: Index, columns: Columns) -> None:
         conv, cut = self.conv, self._cut(columns.spans)

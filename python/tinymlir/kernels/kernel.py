@@ -101,7 +101,7 @@ class Kernel(ABC):
         return price(self.mix(), self.constant_reads(), self.core, flash)
 
     def scratch_bytes(self) -> int:
-        """Scratch memory that the kernel wants."""
+        """Scratch memory that `whole` wants."""
         return 0
 
     def row_scratch_bytes(self, columns: int) -> int:

@@ -28,8 +28,10 @@ def distance(argument: ir.Value, root: ir.Value, kernel: Kernel | None) -> int:
         convolution = kernel.conv
         if not _feeds_only(argument, convolution):
             return APART
+        if kernel.works_in_place():
+            return IN_PLACE
         if not kernel.by_rows:
-            return IN_PLACE if kernel.works_in_place() else APART
+            return APART
         depth = convolution.groups * convolution.in_per_group
         return _window_distance(
             (*convolution.in_hw, depth),

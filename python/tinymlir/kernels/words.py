@@ -73,20 +73,29 @@ def fetch_byte(pointer: ir.Value, byte: int) -> ir.Value:
     return llvm.load(i8, advance_bytes(pointer, byte), volatile_=True, alignment=1)
 
 
-def copy_words(emitter: Emitter, source: ir.Value, target: ir.Value, count: int) -> None:
-    """Copy ``count`` words from any address to one of words."""
+def copy_words(
+    emitter: Emitter, source: ir.Value, target: ir.Value, count: int, alignment: int = 4
+) -> None:
+    """Copy ``count`` words from any address to one of ``alignment``."""
 
     def copy(words: int, source: ir.Value, target: ir.Value) -> list[ir.Value]:
         for first in range(0, words, _LOADED):
             # None is stored right after it is loaded.
             places = range(first, min(first + _LOADED, words))
             for place, word in [(place, fetch(source, place, alignment=1)) for place in places]:
-                llvm.store(word, advance(target, place), alignment=4)
+                llvm.store(word, advance(target, place), alignment=alignment)
         return [advance(source, words), advance(target, words)]
 
     ends = [source, target]
     ends = emitter.loop(0, count // _COPIED, 1, lambda _, *ends: copy(_COPIED, *ends), ends)
     copy(count % _COPIED, *ends)
+
+
+def copy_bytes(emitter: Emitter, source: ir.Value, target: ir.Value, count: int) -> None:
+    """Copy ``count`` bytes between any addresses."""
+    copy_words(emitter, source, target, count // 4, alignment=1)
+    for place in range(count // 4 * 4, count):
+        llvm.store(fetch_byte(source, place), advance_bytes(target, place), alignment=1)
 
 
 def load_word(emitter: Emitter, source: ir.Value, positions: Sequence[Index]) -> ir.Value:
