@@ -13,6 +13,7 @@ from tinymlir.kernels.depthwise_rows import DepthwiseRows
 from tinymlir.kernels.depthwise_swar import DepthwiseSwar
 from tinymlir.kernels.direct import Direct
 from tinymlir.kernels.helium_depthwise import HeliumDepthwise
+from tinymlir.kernels.helium_depthwise_rows import HeliumDepthwiseRows
 from tinymlir.kernels.helium_dot import HeliumDot
 from tinymlir.kernels.im2col import Im2col
 from tinymlir.kernels.im2col_bytes import Im2colBytes
@@ -31,6 +32,7 @@ KERNELS: tuple[type[Kernel], ...] = (
     VectorDepthwise,
     HeliumDot,
     HeliumDepthwise,
+    HeliumDepthwiseRows,
     Im2col,
     Im2colBytes,
     Swar,

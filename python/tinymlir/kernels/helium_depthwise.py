@@ -6,6 +6,8 @@ many taps as cannot overflow these, and only then widened.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from tinymlir.bindings import arith, func, ir, scf
@@ -51,34 +53,44 @@ class HeliumDepthwise(Depthwise):
 
     def mix(self) -> Mix:
         conv, (rows, columns) = self.conv, self.conv.out_hw
-        taps, tables = conv.kernel[0] * conv.kernel[1], table_bytes(conv) // (4 * conv.groups)
+        taps = conv.kernel[0] * conv.kernel[1]
         copy = function(loop(line(vector=2), ring_columns(conv), _UNROLL) + line(alu=16, load=4))
         # Two halves of a product, then four vectors of sums with their constants.
-        pixel = line(vector=6) * taps + line(vector=(FINISH + 1 + tables) * len(_LANES) + 8)
+        pixel = line(vector=6) * taps + self._finish_mix()
         row = loop(pixel + line(alu=4), columns) + line(alu=12, load=6, store=6)
         copies = copy.times(conv.kernel[0] + (rows - 1) * conv.stride[0])
         return function(loop(copies + loop(row, rows), -(-conv.groups // BLOCK)))
 
+    def _finish_mix(self) -> Mix:
+        """From 16 sums to results."""
+        tables = table_bytes(self.conv) // (4 * self.conv.groups)
+        return line(vector=(FINISH + 1 + tables) * len(_LANES) + 8)
+
     def prepare(self, layer: Layer, scratch: ir.Value | None) -> None:
         Kernel.prepare(self, layer, scratch)
-        conv = self.conv
-        self.blocks = -(-conv.groups // BLOCK)
-        self.last = conv.groups - (self.blocks - 1) * BLOCK
+        self.blocks = -(-self.conv.groups // BLOCK)
+        self.last = self.conv.groups - (self.blocks - 1) * BLOCK
         widths = sorted({BLOCK if self.blocks > 1 else self.last, self.last})
         self.copies = {width: self._emit_copy(width) for width in widths}
-        self.rescale = find_rescale(conv, layer.root, self.core)
+        self._pack(np.arange(self.blocks) * BLOCK)
+
+    def _pack(self, first: np.ndarray) -> None:
+        """Note the constants of the blocks that begin with these channels."""
+        conv, root = self.conv, self.layer.root
+        self.rescale = find_rescale(conv, root, self.core)
         taps = conv.weights[:, 0, :, :, 0].reshape(conv.groups, -1)
         self.sums = _sums(np.abs(taps.astype(int)))
         order = [tap for taps_of_sum in self.sums for tap in taps_of_sum]
-        self.weights = _in_blocks(taps[:, order]).swapaxes(1, 2)
+        weights = _in_blocks(taps[:, order], first).swapaxes(1, 2)
         added = self.rescale.biases if self.rescale is not None else 0
         tables = self.rescale.tables if self.rescale is not None else ()
-        rows = [_in_blocks(t.astype("<i4"))[:, _LANES] for t in (conv.bias + added, *tables)]
+        words = [t.astype("<i4") for t in (conv.bias + added, *tables)]
+        rows = [_in_blocks(t, first)[:, _LANES] for t in words]
         #: for each block its taps, then four vectors each of biases and tables
         self.constants = np.concatenate(
             [
-                np.ascontiguousarray(a).view(np.int8).reshape(self.blocks, -1)
-                for a in (self.weights, *rows)
+                np.ascontiguousarray(a).view(np.int8).reshape(len(first), -1)
+                for a in (weights, *rows)
             ],
             axis=1,
         )
@@ -110,35 +122,45 @@ class HeliumDepthwise(Depthwise):
 
             def pixel(column: Index) -> None:
                 site = Site(layer, row, column, (0, 0), (0, 0), border=False)
-                self._pixel(site, list(slots), block, width)
+                base = emitter.mul(column, conv.stride[1] * BLOCK)
+                rows = [emitter.add(slot, base) for slot in slots]
+
+                def window(kh: int, kw: int) -> ir.Value:
+                    at = emitter.add(rows[kh], kw * BLOCK)
+                    return vectors.load(emitter, self.scratch, at, BLOCK, 8)
+
+                self._pixel(site, window, block, first, width)
 
             emitter.loop(0, conv.out_hw[1], 1, pixel)
             return [*slots[advance:], *slots[:advance]]
 
         emitter.loop(0, conv.out_hw[0], 1, output_row, [emitter.index(p) for p in places])
 
-    def _pixel(self, site: Site, slots: list[ir.Value], block: Index, width: int) -> None:
-        """One pixel of ``width`` channels."""
+    def _pixel(
+        self,
+        site: Site,
+        window: Callable[[int, int], ir.Value],
+        block: Index,
+        first: Index,
+        width: int,
+    ) -> None:
+        """One pixel of ``width`` channels from ``first`` on; ``window`` loads those of a tap."""
         conv, emitter, layer = self.conv, self.layer.emitter, self.layer
         constants = layer.pool.get(self.constants.reshape(-1), "weights")
         start = emitter.mul(block, self.constants.shape[1])
-        base = emitter.mul(site.column, conv.stride[1] * BLOCK)
-        rows = [emitter.add(slot, base) for slot in slots]
         totals: list[ir.Value] = []
         place = start
         for taps in self.sums:
             sums: list[ir.Value] = []
             for tap in taps:
-                kh, kw = divmod(tap, conv.kernel[1])
-                at = emitter.add(rows[kh], kw * BLOCK)
-                window = vectors.load(emitter, self.scratch, at, BLOCK, 8)
+                activations = window(*divmod(tap, conv.kernel[1]))
                 weights = vectors.load(emitter, constants, place, BLOCK, 8, alignment=4)
-                both = vectors.products(window, weights)
+                both = vectors.products(activations, weights)
                 sums = [arith.addi(*p) for p in zip(sums, both, strict=True)] if sums else [*both]
                 place = emitter.add(place, BLOCK)
             wide = [part for half in sums for part in vectors.halves(half)]
             totals = [arith.addi(*p) for p in zip(totals, wide, strict=True)] if totals else wide
-        self._finish(site, totals, constants, place, block, width)
+        self._finish(site, totals, constants, place, first, width)
 
     def _finish(
         self,
@@ -146,7 +168,7 @@ class HeliumDepthwise(Depthwise):
         totals: list[ir.Value],
         constants: ir.Value,
         place: Index,
-        block: Index,
+        first: Index,
         width: int,
     ) -> None:
         """Requantise and store ``width`` channels."""
@@ -157,7 +179,6 @@ class HeliumDepthwise(Depthwise):
             return vectors.load(emitter, constants, at, vectors.WORDS, 32, alignment=4)
 
         totals = [arith.addi(total, element(0, i)) for i, total in enumerate(totals)]
-        first = emitter.mul(block, BLOCK)
         if rescale is None:
             for lanes, total in zip(_LANES, totals, strict=True):
                 for place_of, channel in enumerate(lanes):
@@ -236,9 +257,7 @@ def _sums(weights: np.ndarray) -> list[list[int]]:
     return sums
 
 
-def _in_blocks(rows: np.ndarray) -> np.ndarray:
+def _in_blocks(rows: np.ndarray, first: np.ndarray) -> np.ndarray:
     """``channels × n`` as ``blocks × channels of a block × n``, filled up with zeros."""
-    blocks = -(-len(rows) // BLOCK)
-    padded = np.zeros((blocks * BLOCK, *rows.shape[1:]), rows.dtype)
-    padded[: len(rows)] = rows
-    return padded.reshape(blocks, BLOCK, *rows.shape[1:])
+    padded = np.concatenate([rows, np.zeros((BLOCK, *rows.shape[1:]), rows.dtype)])
+    return padded[first[:, None] + np.arange(BLOCK)]
