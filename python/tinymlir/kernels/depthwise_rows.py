@@ -14,7 +14,7 @@ import numpy as np
 
 from tinymlir.bindings import arith, ir, scf
 from tinymlir.dialects import tiny
-from tinymlir.kernels.channel_tables import table_bytes
+from tinymlir.kernels.channel_tables import channel_tables, element_of, table_bytes
 from tinymlir.kernels.columns import Columns, Span
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.depthwise import MOST_TAPS
@@ -23,7 +23,6 @@ from tinymlir.kernels.kernel import Kernel, Layer
 from tinymlir.kernels.pixels import Site, finish, finish_mix
 from tinymlir.kernels.price import Mix, function, line, loop
 from tinymlir.kernels.row_windows import Cut, cut_row, origins, pointers, present, readers
-from tinymlir.kernels.short_offsets import element_of, short_tables
 from tinymlir.kernels.words import (
     advance,
     advance_bytes,
@@ -136,7 +135,7 @@ class DepthwiseRows(Kernel):
 
     def prepare(self, layer: Layer, scratch: ir.Value | None) -> None:
         super().prepare(layer, scratch)
-        self.conv, self.tables = short_tables(self.conv, layer.root)
+        self.tables = channel_tables(self.conv, layer.root)
         tables = [table.reshape(-1, 1).view("<i4") for table in self.tables.values()]
         parts = [self.conv.bias[:, None], self._weights(), *tables]
         #: of each channel, i32, in the order in which they are read
@@ -204,7 +203,7 @@ class DepthwiseRows(Kernel):
             known, place = {}, 1 + self._weights().shape[1]
             for value, table in self.tables.items():
                 words = [fetch(w, place + i) for i in range(table.itemsize // 4)]
-                known[value] = element_of(value, words)
+                known[value] = element_of(words)
                 place += len(words)
             site = Site(layer, row, column, (0, 0), (0, 0), border=False)
             for p, total in enumerate(sums):
