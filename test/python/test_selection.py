@@ -91,7 +91,7 @@ SHAPES = st.tuples(*[st.integers(1, most) for most in (7, 7, 7, 9, 3, 2)])
 
 @settings(max_examples=6, deadline=None, derandomize=True)
 @given(SHAPES, st.booleans(), st.integers(0, 99))
-@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m3"])
+@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m3", "rv32imc_xcv"])
 def test_every_candidate_computes_the_same(
     core: str, shape: tuple[int, int, int, int, int, int], depthwise: bool, seed: int
 ) -> None:
