@@ -1,7 +1,7 @@
 // RUN: tinymlir-opt %s --tiny-plan-fusion | FileCheck %s
 // RUN: tinymlir-opt %s --tiny-plan-fusion=input=streamed | FileCheck %s --check-prefix=STREAMED
 // RUN: tinymlir-opt %s --tiny-plan-fusion=max-ram=390 | FileCheck %s --check-prefix=RAM
-// RUN: tinymlir-opt %s "--tiny-plan-fusion=max-overhead=2 schemes=rows" | FileCheck %s
+// RUN: tinymlir-opt %s "--tiny-plan-fusion=schemes=rows max-overhead=2" | FileCheck %s
 // RUN: tinymlir-opt %s --tiny-plan-fusion=max-overhead=2 | FileCheck %s --check-prefix=OVERHEAD
 // RUN: tinymlir-opt %s --tiny-plan-fusion=plan=%S/inputs/plan.json | FileCheck %s --check-prefix=PLAN
 
