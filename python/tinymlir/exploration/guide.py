@@ -31,7 +31,8 @@ _RATES = 160
 _MOST = 0.5
 #: Share of the mean margin that makes a class doubtful.
 _SOFTNESS = 0.1
-#: What doubt about the exact network's class counts, where labels say which one is right.
+#: What doubt about the exact network's class counts beside half of that about the label: half of
+#: all changes, where classes are in doubt, are to a class that is no worse.
 _AGREEMENT = 0.25
 
 
@@ -45,8 +46,10 @@ def doubt(
     The share of samples that are wrong, but smooth: the logistic function of the margin by which
     the right class leads, in units of a part of the mean margin, less what it is for the
     exact scores. So a few hundred samples show small changes, which hardly ever change a
-    class. Scores count relative to their spread: to shrink is no error. What chance makes
-    better is worth `_AGREEMENT` of the doubt about the exact network's classes.
+    class. Scores count relative to their spread: to shrink is no error.
+
+    Labels say whether a change is for the worse, but of few samples not surely; the exact network's
+    classes show every change, also those to the right class. So both count.
 
     Args:
         exact, scores: (N, classes).
@@ -55,7 +58,7 @@ def doubt(
     agreement = _softly_wrong(exact, scores, exact.argmax(1))
     if labels is None:
         return agreement
-    return max(_softly_wrong(exact, scores, labels), _AGREEMENT * agreement)
+    return _AGREEMENT * agreement + 0.5 * _softly_wrong(exact, scores, labels)
 
 
 def _softly_wrong(
