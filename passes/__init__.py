@@ -21,6 +21,7 @@ from .tiny_lower_multiply_high import LowerMultiplyHigh
 from .tiny_lower_patches import LowerPatches
 from .tiny_lower_requantize import LowerRequantize
 from .tiny_lower_rings import LowerRings
+from .tiny_narrow_requantize import NarrowRequantize
 from .tiny_outline_layers import OutlineLayers
 from .tiny_pin_loads import PinLoads
 from .tiny_plan_arena import PlanArena
@@ -56,6 +57,7 @@ __all__ = [
     "LowerPatches",
     "LowerRequantize",
     "LowerRings",
+    "NarrowRequantize",
     "OutlineLayers",
     "Pass",
     "PassFailure",

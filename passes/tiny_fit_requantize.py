@@ -123,7 +123,10 @@ class _Requantization:
             )
         elif mode == "float32":
             shift = common_shift(self._scales())
-            table = None if shift is None else np.ldexp(self._scales(), shift)
+            # Below, accumulators are scaled up, which takes multipliers of 31 bits each.
+            table = None
+            if shift is not None and shift >= numerics.FAST_SHIFT:
+                table = np.ldexp(self._scales(), shift)
             if table is not None and (table == np.rint(table)).all():
                 tables = [table.astype(np.int32), np.full(len(table), shift, np.int32)]
                 self._replace(tables, self._requantize)

@@ -88,7 +88,7 @@ class Fusion:
 def _to_layers(target: Target) -> tuple[str, ...]:
     """Canonical form to one function per layer, each a specification still."""
     fit = _BY_LANES if target.vector_bits else ("tiny-fit-requantize",)
-    return ("tiny-outline-layers", *fit)
+    return ("tiny-outline-layers", "tiny-narrow-requantize", *fit)
 
 
 def to_kernels(target: Target, selection: Selection) -> tuple[str, ...]:

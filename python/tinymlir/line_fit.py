@@ -13,6 +13,8 @@ from tinymlir.numerics import I32_MAX, I32_MIN, MULTIPLIER_BITS, IntArray
 _RELATIVE = 2.0**-12
 _FAR = np.int64(1) << 61
 _LEAST_SHIFT, _MOST_SHIFT = 32, 53
+#: Shifts of lines in 32 bits.
+_MOST_SHORT_SHIFT = 30
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,44 @@ def fit_line(
     if (lower > upper).any():
         return None
     return Line(multipliers, lower + (upper - lower) // 2, shift)
+
+
+def fit_short_line(
+    scale: float,
+    reference: Callable[[IntArray], IntArray],
+    bounds: tuple[int, int],
+    results: tuple[int, int, int],
+) -> Line | None:
+    """A line as `fit_line` finds, for one scale, that 32 bits hold all along; or None.
+
+    Args:
+        scale, reference, results: as for `fit_line`.
+        bounds: the accumulators that occur.
+    """
+    zero_point, first, last = results
+    shift = short_shift(max(abs(bound) for bound in bounds) * scale, zero_point)
+    steps = np.arange(first + 1, last + 1, dtype=np.int64)
+    if shift < 1 or scale <= 0 or not len(steps):
+        return None
+    low, high = (np.array([bound], np.int64) for bound in bounds)
+    thresholds = _thresholds(reference, low, high, steps)
+    reached, kept = thresholds <= high[:, None], thresholds > low[:, None]
+    stairs = _Stairs(thresholds, steps << shift, reached, kept)
+    multipliers = stairs.widest(np.array([round(scale * 2.0**shift)], np.int64))
+    lower, upper = stairs.offsets(multipliers)
+    nearest = (zero_point << shift) + (1 << (shift - 1))
+    multiplier, offset = int(multipliers[0]), min(max(nearest, int(lower[0])), int(upper[0]))
+    ends = [bound * multiplier + offset for bound in bounds]
+    if lower[0] > upper[0] or not all(I32_MIN <= n <= I32_MAX for n in (*ends, multiplier, offset)):
+        return None
+    # Powers of two that multiplier and shift have in common change nothing.
+    common = min((multiplier & -multiplier).bit_length() - 1, shift) if multiplier else shift
+    return Line(multipliers >> common, np.array([offset >> common]), shift - common)
+
+
+def short_shift(reach: float, zero_point: int) -> int:
+    """The greatest shift at which 32 bits hold results of up to ``reach`` and a zero point."""
+    return min(int(np.floor(31 - np.log2(reach + abs(zero_point) + 2))), _MOST_SHORT_SHIFT)
 
 
 def split_offsets(

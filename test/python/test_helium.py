@@ -90,3 +90,22 @@ def test_on_the_simulated_core(made: object) -> None:
     for result, value in zip(run.outputs, listed, strict=True):
         assert (result.reshape(value.array.shape) == value.array).all()
     assert np.unique(listed[-1].array).size > 1
+
+
+@needs_qemu
+def test_float_scale_of_all_elements() -> None:
+    """Sums too wide for a line in 32 bits, scaled as floats by one number."""
+    network = Network(8)
+    x = network.negate(network.input(1, 2, 3, 8))
+    body = """%wide = arith.extsi %a0 : i8 to i32
+        %factor = arith.constant 1000003 : i32
+        %r = arith.muli %wide, %factor : i32"""
+    identity = "affine_map<(d0, d1, d2, d3) -> (d0, d1, d2, d3)>"
+    sums = network.generic("", [(x.name, x.type, identity)], x.shape, body, "i32")
+    y = network.requantize("scale", sums, x.array.astype(np.int64) * 1000003)
+    compilation = lower(network.text(y), M55)
+    code = generate(compilation.module, compilation.target)
+    assert "vcvt" in code.assembly
+    report = artifact.report(compilation, code, {})
+    run = simulate(report, code.object, [v.array for v in network.inputs])
+    assert (run.outputs[0].reshape(y.array.shape) == y.array).all()

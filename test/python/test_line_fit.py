@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinymlir import numerics
-from tinymlir.line_fit import Line, fit_line, split_offsets
+from tinymlir.line_fit import Line, fit_line, fit_short_line, split_offsets
 
 MODES = ("float32", "nearest_even", "nearest_up", "double")
 REACH = 1 << 14
@@ -99,3 +99,37 @@ def test_no_line_of_high_words_overflows() -> None:
     reach = np.array([REACH])
     assert split_offsets(line, -reach, reach, (-128, 127)) is not None
     assert split_offsets(line, -(reach << 17), (reach << 17) - 1, (-128, 127)) is None
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.floats(2.0**-12, 2.0**2),
+    st.sampled_from(MODES),
+    st.integers(-128, 127),
+    st.tuples(st.integers(-128, 127), st.integers(-128, 127)),
+    st.tuples(st.integers(-5000, 5000), st.integers(-5000, 5000)),
+)
+def test_short_line_is_the_reference_and_fits_32_bits(
+    scale: float,
+    mode: str,
+    zero_point: int,
+    limits: tuple[int, int],
+    ends: tuple[int, int],
+) -> None:
+    least, most = sorted(limits)
+    low, high = sorted(ends)
+    multiplier, shift = numerics.quantize_multiplier(float(np.float32(scale)))
+
+    def reference(accumulators: np.ndarray) -> np.ndarray:
+        scaled = numerics.scaled(accumulators, multiplier, shift, mode)
+        return np.clip(scaled + zero_point, least, most)
+
+    real = float(np.ldexp(float(multiplier), -shift))
+    line = fit_short_line(real, reference, (low, high), (zero_point, least, most))
+    if mode == "nearest_up" and least < most and scale * max(-low, high) < 2**9:
+        assert line is not None
+    if line is not None:
+        accumulators = np.arange(low, high + 1)[None, :]
+        products = accumulators * line.multipliers[0] + line.offsets[0]
+        assert np.array_equal(products, products.astype(np.int32))
+        assert (results(line, accumulators, least, most) == reference(accumulators)).all()

@@ -145,3 +145,15 @@ def test_ties_of_an_average() -> None:
     agreement.add(b.model(), [data])
     assert agreement.worst <= 1
     assert agreement.equal >= 0.999 * agreement.total
+
+
+def test_padded_average_of_many_scales() -> None:
+    """Windows over the border have scales of their own, here with a shift of 32 bits."""
+    b = ModelBuilder()
+    x = b.dequantize(b.input([1, 2, 5, 6], "int8"), Quant(0.05, 3))
+    pool = b.node("AveragePool", [x], kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+    b.output(b.quantize(pool, Quant(0.041, 2)), "int8")
+    agreement = Agreement()
+    agreement.add(b.model(), [random_integers(7, (32, 1, 2, 5, 6))])
+    assert agreement.worst <= 1
+    assert agreement.equal >= 0.998 * agreement.total

@@ -10,7 +10,7 @@ from tinymlir.kernels.evaluator import Evaluator
 from tinymlir.linalg_info import indexing_maps, is_linalg
 
 #: Elements between two branches, and bodies that are short enough for it.
-_UNROLL = 4
+_UNROLL = 8
 _MOST_OPS = 16
 
 
@@ -19,14 +19,14 @@ def takes(root: ir.Value) -> bool:
     op = root.owner.operation
     if not is_linalg(op) or len(op.results) != 1:
         return False
-    body = list(op.regions[0].blocks[0].operations)
+    body = [nested.operation.name for nested in op.regions[0].blocks[0].operations]
     inputs = [v for v in list(op.operands)[:-1] if isinstance(v.type, ir.RankedTensorType)]
     identity = ir.AffineMap.get_identity(root.type.rank)
     return (
         all(isinstance(v, ir.BlockArgument) and v.type.shape == root.type.shape for v in inputs)
         and all(m == identity or not m.n_dims or not m.results for m in indexing_maps(op))
-        and len(body) <= _MOST_OPS
-        and not any(nested.operation.name == "linalg.index" for nested in body)
+        and sum(name != "arith.constant" for name in body) <= _MOST_OPS
+        and "linalg.index" not in body
         and prod(root.type.shape) >= 2 * _UNROLL
     )
 

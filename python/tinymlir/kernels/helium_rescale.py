@@ -10,6 +10,7 @@ import numpy as np
 from tinymlir import numerics
 from tinymlir.bindings import arith, ir, llvm
 from tinymlir.kernels import vectors
+from tinymlir.kernels.emitter import Emitter
 from tinymlir.kernels.requantization import Requantization
 from tinymlir.linalg_info import constant_scalar
 from tinymlir.line_fit import Line, split_offsets
@@ -111,6 +112,12 @@ def _float_product(sums: ir.Value, scale_bits: ir.Value, zero_point: int) -> ir.
     return arith.addi(whole, vectors.splat(zero_point)) if zero_point else whole
 
 
+def _opaque(bits: int) -> ir.Value:
+    """A constant that is not folded into one of floats, which LLVM releases spell differently."""
+    emitter = Emitter()
+    return arith.index_cast(ir.IntegerType.get_signless(32), emitter.opaque(bits))
+
+
 def rescale_alike(
     op: ir.Operation, sums: ir.Value, others: Sequence[ir.Value], has_float: bool
 ) -> ir.Value | None:
@@ -133,8 +140,8 @@ def rescale_alike(
         rounding = op.attributes["rounding"].value
         scale = np.ldexp(float(multiplier), -shift)
         if rounding == "float32" and has_float and scale * -numerics.I32_MIN <= _SMALL:
-            bits = int(np.float32(scale).view(np.int32))
-            product = _float_product(sums, vectors.splat(bits), zero_point)
+            bits = vectors.spread(_opaque(int(np.float32(scale).view(np.int32))))
+            product = _float_product(sums, bits, zero_point)
             return vectors.narrow(product, least, most)
         if rounding != "nearest_up" or shift <= 32:
             return None

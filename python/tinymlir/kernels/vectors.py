@@ -28,6 +28,11 @@ def splat(value: int, count: int = WORDS, width: int = 32) -> ir.Value:
     return arith.constant(kind, ir.DenseElementsAttr.get_splat(kind, element))
 
 
+def spread(value: ir.Value) -> ir.Value:
+    """A scalar in each of four 32-bit elements."""
+    return vector.broadcast(integers(WORDS, 32), value)
+
+
 def load(
     emitter: Emitter,
     buffer: ir.Value,

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinymlir import numerics
+from tinymlir.line_fit import short_shift
 from tinymlir.numerics import IntArray
 
 #: From accumulators (channels x any) to rounded results.
@@ -222,7 +223,7 @@ class Sum:
     ``clamp(round((ma * p + mb * q + offset) * multiplier / 2**shift) + zero_point)``
 
     Attributes:
-        weights: ``ma`` and ``mb``, both positive, ``ma + mb < 2**23``.
+        weights: ``ma`` and ``mb``, both positive. All that is shifted down fits 32 bits.
         offset: added to the accumulator.
         zero_point: added to the result.
         mismatches: of the 65536 pairs of operands, how many round otherwise
@@ -250,7 +251,8 @@ def fit_sum(
 ) -> Sum:
     """Integer weights for the sum of two int8 tensors of different scales.
 
-    The first candidate is the best rational approximation of ``scale_a : scale_b``
+    Weights that hold the scale of the result already (`_short_sum`) are best. The next
+    candidate is the best rational approximation of ``scale_a : scale_b``
     under the bound on the weights (a truncated continued fraction). Its result can
     differ from a float32 reference's only for the few pairs that lie close to a
     rounding boundary; further candidates are tried until those agree too.
@@ -266,6 +268,9 @@ def fit_sum(
     p = np.repeat(numbers - zero_points[0], 256)
     q = np.tile(numbers - zero_points[1], 256) * sign
     real = (p * float(scales[0]) + q * float(scales[1])) / float(scale)
+    short = _short_sum((scales[0] / scale, scales[1] / scale), zero_points[2], (p, q), wanted)
+    if short is not None:
+        return short
     # No candidate is off by as much as this, so all other pairs are safe.
     close = np.abs(real - np.floor(real) - 0.5) < 2.0**-9
     p, q, wanted = p[close], q[close], wanted[close]
@@ -286,6 +291,31 @@ def fit_sum(
             break
     assert best is not None
     return dataclasses.replace(best, exceptions=_exceptions(best, p, q, wanted))
+
+
+def _short_sum(
+    slopes: tuple[float, float], zero_point: int, terms: tuple[IntArray, IntArray], wanted: IntArray
+) -> Sum | None:
+    """The sum whose multiplier is one; None where weights next to the slopes do not agree.
+
+    For given weights each pair bounds the offset: the sum must reach its result, and must not
+    reach the next one.
+    """
+    p, q = terms
+    reach = float(np.abs(p).max() * slopes[0] + np.abs(q).max() * slopes[1])
+    shift = short_shift(reach, zero_point)
+    if shift < 1:
+        return None
+    weights = tuple(round(slope * 2**shift) for slope in slopes)
+    total = weights[0] * p + weights[1] * q - (wanted << shift)
+    least, most = wanted.min(), wanted.max()
+    low = -total[wanted > least].min(initial=1 << 40)
+    high = (1 << shift) - 1 - total[wanted < most].max(initial=-(1 << 40))
+    if low > high or min(weights) <= 0:
+        return None
+    nearest = (zero_point << shift) + (1 << (shift - 1))
+    offset = min(max(nearest, int(low)), int(high)) - nearest
+    return Sum((weights[0], weights[1]), offset, zero_point, 1, shift, "nearest_up", 0)
 
 
 def _exceptions(
