@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from tinymlir.bindings import bufferization, func, ir, memref
-from tinymlir.kernels import elementwise, helium_lanes, max_pooling, overlap
+from tinymlir.kernels import elementwise, helium_lanes, overlap, pooling
 from tinymlir.kernels.catalogue import choose
 from tinymlir.kernels.emitter import ConstantPool, Emitter
 from tinymlir.kernels.evaluator import Evaluator, emit_by_element, materialize_reused
@@ -228,10 +228,7 @@ def _emit_elements(
         return
     if emit_by_lanes(evaluator, root, target, most_lanes(core.vector_bits)):
         return
-    if max_pooling.takes(root, core):
-        emitter = evaluator.emitter
-        source = evaluator.buffers[root.owner.operation.operands[0]]
-        max_pooling.emit(evaluator, root, emitter.flat(source), emitter.flat(target))
+    if pooling.emit(evaluator, root, target, core, allocate):
         return
     if elementwise.takes(root):
         elementwise.emit(evaluator, root, target)

@@ -9,10 +9,9 @@ import numpy as np
 
 from tinymlir import numerics
 from tinymlir.bindings import arith, func, ir
-from tinymlir.intervals import interval
 from tinymlir.linalg_info import constant_scalar
 from tinymlir.line_fit import Line, fit_short_line
-from tinymlir.numerics import IntArray
+from tinymlir.reachable import reachable
 
 from ._pass import Pass, find_ops, register_pass
 
@@ -84,20 +83,15 @@ class NarrowRequantize(Pass):
 
 def _short_line(op: ir.Operation) -> Line | None:
     """The line in 32 bits that equals a requantisation; None where there is none."""
-    accumulator, *pair = op.operands
-    bounds = interval(accumulator)
-    multiplier, shift = (constant_scalar(value) for value in pair)
-    if bounds is None or multiplier is None or shift is None:
+    accumulators = reachable(op.operands[0])
+    multiplier, shift = (constant_scalar(value) for value in list(op.operands)[1:])
+    if accumulators is None or multiplier is None or shift is None:
         return None
     zero_point, least, most = (op.attributes[n].value for n in ("zero_point", "min", "max"))
-    mode = op.attributes["rounding"].value
-
-    def reference(accumulators: IntArray) -> IntArray:
-        quotient = numerics.scaled(accumulators, multiplier, shift, mode)
-        return np.clip(quotient + zero_point, least, most)
-
+    quotient = numerics.scaled(accumulators, multiplier, shift, op.attributes["rounding"].value)
+    results = np.clip(quotient + zero_point, least, most)
     scale = float(np.ldexp(float(multiplier), -shift))
-    return fit_short_line(scale, reference, bounds, (zero_point, least, most))
+    return fit_short_line(scale, accumulators, results, zero_point)
 
 
 def _replace(op: ir.Operation, line: Line) -> None:

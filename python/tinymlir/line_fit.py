@@ -59,7 +59,7 @@ def fit_line(
         return None
     thresholds = _thresholds(reference, least, most, steps)
     reached, kept = thresholds <= most[:, None], thresholds > least[:, None]
-    stairs = _Stairs(thresholds, steps << shift, reached, kept)
+    stairs = _Stairs(thresholds, steps << shift, reached, kept, thresholds - 1)
     nominal = np.rint(np.ldexp(scales, shift)).astype(np.int64)
     nearest = np.full(len(scales), (zero_point << shift) + (1 << (shift - 1)))
     multipliers = stairs.multipliers(nearest, nominal)
@@ -72,37 +72,46 @@ def fit_line(
     return Line(multipliers, lower + (upper - lower) // 2, shift)
 
 
-def fit_short_line(
-    scale: float,
-    reference: Callable[[IntArray], IntArray],
-    bounds: tuple[int, int],
-    results: tuple[int, int, int],
+def fit_points(
+    scale: float, accumulators: IntArray, results: IntArray, zero_point: int, shift: int
 ) -> Line | None:
-    """A line as `fit_line` finds, for one scale, that 32 bits hold all along; or None.
+    """The line with a shift that gives each of some accumulators its result; None without one.
+
+    Least and greatest result stand for all below and above.
 
     Args:
-        scale, reference, results: as for `fit_line`.
-        bounds: the accumulators that occur.
+        scale: about how fast results rise, which they do with the accumulators.
+        accumulators: those that occur, ascending; ``results`` are theirs.
+        zero_point: about the result of an accumulator of zero.
     """
-    zero_point, first, last = results
-    shift = short_shift(max(abs(bound) for bound in bounds) * scale, zero_point)
-    steps = np.arange(first + 1, last + 1, dtype=np.int64)
-    if shift < 1 or scale <= 0 or not len(steps):
-        return None
-    low, high = (np.array([bound], np.int64) for bound in bounds)
-    thresholds = _thresholds(reference, low, high, steps)
-    reached, kept = thresholds <= high[:, None], thresholds > low[:, None]
-    stairs = _Stairs(thresholds, steps << shift, reached, kept)
+    steps = np.arange(results[0] + 1, results[-1] + 1)
+    if not len(steps):
+        return Line(np.array([0]), results[:1] << shift, shift)
+    at, each = np.searchsorted(results, steps), np.array(True)
+    stairs = _Stairs(accumulators[at][None], steps << shift, each, each, accumulators[at - 1][None])
     multipliers = stairs.widest(np.array([round(scale * 2.0**shift)], np.int64))
-    lower, upper = stairs.offsets(multipliers)
     nearest = (zero_point << shift) + (1 << (shift - 1))
-    multiplier, offset = int(multipliers[0]), min(max(nearest, int(lower[0])), int(upper[0]))
-    ends = [bound * multiplier + offset for bound in bounds]
-    if lower[0] > upper[0] or not all(I32_MIN <= n <= I32_MAX for n in (*ends, multiplier, offset)):
+    lower, upper = stairs.offsets(multipliers)
+    if lower[0] > upper[0]:
+        return None
+    return Line(multipliers, np.clip(nearest, lower, upper), shift)
+
+
+def fit_short_line(
+    scale: float, accumulators: IntArray, results: IntArray, zero_point: int
+) -> Line | None:
+    """As `fit_points`, a line that 32 bits hold all along."""
+    ends = accumulators[[0, -1]]
+    shift = short_shift(float(np.abs(ends).max()) * scale, zero_point)
+    line = fit_points(scale, accumulators, results, zero_point, shift) if shift > 0 else None
+    if line is None:
+        return None
+    multiplier, offset = int(line.multipliers[0]), int(line.offsets[0])
+    if not all(I32_MIN <= n <= I32_MAX for n in (*(ends * multiplier + offset), offset)):
         return None
     # Powers of two that multiplier and shift have in common change nothing.
     common = min((multiplier & -multiplier).bit_length() - 1, shift) if multiplier else shift
-    return Line(multipliers >> common, np.array([offset >> common]), shift - common)
+    return Line(line.multipliers >> common, line.offsets >> common, shift - common)
 
 
 def short_shift(reach: float, zero_point: int) -> int:
@@ -132,7 +141,7 @@ def split_offsets(
     if len(steps):
         thresholds = _thresholds(reference, least, most, steps)
         reached, kept = thresholds <= most[:, None], thresholds > least[:, None]
-        stairs = _Stairs(thresholds, steps << line.shift, reached, kept)
+        stairs = _Stairs(thresholds, steps << line.shift, reached, kept, thresholds - 1)
         lower, upper = stairs.offsets(line.multipliers)
         for channel, bounds in enumerate(zip(lower, upper, strict=True)):
             multiplier, first, last = int(line.multipliers[channel]), *map(int, bounds)
@@ -180,30 +189,32 @@ class _Stairs:
     """Steps of all channels (channels x steps), as points that a line must separate.
 
     The line must reach ``heights`` at ``thresholds`` where ``reached``, and must not at the
-    accumulator before where ``kept``.
+    accumulators ``before`` where ``kept``.
     """
 
     thresholds: IntArray
     heights: IntArray
     reached: np.ndarray
     kept: np.ndarray
+    before: IntArray
 
     def offsets(self, multipliers: IntArray) -> tuple[IntArray, IntArray]:
         """Least and greatest offset for each multiplier; there is none if they cross."""
-        up = self.heights - multipliers[:, None] * self.thresholds
+        factors = multipliers[:, None]
+        up = self.heights - factors * self.thresholds
         lower = np.where(self.reached, up, -_FAR).max(axis=1)
-        upper = np.where(self.kept, up + multipliers[:, None] - 1, _FAR).min(axis=1)
+        below = self.heights - factors * self.before - 1
+        upper = np.where(self.kept, below, _FAR).min(axis=1)
         return lower, upper
 
     def multipliers(self, offsets: IntArray, nominal: IntArray) -> IntArray | None:
         """Multipliers next to ``nominal`` for these offsets; None if a channel has none."""
         least, most = np.zeros_like(nominal), np.full_like(nominal, (1 << MULTIPLIER_BITS) - 1)
         rise = self.heights - offsets[:, None]
-        before = self.thresholds - 1
         # Reached: T·m >= rise. Kept: (T - 1)·m <= rise - 1. Both turn around where T < 0.
         for points, bound, asked in (
             (-self.thresholds, -rise, self.reached),
-            (before, rise - 1, self.kept),
+            (self.before, rise - 1, self.kept),
         ):
             if (asked & (points == 0) & (bound < 0)).any():
                 return None

@@ -119,17 +119,13 @@ def test_short_line_is_the_reference_and_fits_32_bits(
     least, most = sorted(limits)
     low, high = sorted(ends)
     multiplier, shift = numerics.quantize_multiplier(float(np.float32(scale)))
-
-    def reference(accumulators: np.ndarray) -> np.ndarray:
-        scaled = numerics.scaled(accumulators, multiplier, shift, mode)
-        return np.clip(scaled + zero_point, least, most)
-
-    real = float(np.ldexp(float(multiplier), -shift))
-    line = fit_short_line(real, reference, (low, high), (zero_point, least, most))
-    if mode == "nearest_up" and least < most and scale * max(-low, high) < 2**9:
+    accumulators = np.arange(low, high + 1)
+    quotient = numerics.scaled(accumulators, multiplier, shift, mode)
+    wanted = np.clip(quotient + zero_point, least, most)
+    line = fit_short_line(scale, accumulators, wanted, zero_point)
+    if mode == "nearest_up" and scale * max(-low, high) < 2**9:
         assert line is not None
     if line is not None:
-        accumulators = np.arange(low, high + 1)[None, :]
         products = accumulators * line.multipliers[0] + line.offsets[0]
         assert np.array_equal(products, products.astype(np.int32))
-        assert (results(line, accumulators, least, most) == reference(accumulators)).all()
+        assert (results(line, accumulators[None], least, most) == wanted).all()

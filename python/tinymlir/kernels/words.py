@@ -150,6 +150,13 @@ def half(word: ir.Value, high: int) -> ir.Value:
     return arith.extsi(i32, arith.trunci(i16, word))
 
 
+def halves_of(word: ir.Value) -> tuple[ir.Value, ir.Value]:
+    """The low and the high halfword of an i32, as unsigned numbers."""
+    i32 = ir.IntegerType.get_signless(32)
+    low = arith.andi(word, arith.constant(i32, 0xFFFF))
+    return low, arith.shrui(word, arith.constant(i32, 16))
+
+
 def extend(word: ir.Value, first: int) -> ir.Value:
     """`tiny.extend_bytes`: bytes 0 and 2 (``first`` 0) or 1 and 3 as halfwords."""
     return tiny.ExtendBytesOp(

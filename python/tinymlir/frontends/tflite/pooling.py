@@ -81,6 +81,8 @@ def mean(imp: Operands, node: Node) -> Value:
         imp.fail(node, f"sums {count} elements", "take the mean of fewer elements")
     ratio = float(x.quantization.scale) / float(target.scale)
     scaling = _mean_scaling(ratio, count, target.zero_point)
+    if axes == {1, 2} and x.shape[0] == 1 and len(x.shape) == 4:
+        return _mean_of_pixels(imp, node, x, target, scaling)
     b, start = imp.builder, -count * x.quantization.zero_point
 
     def add(q: ir.Value, acc: ir.Value) -> ir.Value:
@@ -90,6 +92,21 @@ def mean(imp: Operands, node: Node) -> Value:
         return b.requantize(fold(b.fill(shape, start, b.i32), add), scaling, ())
 
     return _reduced(imp, node, x, target, axes, finish)
+
+
+def _mean_of_pixels(
+    imp: Operands, node: Node, x: Integer, target: Quantization, scaling: Scaling
+) -> Integer:
+    """The mean over rows and columns, as a pooling of one window."""
+    activation, size = x.activation, (x.shape[1], x.shape[2])
+    activation = Activation(activation.value, activation.layout.transposed(_TO_NCHW))
+    window = Window(size, (1, 1), (1, 1), (0, 0), (0, 0))
+    y = pooling.scaled_sum2d(
+        imp.builder, node.name, activation, x.quantization.zero_point, window, scaling
+    )
+    batch, rows, columns, channels = y.layout.transposed(_TO_NHWC).dims
+    dims = (batch, rows, columns, channels) if node.options["KeepDims"] else (batch, channels)
+    return Integer(Activation(y.value, Layout(dims, y.layout.order)), target)
 
 
 @operator("REDUCE_MAX", "REDUCE_MIN", note="int8 of one scale, over any constant axes")
