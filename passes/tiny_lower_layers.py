@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from tinymlir.bindings import bufferization, func, ir, memref
-from tinymlir.kernels import elementwise, helium_lanes, overlap, pooling
+from tinymlir.kernels import copying, elementwise, helium_lanes, overlap, pooling
 from tinymlir.kernels.catalogue import choose
 from tinymlir.kernels.emitter import ConstantPool, Emitter
 from tinymlir.kernels.evaluator import Evaluator, emit_by_element, materialize_reused
@@ -223,6 +223,8 @@ def _emit_elements(
     allocate: Callable[[ir.Type], ir.Value],
 ) -> None:
     """A layer without a kernel of its own: as many elements together as the core can."""
+    if copying.emit(evaluator, root, target, core):
+        return
     if helium_lanes.takes(root, core):
         helium_lanes.emit(evaluator, root, target, core)
         return

@@ -150,7 +150,7 @@ def emit(
     few = 2 if core.registers < _MANY_REGISTERS else 4
     if pooling.op.name == _MAX:
         maxima, words = _MaxOfBytes(walk, flat), _MaxOfWords(walk, flat)
-        by_words: list[_Block] = [(words, 4 * _LANES), (words, _LANES)]
+        by_words: list[_Block] = [(words, n * _LANES) for n in (4, 2, 1)]
         blocks = by_words if core.has("dsp") else [(maxima, few)]
         walk.pixels([*blocks, (maxima, 1)])
     else:

@@ -136,6 +136,13 @@ def load_any(emitter: Emitter, source: ir.Value, where: Index) -> ir.Value:
     return memref.load(there, [emitter.index(0)], alignment=1)
 
 
+def store_any(emitter: Emitter, word: ir.Value, target: ir.Value, where: Index) -> None:
+    """Put the four bytes of an i32, the lowest first, from ``where`` on; no alignment is asked."""
+    kind = ir.MemRefType.get([1], ir.IntegerType.get_signless(32))
+    there = memref.view(kind, target, emitter.index(where), [])
+    memref.store(word, there, [emitter.index(0)], alignment=1)
+
+
 def halves(emitter: Emitter, pair: ir.Value) -> list[ir.Value]:
     """The low and the high word of an i64."""
     i32, high = ir.IntegerType.get_signless(32), emitter.integer(32, 64)

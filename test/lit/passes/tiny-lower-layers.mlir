@@ -356,20 +356,57 @@ func.func private @words(%x: tensor<1x4x4x8xi8>) -> tensor<1x2x2x8xi8> attribute
 
 #flat = affine_map<(d0, d1) -> (d0, d1)>
 
-// One loop over all elements, four of them between two branches.
+// One loop over all elements, eight of them between two branches.
 // CHECK-LABEL: func.func private @flat(
 // CHECK-SAME: tiny.overlap = array<i64: 0, 0>
 // CHECK: scf.for
 // CHECK-NOT: scf.for
-// CHECK-COUNT-4: arith.addi {{.*}} : i8
+// CHECK-COUNT-8: arith.addi {{.*}} : i8
 // CHECK-NOT: arith.addi {{.*}} : i8
 // CHECK: return
-func.func private @flat(%x: tensor<4x5xi8>, %y: tensor<4x5xi8>) -> tensor<4x5xi8> attributes {tiny.layer = "flat", tiny.macs = 0 : i64, tiny.op = "add"} {
-  %e = tensor.empty() : tensor<4x5xi8>
-  %z = linalg.generic {indexing_maps = [#flat, #flat, #flat], iterator_types = ["parallel", "parallel"]} ins(%x, %y : tensor<4x5xi8>, tensor<4x5xi8>) outs(%e : tensor<4x5xi8>) {
+func.func private @flat(%x: tensor<4x8xi8>, %y: tensor<4x8xi8>) -> tensor<4x8xi8> attributes {tiny.layer = "flat", tiny.macs = 0 : i64, tiny.op = "add"} {
+  %e = tensor.empty() : tensor<4x8xi8>
+  %z = linalg.generic {indexing_maps = [#flat, #flat, #flat], iterator_types = ["parallel", "parallel"]} ins(%x, %y : tensor<4x8xi8>, tensor<4x8xi8>) outs(%e : tensor<4x8xi8>) {
   ^bb0(%a: i8, %b: i8, %o: i8):
     %s = arith.addi %a, %b : i8
     linalg.yield %s : i8
-  } -> tensor<4x5xi8>
-  return %z : tensor<4x5xi8>
+  } -> tensor<4x8xi8>
+  return %z : tensor<4x8xi8>
+}
+
+// -----
+
+// A window over the border: all taps where it does not reach into padding, else those that are there.
+// CHECK-LABEL: func.func private @padded(
+// CHECK-COUNT-2: scf.for
+// CHECK: scf.if
+// CHECK-NOT: scf.for
+// CHECK: } else {
+// CHECK-COUNT-2: scf.for
+// CHECK: return
+func.func private @padded(%x: tensor<1x5x5x1xi8>) -> tensor<1x5x5x1xi8> attributes {tiny.layer = "padded", tiny.macs = 0 : i64, tiny.op = "max_pool2d"} {
+  %least = arith.constant -128 : i8
+  %p = tensor.pad %x low[0, 1, 1, 0] high[0, 1, 1, 0] {
+  ^bb0(%i: index, %j: index, %k: index, %l: index):
+    tensor.yield %least : i8
+  } : tensor<1x5x5x1xi8> to tensor<1x7x7x1xi8>
+  %e = tensor.empty() : tensor<1x5x5x1xi8>
+  %init = linalg.fill ins(%least : i8) outs(%e : tensor<1x5x5x1xi8>) -> tensor<1x5x5x1xi8>
+  %w = tensor.empty() : tensor<3x3xi8>
+  %y = linalg.pooling_nhwc_max {strides = dense<1> : tensor<2xi64>} ins(%p, %w : tensor<1x7x7x1xi8>, tensor<3x3xi8>) outs(%init : tensor<1x5x5x1xi8>) -> tensor<1x5x5x1xi8>
+  return %y : tensor<1x5x5x1xi8>
+}
+
+// -----
+
+// Parts in one piece are copied a word at a time.
+// CHECK-LABEL: func.func private @joined(
+// CHECK-COUNT-2: memref.load {{.*}} : memref<1xi32>
+// CHECK: memref.load {{.*}} : memref<9xi8>
+// CHECK: memref.load {{.*}} : memref<1xi32>
+// CHECK-NOT: memref.load
+// CHECK: return
+func.func private @joined(%x: tensor<9xi8>, %y: tensor<4xi8>) -> tensor<13xi8> attributes {tiny.layer = "joined", tiny.macs = 0 : i64, tiny.op = "concat"} {
+  %z = tensor.concat dim(0) %x, %y : (tensor<9xi8>, tensor<4xi8>) -> tensor<13xi8>
+  return %z : tensor<13xi8>
 }
