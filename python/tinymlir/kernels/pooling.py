@@ -151,7 +151,8 @@ def emit(
     if pooling.op.name == _MAX:
         maxima, words = _MaxOfBytes(walk, flat), _MaxOfWords(walk, flat)
         by_words: list[_Block] = [(words, n * _LANES) for n in (4, 2, 1)]
-        blocks = by_words if core.has("dsp") else [(maxima, few)]
+        compares_bytes = core.has("dsp") or core.has("xcvsimd")
+        blocks = by_words if compares_bytes else [(maxima, few)]
         walk.pixels([*blocks, (maxima, 1)])
     else:
         finish = _Finish(evaluator, root, pooling, flat, allocate)
