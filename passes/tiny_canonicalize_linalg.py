@@ -12,13 +12,13 @@ import numpy.typing as npt
 from tinymlir import numerics
 from tinymlir.bindings import ir, linalg
 from tinymlir.frontends.canonical.builder import Builder
-from tinymlir.kernels.evaluator import pad_value
 from tinymlir.linalg_info import (
     broadcast_array,
     constant_array,
     constant_scalar,
     dense_ints,
     indexing_maps,
+    pad_value,
 )
 
 from ._pass import Pass, register_pass

@@ -9,12 +9,15 @@ from typing import ClassVar
 
 from tinymlir.bindings import bufferization, func, ir, memref
 from tinymlir.kernels import copying, elementwise, helium_lanes, overlap, pooling
+from tinymlir.kernels.by_element import emit_by_element
 from tinymlir.kernels.catalogue import choose
-from tinymlir.kernels.emitter import ConstantPool, Emitter
-from tinymlir.kernels.evaluator import Evaluator, emit_by_element, materialize_reused
+from tinymlir.kernels.emitter import ConstantPool, Emitter, buffer_type
+from tinymlir.kernels.evaluator import Evaluator
 from tinymlir.kernels.kernel import Kernel, Layer
 from tinymlir.kernels.lanes import emit_by_lanes, most_lanes
+from tinymlir.kernels.reuse import materialize_reused
 from tinymlir.kernels.rows import Rows
+from tinymlir.linalg_info import yielded
 from tinymlir.targets import Target, get_target
 
 from ._pass import Pass, PassFailure, find_ops, register_pass
@@ -94,10 +97,6 @@ def _is_layer(function: func.FuncOp) -> bool:
     return "tiny.layer" in attributes and "tiny.executed_macs" not in attributes
 
 
-def _memref_of(tensor: ir.Type) -> ir.Type:
-    return ir.MemRefType.get(tensor.shape, tensor.element_type)
-
-
 #: What tiny-outline-layers says of a layer.
 _FACTS = ("tiny.layer", "tiny.op", "tiny.macs")
 
@@ -123,14 +122,14 @@ def _lower_layer(
     _require_layer(layer)
     arguments = list(layer.arguments)
     body = layer.body.blocks[0]
-    root = list(body.operations)[-1].operation.operands[0]
+    root = yielded(body)
     if isinstance(root, ir.BlockArgument):
         raise PassFailure(layer.location, "expects a layer to compute its result")
 
     emitter = Emitter()
     pool.begin_layer()
-    inputs = [_memref_of(a.type) for a in arguments]
-    output = _memref_of(root.type)
+    inputs = [buffer_type(a.type) for a in arguments]
+    output = buffer_type(root.type)
     scratch: list[ir.Type] = []
     symbol = layer.name.value
     lowered = _new_function(layer, symbol, [*inputs, output])
@@ -243,10 +242,10 @@ def _rewrite_calls(calls: list[ir.Operation], symbol: str, scratch: list[ir.Type
     for call in calls:
         with ir.InsertionPoint(call), call.location:
             operands = [
-                bufferization.to_buffer(_memref_of(v.type), v, read_only=True)
+                bufferization.to_buffer(buffer_type(v.type), v, read_only=True)
                 for v in call.operands
             ]
-            result = memref.alloc(_memref_of(call.results[0].type), [], [])
+            result = memref.alloc(buffer_type(call.results[0].type), [], [])
             work = [memref.alloc(t, [], []) for t in scratch]
             func.call([], symbol, [*operands, result, *work])
             value = bufferization.to_tensor(call.results[0].type, result, restrict=True)

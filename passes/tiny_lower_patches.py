@@ -11,7 +11,7 @@ from tinymlir.bindings import arith, bufferization, func, ir, memref
 from tinymlir.fusion.costs import COUNTERS, SCRATCH, STATE_BYTES, Name, aligned, whole_stage
 from tinymlir.fusion.network_graph import block_graph, layer_functions
 from tinymlir.kernels.catalogue import choose
-from tinymlir.kernels.emitter import ConstantPool
+from tinymlir.kernels.emitter import ConstantPool, buffer_type
 from tinymlir.kernels.kernel import Kernel
 from tinymlir.kernels.row_functions import Part, RowFunction, pooling_of
 from tinymlir.kernels.stage_functions import StageFunctions, StepCall, Streaming
@@ -145,8 +145,8 @@ class _Lowering:
     def run(self) -> None:
         self._choose_kernels()
         given = [value for value, tensor in self.numbers.items() if tensor in self.graph.inputs]
-        inputs = {self.numbers[value]: _memref_of(value.type) for value in given}
-        output = _memref_of(self.op.results[0].type)
+        inputs = {self.numbers[value]: buffer_type(value.type) for value in given}
+        output = buffer_type(self.op.results[0].type)
         self.places = self._places()
         work = ir.MemRefType.get([self.ends[-1]], ir.IntegerType.get_signless(8))
         self.types: dict[Name, ir.Type] = {}
@@ -366,10 +366,6 @@ class _Tile:
 
 def _symbols(names: list[str]) -> ir.ArrayAttr:
     return ir.ArrayAttr.get([ir.FlatSymbolRefAttr.get(name) for name in names])
-
-
-def _memref_of(tensor: ir.Type) -> ir.Type:
-    return ir.MemRefType.get(tensor.shape, tensor.element_type)
 
 
 def _root(layer: func.FuncOp) -> ir.Value:

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from tinymlir.arena import APART, Buffer, plan
 from tinymlir.bindings import arith, func, ir, memref
+from tinymlir.fusion.network_graph import layer_functions
 from tinymlir.kernels.emitter import Emitter
 
 from ._pass import Pass, PassFailure, find_ops, register_pass
@@ -196,11 +197,7 @@ def mark_aliased(function: func.FuncOp) -> None:
     in one buffer (`tinymlir.fusion.costs.Stage.overlap`).
     """
     module = function.operation.parent.operation
-    functions = {
-        f.name.value: f
-        for f in module.regions[0].blocks[0].operations
-        if isinstance(f, func.FuncOp)
-    }
+    functions = layer_functions(module)
     pending = [function.name.value]
     while pending:
         f = functions[pending.pop()].operation

@@ -11,7 +11,7 @@ from tinymlir.kernels.convolution import find_convolution
 from tinymlir.kernels.kernel import Kernel
 from tinymlir.kernels.price import NO_WAIT, Price
 from tinymlir.kernels.selection import Aim, choose
-from tinymlir.linalg_info import constant_array
+from tinymlir.linalg_info import constant_array, yielded
 from tinymlir.simulators.flash import parse_flash
 from tinymlir.targets import Target, get_target
 
@@ -146,7 +146,7 @@ def _able(layer: func.FuncOp, core: Target) -> list[Kernel]:
     pin = attributes["tiny.kernel"].value if "tiny.kernel" in attributes else None
     convolution = None
     if len(layer.body.blocks) == 1:
-        root = list(layer.body.blocks[0].operations)[-1].operation.operands[0]
+        root = yielded(layer.body.blocks[0])
         if not isinstance(root, ir.BlockArgument):
             convolution = find_convolution(root)
     if convolution is None:

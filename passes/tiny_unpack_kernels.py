@@ -8,6 +8,7 @@ from typing import ClassVar
 from tinymlir.bindings import func, ir
 from tinymlir.kernels.catalogue import candidates
 from tinymlir.kernels.convolution import find_convolution
+from tinymlir.linalg_info import yielded
 from tinymlir.targets import get_target
 
 from ._pass import Pass, PassFailure, register_pass
@@ -69,7 +70,7 @@ class UnpackKernels(Pass):
             attributes = child.operation.attributes
             if "tiny.layer" not in attributes or "tiny.kernel" in attributes:
                 continue
-            root = list(child.body.blocks[0].operations)[-1].operation.operands[0]
+            root = yielded(child.body.blocks[0])
             if isinstance(root, ir.BlockArgument):
                 continue
             convolution = find_convolution(root)

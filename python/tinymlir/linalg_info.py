@@ -31,6 +31,16 @@ def iteration_space(op: ir.Operation) -> list[int]:
     return [extents[d] for d in range(maps[0].n_dims)]
 
 
+def yielded(block: ir.Block) -> ir.Value:
+    """What a block ends by giving: an element of a body, the result of a layer."""
+    return block.operations[len(block.operations) - 1].operation.operands[0]
+
+
+def pad_value(op: ir.Operation) -> ir.Value:
+    """What a tensor.pad yields."""
+    return yielded(op.regions[0].blocks[0])
+
+
 def macs_of(op: ir.Operation) -> int:
     """Multiply-accumulates of a contraction or convolution, padding included; else 0."""
     if "pooling" in op.name or not is_linalg(op):
@@ -85,8 +95,7 @@ def broadcast_array(value: ir.Value) -> np.ndarray | None:
 def _yields_first(op: ir.Operation) -> bool:
     """Whether the body of a linalg op only passes its first operand on."""
     block = op.regions[0].blocks[0]
-    last = block.operations[len(block.operations) - 1].operation
-    return last.operands[0] == block.arguments[0]
+    return bool(yielded(block) == block.arguments[0])
 
 
 def constant_scalar(value: ir.Value) -> int | None:

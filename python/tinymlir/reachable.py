@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 
 from tinymlir.bindings import ir
-from tinymlir.linalg_info import broadcast_array, constant_scalar, is_linalg
+from tinymlir.linalg_info import broadcast_array, constant_scalar, is_linalg, pad_value, yielded
 from tinymlir.numerics import I32_MAX, I32_MIN, IntArray
 
 #: More numbers, or pairs of operands, than these are not looked at one by one.
@@ -54,8 +54,7 @@ def _computed(value: ir.Value) -> IntArray | None:
     if op.name in _PAIRS:
         return _pairs(_PAIRS[op.name], *(reachable(operand) for operand in op.operands))
     if op.name == "tensor.pad":
-        yielded = list(op.regions[0].blocks[0].operations)[-1].operation.operands[0]
-        inside, outside = reachable(op.operands[0]), reachable(yielded)
+        inside, outside = reachable(op.operands[0]), reachable(pad_value(op))
         return None if inside is None or outside is None else np.union1d(inside, outside)
     if op.name == "linalg.pooling_nhwc_sum":
         return _window_sum(op)
@@ -64,8 +63,7 @@ def _computed(value: ir.Value) -> IntArray | None:
         elements = np.unique(array).astype(np.int64)
         return elements if elements.size <= _MOST else None
     if is_linalg(op) and len(op.results) == 1:
-        body = list(op.regions[0].blocks[0].operations)
-        return reachable(body[-1].operation.operands[0])
+        return reachable(yielded(op.regions[0].blocks[0]))
     return None
 
 

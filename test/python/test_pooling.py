@@ -20,7 +20,8 @@ from tinymlir.targets import get_target
         ((9, 9, 14), Window((3, 3), (2, 1), dilation=(2, 3))),
         ((6, 7, 20), Window((3, 3), (2, 2), pad=(1, 1, 1, 1))),
         ((5, 6, 5), Window((4, 4), pad=(3, 0, 1, 2), dilation=(2, 1))),
-        # No window is without padding.
+        # Windows wholly beside the image, and none without padding.
+        ((2, 4, 5), Window((2, 3), pad=(3, 0, 2, 0))),
         ((2, 3, 4), Window((3, 3), pad=(1, 1, 1, 1))),
         # More taps than halfwords hold the sum of.
         ((19, 18, 9), Window((19, 17))),

@@ -10,8 +10,9 @@ from tinymlir.fusion.access import windows
 from tinymlir.fusion.graph import ELEMENT, Graph, Layer, Read, Tensor
 from tinymlir.kernels import overlap
 from tinymlir.kernels.catalogue import choose
-from tinymlir.kernels.evaluator import VIEW_OPS, reused_results
+from tinymlir.kernels.evaluator import VIEW_OPS
 from tinymlir.kernels.kernel import Kernel
+from tinymlir.kernels.reuse import reused_results
 from tinymlir.targets import Target
 
 _VIEWS = (*VIEW_OPS, "tiny.patch_tile")

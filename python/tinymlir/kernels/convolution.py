@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tinymlir.bindings import arith, ir, linalg, tensor
-from tinymlir.kernels.evaluator import VIEW_OPS, pad_value
+from tinymlir.kernels.evaluator import VIEW_OPS
 from tinymlir.linalg_info import (
     constant_array,
     constant_scalar,
     dense_ints,
     indexing_maps,
     is_linalg,
+    pad_value,
 )
 
 

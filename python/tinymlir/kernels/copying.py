@@ -9,9 +9,9 @@ from math import prod
 from tinymlir.bindings import ir
 from tinymlir.kernels import vectors
 from tinymlir.kernels.emitter import Emitter, Index
-from tinymlir.kernels.evaluator import Evaluator, pad_value
+from tinymlir.kernels.evaluator import Evaluator
 from tinymlir.kernels.words import load_any, repeated, store_any
-from tinymlir.linalg_info import constant_scalar
+from tinymlir.linalg_info import constant_scalar, pad_value
 from tinymlir.targets import Target
 
 #: Pieces of a run without a loop between them.

@@ -7,6 +7,7 @@ the output may replace the input in place.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -131,12 +132,6 @@ class Depthwise(Kernel):
         constants = [conv.bias, *self.tables.values()]
         weights = layer.pool.get(self.ring.pack(by_block(conv)), "weights")
         parameters = layer.pool.get(pack_parameters(constants), "parameters")
-        places = [kh * ring_columns(conv) for kh in range(conv.kernel[0])]
-        advance = conv.stride[0]
-
-        def copy(row: Index, slot: Index) -> None:
-            where = [emitter.index(v) for v in (row, slot, first)]
-            func.call([], self.copies[width], [layer.source.buffer, self.scratch, *where])
 
         def pixel(row: Index, slots: list[ir.Value], column: Index) -> None:
             biases, *elements = load_parameters(emitter, parameters, constants, block)
@@ -153,17 +148,44 @@ class Depthwise(Kernel):
                 known = dict(zip(self.tables, (e[b] for e in elements), strict=True))
                 finish(conv, site, 0, emitter.add(first, b), sums[b], known)
 
-        for kh in range(conv.kernel[0] - advance):
+        def output_row(row: Index, slots: list[ir.Value]) -> None:
+            emitter.loop(0, conv.out_hw[1], 1, lambda column: pixel(row, slots, column))
+
+        self._roll(self.copies[width], first, ring_columns(conv), output_row)
+
+    def _roll(
+        self,
+        symbol: str,
+        first: Index,
+        line: int,
+        output_row: Callable[[Index, list[ir.Value]], None],
+    ) -> None:
+        """Compute all rows of the channels from ``first`` on, with those under each in the ring.
+
+        Args:
+            symbol: ``@symbol(input, scratch, row, slot, first)`` copies a row to the ring.
+            line: from one of its slots to the next.
+            output_row: computes a row of the result, from the slots of the rows under it.
+        """
+        conv, emitter = self.conv, self.layer.emitter
+        rows, step = conv.kernel[0], conv.stride[0]
+        places = [kh * line for kh in range(rows)]
+
+        def copy(row: Index, slot: Index) -> None:
+            where = [emitter.index(v) for v in (row, slot, first)]
+            func.call([], symbol, [self.layer.source.buffer, self.scratch, *where])
+
+        for kh in range(rows - step):
             copy(kh - conv.pad[0], places[kh])
 
-        def output_row(row: Index, *slots: ir.Value) -> list[ir.Value]:
-            top = emitter.sub(emitter.mul(row, advance), conv.pad[0])
-            for kh in range(conv.kernel[0] - advance, conv.kernel[0]):
+        def turn(row: Index, *slots: ir.Value) -> list[ir.Value]:
+            top = emitter.sub(emitter.mul(row, step), conv.pad[0])
+            for kh in range(rows - step, rows):
                 copy(emitter.add(top, kh), slots[kh])
-            emitter.loop(0, conv.out_hw[1], 1, lambda column: pixel(row, list(slots), column))
-            return [*slots[advance:], *slots[:advance]]
+            output_row(row, list(slots))
+            return [*slots[step:], *slots[:step]]
 
-        emitter.loop(0, conv.out_hw[0], 1, output_row, [emitter.index(p) for p in places])
+        emitter.loop(0, conv.out_hw[0], 1, turn, [emitter.index(p) for p in places])
 
 
 def ring_columns(conv: Convolution) -> int:

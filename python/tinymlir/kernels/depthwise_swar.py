@@ -103,30 +103,17 @@ class DepthwiseSwar(Depthwise):
 
     def _channel(self, channel: Index) -> None:
         conv, emitter = self.conv, self.layer.emitter
-        places = [kh * self.words for kh in range(conv.kernel[0])]
-        advance = conv.stride[0]
 
-        def copy(row: Index, slot: Index) -> None:
-            where = [emitter.index(v) for v in (row, slot, channel)]
-            func.call([], self.symbol, [self.layer.source.buffer, self.scratch, *where])
-
-        for kh in range(conv.kernel[0] - advance):
-            copy(kh - conv.pad[0], places[kh])
-
-        def output_row(row: Index, *slots: ir.Value) -> list[ir.Value]:
-            top = emitter.sub(emitter.mul(row, advance), conv.pad[0])
-            for kh in range(conv.kernel[0] - advance, conv.kernel[0]):
-                copy(emitter.add(top, kh), slots[kh])
+        def output_row(row: Index, slots: list[ir.Value]) -> None:
             last = conv.out_hw[1] // 2 * 2
             emitter.loop(0, last, 2, lambda column: self._pixels(channel, row, column, slots, 2))
             if last < conv.out_hw[1]:
                 self._pixels(channel, row, last, slots, 1)
-            return [*slots[advance:], *slots[:advance]]
 
-        emitter.loop(0, conv.out_hw[0], 1, output_row, [emitter.index(p) for p in places])
+        self._roll(self.symbol, channel, self.words, output_row)
 
     def _pixels(
-        self, channel: Index, row: Index, column: Index, slots: tuple[ir.Value, ...], pixels: int
+        self, channel: Index, row: Index, column: Index, slots: list[ir.Value], pixels: int
     ) -> None:
         """Two pixels from an even column on, or the first of them only."""
         conv, chunks, layer, emitter = self.conv, self.chunks, self.layer, self.layer.emitter

@@ -13,6 +13,11 @@ from tinymlir.bindings import arith, ir, llvm, memref, scf
 Index: TypeAlias = int | ir.Value
 
 
+def buffer_type(tensor: ir.Type) -> ir.Type:
+    """The type of a buffer that holds a tensor, row by row."""
+    return ir.MemRefType.get(tensor.shape, tensor.element_type)
+
+
 class Emitter:
     """Emits at the current insertion point of the bindings."""
 

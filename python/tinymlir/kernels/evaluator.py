@@ -16,7 +16,13 @@ from tinymlir.bindings import arith, ir, scf
 from tinymlir.errors import PassFailure
 from tinymlir.kernels.emitter import ConstantPool, Emitter, Index
 from tinymlir.kernels.rows import Rows
-from tinymlir.linalg_info import constant_array, indexing_maps, is_linalg, iteration_space
+from tinymlir.linalg_info import (
+    constant_array,
+    indexing_maps,
+    is_linalg,
+    iteration_space,
+    pad_value,
+)
 
 #: Elements of a reduction, a pooling window above all, that get by without a loop.
 _MOST_UNROLLED = 9
@@ -342,150 +348,5 @@ def clone_op(op: ir.Operation, kinds: list[ir.Type], operands: list[ir.Value]) -
     return list(clone.results)
 
 
-def pad_value(op: ir.Operation) -> ir.Value:
-    """What a tensor.pad yields."""
-    return list(op.regions[0].blocks[0].operations)[-1].operation.operands[0]
-
-
 def reads(argument: ir.Value) -> bool:
     return any(True for _ in argument.uses)
-
-
-def emit_by_element(evaluator: Evaluator, root: ir.Value, out: ir.Value) -> None:
-    """Fill ``out`` with ``root``, element by element in row-major order."""
-    emitter = evaluator.emitter
-    op = root.owner.operation
-    if op.name == "tensor.concat" and root not in evaluator.buffers:
-        _emit_concat(evaluator, op, out)
-        return
-    _nest(emitter, root.type.shape, lambda idx: emitter.store(evaluator.at(root, idx), out, idx))
-
-
-def emit_row_by_element(
-    evaluator: Evaluator, root: ir.Value, out: Rows, row: Index, columns: tuple[Index, Index]
-) -> None:
-    """Fill a part of one row of ``out`` with ``root``: a batch of one image, channels last."""
-    emitter = evaluator.emitter
-    op = root.owner.operation
-    parts, start = [root], 0
-    if op.name == "tensor.concat" and root not in evaluator.buffers:
-        parts = list(op.operands)
-
-    def element(part: ir.Value, start: int, column: Index, channel: Index) -> None:
-        value = evaluator.at(part, [0, row, column, channel])
-        where = out.position(emitter, [0, row, column, emitter.add(channel, start)])
-        emitter.store(value, out.buffer, [where])
-
-    for part in parts:
-        depth = part.type.shape[-1]
-
-        def pixel(
-            column: Index, part: ir.Value = part, start: int = start, depth: int = depth
-        ) -> None:
-            emitter.loop(0, depth, 1, lambda channel: element(part, start, column, channel))
-
-        emitter.loop(*columns, 1, pixel)
-        start += depth
-
-
-def _nest(emitter: Emitter, shape: Sequence[int], body: Callable[[list[Index]], None]) -> None:
-    def level(indices: list[Index]) -> None:
-        if len(indices) == len(shape):
-            body(indices)
-        else:
-            emitter.loop(0, shape[len(indices)], 1, lambda iv: level([*indices, iv]))
-
-    level([])
-
-
-def _emit_concat(evaluator: Evaluator, op: ir.Operation, out: ir.Value) -> None:
-    """One loop nest per part, so that no element asks which part it is in."""
-    axis, start = op.attributes["dim"].value, 0
-    emitter = evaluator.emitter
-    for part in op.operands:
-
-        def copy(indices: list[Index], part: ir.Value = part, start: int = start) -> None:
-            target = list(indices)
-            target[axis] = emitter.add(indices[axis], start)
-            emitter.store(evaluator.at(part, indices), out, target)
-
-        _nest(emitter, part.type.shape, copy)
-        start += part.type.shape[axis]
-
-
-#: Bodies of more ops than this cost more than a store and a load.
-_CHEAP_OPS = 16
-
-
-def materialize_reused(
-    evaluator: Evaluator, root: ir.Value, allocate: Callable[[ir.Type], ir.Value]
-) -> None:
-    """Store what ``root`` would otherwise compute again and again (`reused_results`).
-
-    ``allocate(type)`` gives the buffer for one.
-    """
-    for result in reused_results(root):
-        buffer = allocate(ir.MemRefType.get(result.type.shape, result.type.element_type))
-        emit_by_element(evaluator, result, buffer)
-        evaluator.buffers[result] = buffer
-
-
-def reused_results(root: ir.Value) -> list[ir.Value]:
-    """What ``root`` would otherwise compute again and again, in the order of computation.
-
-    That is the result of a reduction, or of a long body, whose consumers visit it more
-    often than it has elements (softmax: a row's maximum, sum and reciprocal).
-    """
-    visits: dict[ir.Operation, int] = {}
-    reused: list[ir.Operation] = []
-    ops = _operations_below(root)
-    for op in reversed(ops):
-        size = prod(op.results[0].type.shape)
-        count = visits.get(op, size)
-        per_element = 1
-        if is_linalg(op):
-            per_element = prod(iteration_space(op)) // size
-            worthwhile = per_element > 1 or _body_length(op) > _CHEAP_OPS
-            if count > size and worthwhile and op.results[0] != root:
-                reused.append(op)
-                count = size
-        for operand in _tensors_read(op):
-            if not isinstance(operand, ir.BlockArgument):
-                producer = operand.owner.operation
-                visits[producer] = visits.get(producer, 0) + count * per_element
-    return [op.results[0] for op in reversed(reused)]
-
-
-def _operations_below(root: ir.Value) -> list[ir.Operation]:
-    """What computes ``root``, each op after those that it reads; constants aside."""
-    found: list[ir.Operation] = []
-
-    def visit(value: ir.Value) -> None:
-        if isinstance(value, ir.BlockArgument):
-            return
-        op = value.owner.operation
-        if op.name == "arith.constant" or op in found:
-            return
-        for operand in _tensors_read(op):
-            visit(operand)
-        found.append(op)
-
-    visit(root)
-    return found
-
-
-def _tensors_read(op: ir.Operation) -> list[ir.Value]:
-    values = [*op.operands, *(_extracted_tensors(op) if is_linalg(op) else ())]
-    return [value for value in values if isinstance(value.type, ir.RankedTensorType)]
-
-
-def _body_length(op: ir.Operation) -> int:
-    return len(list(op.regions[0].blocks[0].operations))
-
-
-def _extracted_tensors(op: ir.Operation) -> list[ir.Value]:
-    return [
-        nested.operation.operands[0]
-        for nested in op.regions[0].blocks[0].operations
-        if nested.operation.name == "tensor.extract"
-    ]

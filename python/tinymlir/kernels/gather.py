@@ -22,6 +22,7 @@ from tinymlir.kernels.pairs import STEP
 from tinymlir.kernels.pixels import input_column, input_row
 from tinymlir.kernels.price import Mix, function, line, loop
 from tinymlir.kernels.rows import Rows
+from tinymlir.kernels.window_copy import call_window_copy
 from tinymlir.kernels.words import advance, advance_bytes, copy_words, load_word, stream, view
 
 #: Words copied between two branches.
@@ -231,7 +232,7 @@ class SingleWindows(Gather):
             if self.columns is not None:
                 width = emitter.index(self.columns)
                 y, x = (op(emitter.index(x), width) for op in (arith.divui, arith.remui))
-            windows.call_copy(self.layer, self.symbol, self.scratch, (y, x, p))
+            call_window_copy(self.layer, self.symbol, self.scratch, (y, x, p))
 
     def goes_on_in_the_next_row(self) -> bool:
         self.columns = self.conv.out_hw[1]

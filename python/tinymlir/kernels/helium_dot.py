@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tinymlir import numerics
-from tinymlir.bindings import arith, func, ir
+from tinymlir.bindings import arith, ir
 from tinymlir.dialects import tiny
 from tinymlir.kernels import vectors
 from tinymlir.kernels.channel_tables import table_bytes
@@ -21,11 +21,12 @@ from tinymlir.kernels.columns import Columns
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Index
 from tinymlir.kernels.helium_rescale import HeliumRescale, helium_rescale
-from tinymlir.kernels.helium_window import emit_window_copy, windows_of
+from tinymlir.kernels.helium_window import emit_copy, windows_of
 from tinymlir.kernels.kernel import Kernel, Layer
 from tinymlir.kernels.pixels import Site, finish, input_column, input_row, views_of
 from tinymlir.kernels.price import Mix, function, line, loop
 from tinymlir.kernels.requantization import read_requantization
+from tinymlir.kernels.window_copy import call_window_copy
 from tinymlir.targets import Target
 
 #: Output channels requantised together.
@@ -139,9 +140,8 @@ class HeliumDot(Kernel):
                 windows = [0, *map(emitter.opaque, windows[1:])]
             together = pixels if self.windows.copies == 1 else 1
             for p in range(0, pixels, together):
-                where = (row, columns[p], p * self.windows.size, source.first_column)
-                operands = [source.buffer, self.scratch, *map(emitter.index, where)]
-                func.call([], self._copy(together), operands)
+                where = (row, columns[p], p * self.windows.size)
+                call_window_copy(self.layer, self._copy(together), self.scratch, where)
         again = windows
         if self.width < BLOCK and pixels * self.steps > _MOST_KEPT:
             again = self._again(windows)
@@ -153,7 +153,7 @@ class HeliumDot(Kernel):
         """The function that copies the windows of ``pixels`` neighbours, made where it is new."""
         assert self.scratch is not None
         if pixels not in self.copies:
-            self.copies[pixels] = emit_window_copy(
+            self.copies[pixels] = emit_copy(
                 self.conv, self.layer, self.scratch, self.windows, pixels
             )
         return self.copies[pixels]

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from tinymlir.bindings import arith, func, ir, scf
+from tinymlir.bindings import ir, scf
 from tinymlir.kernels import vectors
 from tinymlir.kernels.convolution import Convolution
-from tinymlir.kernels.emitter import Emitter, Index
+from tinymlir.kernels.emitter import Index
 from tinymlir.kernels.kernel import Layer
-from tinymlir.kernels.pixels import input_column, input_row
-from tinymlir.kernels.rows import Rows
+from tinymlir.kernels.window_copy import Where, WindowCopy, emit_window_copy
 
 #: Vectors copied without a loop over kernel rows.
 _MOST_UNROLLED = 16
@@ -55,93 +54,30 @@ def _whole_vectors(count: int) -> int:
     return -(-count // vectors.BYTES) * vectors.BYTES
 
 
-def emit_window_copy(
+def emit_copy(
     conv: Convolution, layer: Layer, scratch: ir.Value, windows: Windows, pixels: int
 ) -> str:
-    """``@layer<i>_window<pixels>(input, scratch, row, column, start, first)``: what they read.
-
-    It goes to the scratch memory from byte ``start`` on; ``first`` is the first column that is
-    in memory.
-    """
-    symbol = f"{layer.function.name.value}_window{pixels}"
-    types = [layer.source.buffer.type, scratch.type, *[ir.IndexType.get()] * 4]
-    with ir.InsertionPoint.after(layer.function.operation):
-        helper = func.FuncOp(symbol, (types, []), visibility="private")
-    with ir.InsertionPoint(helper.add_entry_block()):
-        buffer, scratch, row, column, start, first = helper.arguments
-        if isinstance(layer.source.first_column, int):
-            first = layer.source.first_column
-        source = replace(layer.source, buffer=buffer, first_column=first)
-        columns = conv.kernel[1] + (pixels - 1) * conv.stride[1]
-        _Window(conv, layer.emitter, source, scratch, row, column, start, windows, columns).emit()
-        func.ReturnOp([])
-    return symbol
+    """The function that copies what ``pixels`` neighbours read to scratch memory, by bytes."""
+    return emit_window_copy(
+        conv,
+        layer,
+        scratch,
+        f"window{pixels}",
+        lambda where: _Copy(where, windows, conv.kernel[1] + (pixels - 1) * conv.stride[1]),
+    )
 
 
-class _Window:
-    """The window of an output pixel, or of several, on its way to scratch memory."""
+class _Copy(WindowCopy):
+    """The window of an output pixel, or of several, as vectors."""
 
-    def __init__(
-        self,
-        conv: Convolution,
-        emitter: Emitter,
-        source: Rows,
-        scratch: ir.Value,
-        row: Index,
-        column: Index,
-        start: Index,
-        windows: Windows,
-        columns: int,
-    ) -> None:
-        self.conv, self.emitter, self.source, self.scratch = conv, emitter, source, scratch
-        #: (rows, columns) of the input under the window, if it is dense
-        self.extent, self.size = (conv.kernel[0], columns), windows.size
+    def __init__(self, where: Where, windows: Windows, columns: int) -> None:
+        super().__init__(where, columns)
+        self.start, self.size = where.place, windows.size
         #: bytes of a row, which are neighbours in memory, and from one row to the next in scratch
-        self.run = columns * conv.in_per_group
+        self.run = columns * where.conv.in_per_group
         self.line = windows.line if windows.copies == 1 and windows.runs > 1 else self.run
-        self.start = start
-        self.top = input_row(emitter, conv, row, 0)
-        self.left = input_column(emitter, conv, column)
-
-    def emit(self) -> None:
-        inside = self._is_inside()
-        if inside is None:
-            self._put_inside()
-            return
-        choice = scf.IfOp(inside, has_else=True)
-        with ir.InsertionPoint(choice.then_block):
-            self._put_inside()
-            scf.yield_([])
-        with ir.InsertionPoint(choice.else_block):
-            self._put_at_border()
-            scf.yield_([])
-
-    def _is_inside(self) -> ir.Value | None:
-        """Whether no padding lies under the window; None if it never does."""
-        conv, tests = self.conv, []
-        for axis, start in enumerate((self.top, self.left)):
-            reach = conv.dilation[axis] * (self.extent[axis] - 1)
-            last = (conv.out_hw[axis] - 1) * conv.stride[axis] - conv.pad[axis]
-            if conv.pad[axis] or last + reach >= conv.in_hw[axis]:
-                tests.append(self._below(start, max(conv.in_hw[axis] - reach, 0)))
-        if len(tests) == 2:
-            return arith.andi(*tests)
-        return tests[0] if tests else None
-
-    def _below(self, position: Index, size: int) -> ir.Value:
-        """Whether a position is on the input along an axis."""
-        index = self.emitter.index
-        return arith.cmpi(arith.CmpIPredicate.ult, index(position), index(size))
-
-    def _origin(self, kernel_row: Index) -> Index:
-        """Where the run of a kernel row begins in the input."""
-        emitter = self.emitter
-        row = emitter.add(self.top, emitter.mul(kernel_row, self.conv.dilation[0]))
-        column = emitter.mul(self.left, self.conv.in_per_group)
-        return emitter.add(self.source.origin(emitter, row), column)
 
     def _put_inside(self) -> None:
-        """Copy, where there is no padding."""
         emitter, run = self.emitter, self.run
         copies = -(-run // vectors.BYTES)
 

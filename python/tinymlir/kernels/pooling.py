@@ -10,9 +10,9 @@ from typing import TypeAlias
 from tinymlir.bindings import arith, ir, scf
 from tinymlir.dialects import tiny
 from tinymlir.kernels.emitter import Emitter, Index
-from tinymlir.kernels.evaluator import Evaluator, pad_value
+from tinymlir.kernels.evaluator import Evaluator
 from tinymlir.kernels.words import halves_of, load_word, repeated, store_word
-from tinymlir.linalg_info import constant_scalar, dense_ints, indexing_maps
+from tinymlir.linalg_info import constant_scalar, dense_ints, indexing_maps, pad_value
 from tinymlir.targets import Target
 
 #: Channels of a word.
@@ -90,8 +90,10 @@ class Pooling:
             return start, (0, kernel)
         missing = emitter.maximum(emitter.sub(0, start), 0)
         left = emitter.maximum(emitter.sub(size, start), 0)
+        first = emitter.ceildiv(missing, step)
         last = emitter.minimum(emitter.ceildiv(left, step), kernel)
-        return start, (emitter.ceildiv(missing, step), last)
+        # A window wholly beside the image has no taps.
+        return start, (first, emitter.maximum(first, last))
 
 
 def find_pooling(root: ir.Value) -> Pooling | None:

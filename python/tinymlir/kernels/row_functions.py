@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tinymlir.bindings import arith, func, ir
+from tinymlir.kernels.by_element import emit_row_by_element
 from tinymlir.kernels.columns import Columns, Span
 from tinymlir.kernels.emitter import ConstantPool, Emitter, Index
-from tinymlir.kernels.evaluator import Evaluator, emit_row_by_element
+from tinymlir.kernels.evaluator import Evaluator
 from tinymlir.kernels.kernel import Kernel, Layer
 from tinymlir.kernels.rows import Rows
 from tinymlir.linalg_info import indexing_maps

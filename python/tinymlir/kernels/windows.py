@@ -6,17 +6,16 @@ after the other, or beside the same words of neighbouring pixels (`Places`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from tinymlir.bindings import arith, func, ir, scf
+from tinymlir.bindings import arith, ir
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Emitter, Index
 from tinymlir.kernels.forms import BYTES, HALFWORDS, Form
 from tinymlir.kernels.kernel import Layer
 from tinymlir.kernels.pairs import STEP
-from tinymlir.kernels.pixels import input_column, input_row
 from tinymlir.kernels.price import Mix, either, line, loop
-from tinymlir.kernels.rows import Rows
+from tinymlir.kernels.window_copy import Where, WindowCopy, emit_window_copy
 from tinymlir.kernels.words import load_any, load_word, repeated, store_word, view
 
 #: Words of a window copied between two branches.
@@ -80,85 +79,24 @@ def copy_mix(conv: Convolution, form: Form = HALFWORDS) -> Mix:
 
 
 def emit_copy(conv: Convolution, layer: Layer, scratch: ir.Value, places: Places) -> str:
-    """``@layer<i>_window(input, scratch, row, column, place, first)``: one window.
-
-    ``place`` is the pixel's number in the block, ``first`` the first column that is in memory.
-    """
-    emitter, symbol = layer.emitter, f"{layer.function.name.value}_window"
-    types = [layer.source.buffer.type, scratch.type, *[ir.IndexType.get()] * 4]
-    with ir.InsertionPoint.after(layer.function.operation):
-        helper = func.FuncOp(symbol, (types, []), visibility="private")
-    with ir.InsertionPoint(helper.add_entry_block()):
-        buffer, scratch, row, column, place, first = helper.arguments
-        if isinstance(layer.source.first_column, int):
-            first = layer.source.first_column
-        source = replace(layer.source, buffer=buffer, first_column=first)
-        window = _Window(conv, emitter, source, scratch, row, column, place, places)
-        whole = window.is_inside()
-        if whole is None:
-            window.put_inside()
-        else:
-            choice = scf.IfOp(whole, has_else=True)
-            with ir.InsertionPoint(choice.then_block):
-                window.put_inside()
-                scf.yield_([])
-            with ir.InsertionPoint(choice.else_block):
-                window.put_at_border()
-                scf.yield_([])
-        func.ReturnOp([])
-    return symbol
+    """The function that copies a window; its place is the pixel's number in the block."""
+    return emit_window_copy(conv, layer, scratch, "window", lambda where: _Copy(where, places))
 
 
-def call_copy(
-    layer: Layer, symbol: str, scratch: ir.Value, where: tuple[Index, Index, int]
-) -> None:
-    """Copy the window of the pixel at ``where``: row, column, number in the block."""
-    operands = [layer.emitter.index(v) for v in (*where, layer.source.first_column)]
-    func.call([], symbol, [layer.source.buffer, scratch, *operands])
+class _Copy(WindowCopy):
+    """The window of one output pixel, as words of operands."""
 
-
-class _Window:
-    """The window of one output pixel, on its way to scratch memory."""
-
-    def __init__(
-        self,
-        conv: Convolution,
-        emitter: Emitter,
-        source: Rows,
-        scratch: ir.Value,
-        row: Index,
-        column: Index,
-        place: ir.Value,
-        places: Places,
-    ) -> None:
-        self.conv, self.emitter, self.source, self.scratch = conv, emitter, source, scratch
-        self.start, self.word = emitter.mul(place, places.pixel), places.word
+    def __init__(self, where: Where, places: Places) -> None:
+        self.start, self.word = where.emitter.mul(where.place, places.pixel), places.word
+        super().__init__(where, where.conv.kernel[1])
         self.form = places.form
-        self.depth = conv.in_per_group
+        self.depth = where.conv.in_per_group
         #: operands of a kernel row, which are neighbours in memory
-        self.run = conv.kernel[1] * self.depth
+        self.run = where.conv.kernel[1] * self.depth
         #: whether activations are loaded a word at a time
         self.whole_words = self.depth % STEP == 0
-        self.top = input_row(emitter, conv, row, 0)
-        self.left = input_column(emitter, conv, column)
 
-    def is_inside(self) -> ir.Value | None:
-        """Whether no padding lies under the window; None if it never does."""
-        tests = []
-        for axis, start in enumerate((self.top, self.left)):
-            conv = self.conv
-            if len(conv.interior(axis)) == conv.out_hw[axis]:
-                continue
-            reach = conv.dilation[axis] * (conv.kernel[axis] - 1)
-            room = self.emitter.index(max(conv.in_hw[axis] - reach, 0))
-            fits = arith.cmpi(arith.CmpIPredicate.ult, self.emitter.index(start), room)
-            tests.append(fits)
-        if len(tests) == 2:
-            return arith.andi(*tests)
-        return tests[0] if tests else None
-
-    def put_inside(self) -> None:
-        """Copy, where there is no padding."""
+    def _put_inside(self) -> None:
         emitter, rows = self.emitter, self.conv.kernel[0]
         if self.whole_words:
             words = self.run // STEP
@@ -183,10 +121,9 @@ class _Window:
                 positions = [emitter.add(origins[kh], r) for kh, r in places if kh < rows]
                 self._put(step, self._load(positions, places[0][0] == places[-1][0]))
         else:
-            self.put_at_border()
+            self._put_at_border()
 
-    def put_at_border(self) -> None:
-        """Copy what there is, padding where there is none."""
+    def _put_at_border(self) -> None:
         emitter, conv = self.emitter, self.conv
         first = emitter.minimum(emitter.maximum(emitter.sub(0, self.left), 0), conv.kernel[1])
         room = emitter.minimum(emitter.sub(conv.in_hw[1], self.left), conv.kernel[1])
@@ -199,9 +136,7 @@ class _Window:
 
         def kernel_row(kh: Index) -> None:
             row = emitter.add(self.top, emitter.mul(kh, conv.dilation[0]))
-            inside = arith.cmpi(
-                arith.CmpIPredicate.ult, emitter.index(row), emitter.index(conv.in_hw[0])
-            )
+            inside = self._below(row, conv.in_hw[0])
             zero = emitter.index(0)
             begin = arith.select(inside, emitter.index(low), zero)
             end = arith.select(inside, emitter.index(high), zero)
@@ -249,12 +184,6 @@ class _Window:
             emitter.loop(whole, size, 1, byte)
 
         emitter.loop(first, last, 1, kernel_row)
-
-    def _origin(self, kernel_row: Index) -> Index:
-        """Where the run of a kernel row begins in the input."""
-        emitter = self.emitter
-        row = emitter.add(self.top, emitter.mul(kernel_row, self.conv.dilation[0]))
-        return emitter.add(self.source.origin(emitter, row), emitter.mul(self.left, self.depth))
 
     def _put_run(self, kernel_row: Index, begin: Index, end: Index, origin: Index | None) -> None:
         """Operands ``begin`` to ``end`` of a kernel row, from the input or the padding value."""

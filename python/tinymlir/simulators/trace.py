@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 
 from tinymlir.simulators.cycles import Block, price_block
-from tinymlir.simulators.decode import decoder
+from tinymlir.simulators.decode import Instruction, decoder
 from tinymlir.simulators.flash import Flash, KeptLines
 from tinymlir.simulators.image import Image
 
@@ -19,10 +19,15 @@ _OUTSIDE, _INVOKE, _FIRST_LAYER = 0, 1, 2
 
 @dataclass(frozen=True)
 class Work:
-    """Retired instructions and modelled cycles of one inference, or of a part of it."""
+    """Retired instructions and modelled cycles of one inference, or of a part of it.
+
+    ``stack`` of the instructions load from the stack or store to it, one by one: arguments,
+    registers that are saved, and what a loop has no register for. No pushes and pops.
+    """
 
     instructions: int
     cycles: int
+    stack: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,16 @@ class Counts:
     @property
     def total(self) -> Work:
         parts = (*self.layers, self.invoke)
-        return Work(sum(p.instructions for p in parts), sum(p.cycles for p in parts))
+        sums = (sum(getattr(p, f.name) for p in parts) for f in fields(Work))
+        return Work(*sums)
+
+
+def _goes_to_stack(instruction: Instruction) -> bool:
+    return (
+        instruction.kind in ("load", "store")
+        and "sp" in instruction.reads
+        and "sp" not in instruction.updates
+    )
 
 
 def region_starts(image: Image) -> dict[int, int]:
@@ -122,12 +136,13 @@ class BlockTrace:
             return Block(address, size, tuple(decode(elf.read(address, size), address)))
 
         def work(region: int) -> Work:
-            instructions, cycles = 0, self._misses[region] * wait_states
+            instructions, cycles, stack = 0, self._misses[region] * wait_states, 0
             for (before, number), times in self._transitions[region].items():
                 block = decoded(number)
                 instructions += times * len(block.instructions)
+                stack += times * sum(map(_goes_to_stack, block.instructions))
                 cycles += times * price_block(target, decoded(before), block)
-            return Work(instructions, cycles)
+            return Work(instructions, cycles, stack)
 
         invoke, *layers = [work(region) for region in range(_INVOKE, len(self._transitions))]
         return Counts(tuple(layers), invoke)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from tinymlir.bindings import func, ir
 from tinymlir.kernels.convolution import Convolution, find_convolution
+from tinymlir.linalg_info import yielded
 from tinymlir.skipping.statistics import Statistics
 
 STATISTICS = "tiny.statistics"
@@ -20,7 +21,7 @@ def skippable(module: ir.Operation) -> Iterator[tuple[func.FuncOp, Convolution]]
     for child in module.regions[0].blocks[0].operations:
         if not isinstance(child, func.FuncOp) or "tiny.layer" not in child.operation.attributes:
             continue
-        root = list(child.body.blocks[0].operations)[-1].operation.operands[0]
+        root = yielded(child.body.blocks[0])
         convolution = None if isinstance(root, ir.BlockArgument) else find_convolution(root)
         if convolution is not None:
             yield child, convolution

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from tinymlir.bindings import func, ir
 from tinymlir.host import HostModel, compile_for_host
 from tinymlir.kernels.convolution import find_convolution, replace_constants
+from tinymlir.linalg_info import yielded
 from tinymlir.passes.tiny_outline_layers import VIEW_OPS, find_main
 
 Bytes = npt.NDArray[np.int8]
@@ -93,7 +94,7 @@ class Layerwise:
         with ir.InsertionPoint(main.add_entry_block()):
             func.ReturnOp([func.CallOp(copy, list(main.arguments)).results[0]])
         if constants is not None:
-            root = list(copy.body.blocks[0].operations)[-1].operation.operands[0]
+            root = yielded(copy.body.blocks[0])
             conv = find_convolution(root)
             assert conv is not None
             replace_constants(conv, *constants)

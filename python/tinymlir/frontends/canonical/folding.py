@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tinymlir.bindings import ir
+from tinymlir.linalg_info import yielded
 
 VIEWS = ("tensor.expand_shape", "tensor.collapse_shape")
 
@@ -50,10 +51,10 @@ def _final_requantize(op: ir.Operation) -> ir.Operation | None:
     """The ``tiny.requantize`` whose result a ``linalg.generic`` yields."""
     if op.name != "linalg.generic":
         return None
-    yielded = list(op.regions[0].blocks[0].operations)[-1].operation.operands[0]
-    if isinstance(yielded, ir.BlockArgument) or yielded.owner.name != "tiny.requantize":
+    result = yielded(op.regions[0].blocks[0])
+    if isinstance(result, ir.BlockArgument) or result.owner.name != "tiny.requantize":
         return None
-    return yielded.owner.operation
+    return result.owner.operation
 
 
 def _bound(clamp: ir.Operation, name: str) -> int:

@@ -1,0 +1,117 @@
+"""What copies of windows to scratch memory share: the function around them, and two ways."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from tinymlir.bindings import arith, func, ir, scf
+from tinymlir.kernels.convolution import Convolution
+from tinymlir.kernels.emitter import Emitter, Index
+from tinymlir.kernels.kernel import Layer
+from tinymlir.kernels.pixels import input_column, input_row
+from tinymlir.kernels.rows import Rows
+
+
+@dataclass(frozen=True)
+class Where:
+    """Which window goes from where to where: that of an output pixel, to ``place``."""
+
+    conv: Convolution
+    emitter: Emitter
+    source: Rows
+    scratch: ir.Value
+    row: Index
+    column: Index
+    place: Index
+
+
+def emit_window_copy(
+    conv: Convolution,
+    layer: Layer,
+    scratch: ir.Value,
+    suffix: str,
+    make: Callable[[Where], WindowCopy],
+) -> str:
+    """``@layer<i>_<suffix>(input, scratch, row, column, place, first)``: one window's copy.
+
+    ``first`` is the first column that is in memory.
+    """
+    symbol = f"{layer.function.name.value}_{suffix}"
+    types = [layer.source.buffer.type, scratch.type, *[ir.IndexType.get()] * 4]
+    with ir.InsertionPoint.after(layer.function.operation):
+        helper = func.FuncOp(symbol, (types, []), visibility="private")
+    with ir.InsertionPoint(helper.add_entry_block()):
+        buffer, scratch, row, column, place, first = helper.arguments
+        if isinstance(layer.source.first_column, int):
+            first = layer.source.first_column
+        source = replace(layer.source, buffer=buffer, first_column=first)
+        make(Where(conv, layer.emitter, source, scratch, row, column, place)).emit()
+        func.ReturnOp([])
+    return symbol
+
+
+def call_window_copy(
+    layer: Layer, symbol: str, scratch: ir.Value, where: tuple[Index, Index, Index]
+) -> None:
+    """Copy the window of the pixel at ``where``: row, column, place."""
+    operands = [layer.emitter.index(v) for v in (*where, layer.source.first_column)]
+    func.call([], symbol, [layer.source.buffer, scratch, *operands])
+
+
+class WindowCopy(ABC):
+    """A window of so many ``columns`` of the input, copied one way where it has no padding."""
+
+    def __init__(self, where: Where, columns: int) -> None:
+        self.conv, self.emitter, self.source = where.conv, where.emitter, where.source
+        self.scratch = where.scratch
+        #: (rows, columns) of the input under the window, if it is dense
+        self.extent = (where.conv.kernel[0], columns)
+        self.top = input_row(where.emitter, where.conv, where.row, 0)
+        self.left = input_column(where.emitter, where.conv, where.column)
+
+    @abstractmethod
+    def _put_inside(self) -> None:
+        """Copy, where there is no padding."""
+
+    @abstractmethod
+    def _put_at_border(self) -> None:
+        """Copy what there is, and padding where there is none."""
+
+    def emit(self) -> None:
+        inside = self._is_inside()
+        if inside is None:
+            self._put_inside()
+            return
+        choice = scf.IfOp(inside, has_else=True)
+        with ir.InsertionPoint(choice.then_block):
+            self._put_inside()
+            scf.yield_([])
+        with ir.InsertionPoint(choice.else_block):
+            self._put_at_border()
+            scf.yield_([])
+
+    def _is_inside(self) -> ir.Value | None:
+        """Whether no padding lies under the window; None if it never does."""
+        conv, tests = self.conv, []
+        for axis, start in enumerate((self.top, self.left)):
+            reach = conv.dilation[axis] * (self.extent[axis] - 1)
+            last = (conv.out_hw[axis] - 1) * conv.stride[axis] - conv.pad[axis]
+            if conv.pad[axis] or last + reach >= conv.in_hw[axis]:
+                tests.append(self._below(start, max(conv.in_hw[axis] - reach, 0)))
+        if len(tests) == 2:
+            return arith.andi(*tests)
+        return tests[0] if tests else None
+
+    def _below(self, position: Index, size: int) -> ir.Value:
+        """Whether a position is on the input along an axis."""
+        index = self.emitter.index
+        return arith.cmpi(arith.CmpIPredicate.ult, index(position), index(size))
+
+    def _origin(self, kernel_row: Index) -> Index:
+        """Where the run of a kernel row begins in the input."""
+        emitter = self.emitter
+        row = emitter.add(self.top, emitter.mul(kernel_row, self.conv.dilation[0]))
+        column = emitter.mul(self.left, self.conv.in_per_group)
+        return emitter.add(self.source.origin(emitter, row), column)
