@@ -145,7 +145,7 @@ def test_one_quantized_number(op: str, dtype: str) -> None:
         quants_ = [Quant(s, int(limits.max) // 2 - 9 * i, dtype) for i, s in enumerate(scales)]
         b = ModelBuilder()
         x = b.dequantize(b.input([1, 256], dtype), quants_[0])
-        for number in numbers[::51]:
+        for number in numbers[::127]:
             y = b.node(op, [x, b.dequantize(b.constant(number), quants_[1])])
             b.output(b.quantize(y, quants_[2]), dtype)
         # The same goes for a tensor and itself.
