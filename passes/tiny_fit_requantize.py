@@ -17,6 +17,7 @@ from tinymlir.linalg_info import indexing_maps
 from tinymlir.line_fit import Line, common_shift, fit_line, split_offsets
 from tinymlir.numerics import IntArray
 
+from ._float32 import FAST_SHIFT
 from ._pass import Pass, register_pass
 
 _WORD = 1 << 32
@@ -125,7 +126,7 @@ class _Requantization:
             shift = common_shift(self._scales())
             # Below, accumulators are scaled up, which takes multipliers of 31 bits each.
             table = None
-            if shift is not None and shift >= numerics.FAST_SHIFT:
+            if shift is not None and shift >= FAST_SHIFT:
                 table = np.ldexp(self._scales(), shift)
             if table is not None and (table == np.rint(table)).all():
                 tables = [table.astype(np.int32), np.full(len(table), shift, np.int32)]

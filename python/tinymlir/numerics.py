@@ -16,9 +16,6 @@ I8_MIN, I8_MAX = -128, 127
 I32_MIN, I32_MAX = -(2**31), 2**31 - 1
 MULTIPLIER_BITS = 31
 MAX_SHIFT = 62
-#: Least total shift of the fast form: a product's high word, rounded by one more bit. With less
-#: the accumulator is scaled up first, and its multiplier must have all 31 bits.
-FAST_SHIFT = 33
 #: Shifts with which ``float32`` is a line but near ties: a product's high word keeps enough bits
 #: below the result to tell them, and has room for the zero point above.
 NEAR_LINE_SHIFTS = range(36, 55)
