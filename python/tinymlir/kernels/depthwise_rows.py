@@ -37,6 +37,8 @@ from tinymlir.targets import Target
 
 #: Neighbours computed together: the most there may be, and how many registers have room for.
 _MOST_PIXELS, _ROOM = 6, 5
+#: Registers that sums take beside their operands, pointers and a counter.
+_SUM_REGISTERS = 12
 #: Words copied between two branches.
 _UNROLL = 8
 
@@ -58,9 +60,10 @@ class DepthwiseRows(Kernel):
         self.delay = self._delay()
 
     def _delay(self) -> int:
-        """How many rows of the output the input is read behind; 0 where it is none, or too many.
+        """Rows of the output to hold back so that it may replace the input.
 
-        Rows so much later lie where nothing is read any more.
+        None where the output is small, for then a distance between both costs less memory, or
+        where a whole window of rows is not enough.
         """
         conv = self.conv
         rows = np.arange(conv.out_hw[0])
@@ -127,6 +130,9 @@ class DepthwiseRows(Kernel):
                 mix += line(load=2, alu=1) * columns + line(dual_mac=products)
             else:
                 mix += line(load=1) * columns + line(mac=products)
+            # Where registers are few, sums are in memory.
+            if self.core.registers < _SUM_REGISTERS:
+                mix += line(load_word=products, store=products)
             halves = self.core.has("dsp") and len(rows) == 1
             mix += line(load=-(-conv.kernel[1] // 2) if halves else conv.kernel[1])
             # Where rows begin is not in registers.
