@@ -6,6 +6,7 @@ at known columns, so that what lies beside the image is known there; none else r
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -55,8 +56,8 @@ class Cut:
     ``end`` blocks have ``count`` columns, and what is left over is one more.
     """
 
-    left: list[Span]
-    right: list[Span]
+    left: tuple[Span, ...]
+    right: tuple[Span, ...]
     begin: int
     end: int
     count: int
@@ -130,34 +131,40 @@ def cut_row(conv: Convolution, spans: tuple[Span, ...], most: int, room: int) ->
         most: columns that a block has at most.
         room: columns of a block for which there are registers.
     """
+    width = conv.out_hw[1]
+    inside = conv.interior(1) or range(width, width)
+    return _best_cut(width, (inside.start, inside.stop), spans, most, room)
+
+
+@functools.lru_cache
+def _best_cut(width: int, inside: Span, spans: tuple[Span, ...], most: int, room: int) -> Cut:
+    """`cut_row` of rows whose windows reach beside the image outside ``inside`` only."""
     sizes = range(1, most + 1)
-    ends = sizes if len(conv.interior(1)) < conv.out_hw[1] else range(1, 2)
+    ends = sizes if inside != (0, width) else range(1, 2)
     cuts = [
-        Cut(*_ends(conv, spans, left, right), count, room)
+        Cut(*_ends(width, inside, spans, left, right), count, room)
         for left, right, count in itertools.product(ends, ends, sizes)
     ]
     return min(cuts, key=lambda cut: cut.cost(spans))
 
 
 def _ends(
-    conv: Convolution, spans: tuple[Span, ...], left: int, right: int
-) -> tuple[list[Span], list[Span], int, int]:
+    width: int, inside: Span, spans: tuple[Span, ...], left: int, right: int
+) -> tuple[tuple[Span, ...], tuple[Span, ...], int, int]:
     """The blocks at either end, of at most so many columns, and what is between them."""
-    width = conv.out_hw[1]
-    inside = conv.interior(1) or range(width, width)
     places = {place for span in spans for place in span}
     before: list[Span] = []
     begin, end = 0, width
-    while begin < inside.start:
+    while begin < inside[0]:
         stop = min([begin + left, width, *(place for place in places if place > begin)])
         before.append((begin, stop))
         begin = stop
     after: list[Span] = []
-    while end > max(inside.stop, begin):
+    while end > max(inside[1], begin):
         start = max([end - right, begin, *(place for place in places if place < end)])
         after.insert(0, (start, end))
         end = start
-    return before, after, begin, end
+    return tuple(before), tuple(after), begin, end
 
 
 #: Where a row begins, and whether it is one of the image's where that is not known.
