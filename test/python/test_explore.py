@@ -30,7 +30,7 @@ from tinymlir.exploration.confidence import (
 )
 from tinymlir.exploration.data import Part, load_data
 from tinymlir.exploration.gate import leads
-from tinymlir.exploration.guide import Guide
+from tinymlir.exploration.guide import Guide, doubt
 from tinymlir.exploration.result import Exploration
 from tinymlir.exploration.search import Evaluated, fastest_within, front, search
 from tinymlir.exploration.study import Settings, Study, require_samples
@@ -523,6 +523,21 @@ def test_guide_goes_from_exact_to_all(found: tuple[Study, Exploration]) -> None:
     assert first[0] > 0
     rate = guide.path()[first]
     assert guide.propose(rate, [1e6, *[1.0] * (len(study.layers) - 1)])[0] == 0
+
+
+def test_doubt_counts_what_comes_nearer_to_wrong_classes() -> None:
+    random = np.random.default_rng(0)
+    exact = random.integers(-60, 60, (400, 5)).astype(np.int8)
+    little, much = (
+        (exact + random.normal(0, spread, exact.shape)).clip(-128, 127).astype(np.int8)
+        for spread in (3, 12)
+    )
+    assert doubt(exact, exact, None) == 0
+    assert doubt(exact, 2 * exact, None) == pytest.approx(0, abs=1e-3), "to shrink is no error"
+    assert 0 < doubt(exact, little, None) < doubt(exact, much, None)
+    # Where the exact network is wrong, what changes its mind is no loss.
+    wrong = (exact.argmax(1) + 1) % 5
+    assert doubt(exact, much, wrong) < doubt(exact, much, exact.argmax(1))
 
 
 def test_no_loss_is_one_that_samples_do_not_show() -> None:

@@ -20,7 +20,7 @@ from tinymlir.skipping.compensation import without
 from tinymlir.skipping.removal import damped, refitted, removal_costs
 from tinymlir.skipping.selection import skipped_macs
 from tinymlir.skipping.significance import significance
-from tinymlir.skipping.statistics import Accumulation, flat_weights, windows
+from tinymlir.skipping.statistics import Accumulation, flat_weights, spread, windows
 from tinymlir.skipping.units import units
 
 #: Windows with all that changes what lies under them, and numbers of groups.
@@ -58,9 +58,8 @@ def layer(window: Window, groups: int) -> tuple[npt.NDArray[np.int8], npt.NDArra
     return x.array, np.stack(taps, -2).reshape(-1, len(taps), 4), network.text(y)
 
 
-def only(module: ir.Module) -> Convolution:
-    ((_, conv),) = skippable(module.operation)
-    return conv
+def only(module: ir.Module, number: int = 0) -> Convolution:
+    return list(skippable(module.operation))[number][1]
 
 
 @pytest.mark.parametrize(("window", "groups"), LAYERS)
@@ -205,3 +204,12 @@ def test_positions_of_large_images_are_spread() -> None:
     statistics = accumulation.finish()
     spread = np.sqrt(np.diagonal(statistics.covariance[0]) / accumulation.count)
     assert (np.abs(statistics.mean[0] - every.mean(0)) < 5 * spread).all()
+
+
+def test_positions_prefer_no_column() -> None:
+    """Evenly spaced along the rows, 17 of 1024 would all lie on a border."""
+    network = Network(8)
+    y = network.conv(network.input(1, 32, 32, 1), 1, Window())
+    conv = only(outlined(network.text(network.conv(y, 1, Window((3, 3), pad=(1, 1, 1, 1))))), 1)
+    columns = np.concatenate([spread(conv, 17, first) % 32 for first in range(0, 170, 17)])
+    assert np.bincount(columns, minlength=32).max() <= 2 * len(columns) / 32

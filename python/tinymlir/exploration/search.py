@@ -120,23 +120,26 @@ def search(
             yield from look(steps[middle])
             within = done[steps[middle]].loses_within(exact, loss)
             low, high = (middle, high) if within else (low, middle)
-    yield from _refine(look, done, guide, path, trials, seed)
+    least = exact - 2 * max(losses) - UNSHOWN_LOSS
+    near = [path[levels] for levels, one in done.items() if one.accuracy >= least]
+    yield from _refine(look, done, guide, near, trials, seed)
 
 
 def _refine(
     look: Callable[[Candidate], Iterator[Evaluated]],
     done: dict[Candidate, Evaluated],
     guide: Proposals,
-    path: dict[Candidate, float],
+    rates: Sequence[float],
     trials: int,
     seed: int,
 ) -> Iterator[Evaluated]:
+    """Between the least and the greatest of ``rates``, which candidates on the path have."""
     optuna = load_optuna()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, n_startup_trials=0)
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
-    names = [f"layer{i}" for i in range(len(next(iter(path))))]
-    known = [np.log(path[levels]) for levels in done]
+    names = [f"layer{i}" for i in range(len(next(iter(done))))]
+    known = np.log(rates).tolist()
     if len(known) < 2:
         return
     for rate in known:
