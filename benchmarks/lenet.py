@@ -10,10 +10,15 @@ that others publish figures of.
 
 from __future__ import annotations
 
+import argparse
 import sys
+from pathlib import Path
 
 import onnx
-from random_network import Builder, parser, write
+from random_network import Builder, quantised
+
+from tinymlir.errors import TinymlirError
+from tinymlir.files import write_all
 
 RESOLUTION = 32
 CONVOLUTIONS = (32, 64, 64)
@@ -39,7 +44,17 @@ def lenet() -> onnx.ModelProto:
 
 
 def main() -> int:
-    return write(parser(__doc__).parse_args().output, lenet())
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+    args = parser.parse_args()
+    try:
+        write_all(args.output.parent, {args.output.name: quantised(lenet())})
+    except TinymlirError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":

@@ -11,12 +11,17 @@ mean nothing, shapes, costs and arithmetic are those of the trained network.
 
 from __future__ import annotations
 
+import argparse
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
 import random_network
-from random_network import parser, write
+from random_network import quantised
+
+from tinymlir.errors import TinymlirError
+from tinymlir.files import write_all
 
 #: Expansion, channels, repeats and stride of the first: table 2 of the paper.
 BOTTLENECKS = (
@@ -80,13 +85,20 @@ def mobilenet_v2(width: float, resolution: int) -> onnx.ModelProto:
 
 
 def main() -> int:
-    options = parser(__doc__)
-    options.add_argument("--width", type=float, default=0.35, help="multiplier of all channels")
-    options.add_argument(
-        "--resolution", type=int, default=144, help="rows and columns of the input"
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    args = options.parse_args()
-    return write(args.output, mobilenet_v2(args.width, args.resolution))
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--width", type=float, default=0.35, help="multiplier of all channels")
+    parser.add_argument("--resolution", type=int, default=144, help="rows and columns of the input")
+    args = parser.parse_args()
+    try:
+        data = quantised(mobilenet_v2(args.width, args.resolution))
+        write_all(args.output.parent, {args.output.name: data})
+    except TinymlirError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":

@@ -6,8 +6,6 @@ outputs mean nothing, shapes, costs and arithmetic are those of a trained networ
 
 from __future__ import annotations
 
-import argparse
-import sys
 import tempfile
 from pathlib import Path
 
@@ -15,8 +13,6 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from tinymlir.errors import TinymlirError
-from tinymlir.files import write_all
 from tinymlir.quantizer import FloatModel, Settings, quantize
 
 CALIBRATION_SAMPLES = 4
@@ -77,25 +73,6 @@ class Builder:
         graph = helper.make_graph(self._nodes, name, [self._input], [output], self._weights)
         opset = [helper.make_opsetid("", 17)]
         return helper.make_model(graph, opset_imports=opset, ir_version=8)
-
-
-def parser(description: str | None) -> argparse.ArgumentParser:
-    """What commands that write such a network take."""
-    made = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    made.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
-    return made
-
-
-def write(output: Path, model: onnx.ModelProto) -> int:
-    """Write ``model``, quantised; the command's exit code."""
-    try:
-        write_all(output.parent, {output.name: quantised(model)})
-    except TinymlirError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
 
 
 def quantised(model: onnx.ModelProto) -> bytes:
