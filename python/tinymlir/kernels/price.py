@@ -187,7 +187,8 @@ def _unit(kind: str, core: Target) -> tuple[float, float, float]:
     # A load stalls at the end of a run of loads alone.
     follow = costs.load if costs.load_after_load is None else costs.load_after_load
     first = costs.load + costs.load_use_stall
-    short, middle, long = (2, 2, 2) if thumb1 else (2.5, 3.2, 4)
+    # Thumb-1 has half words alone; literals and moves between registers go with them.
+    short, middle, long = (3, 3, 3) if thumb1 else (2.5, 3.2, 4)
     if kind == "vector":
         return 1, costs.alu, 4
     if kind == "frame":

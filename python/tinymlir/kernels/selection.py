@@ -13,8 +13,9 @@ Aim = Literal["balanced", "size", "speed"]
 
 #: What bytes of flash are counted in: functions and constants begin at whole words.
 _UNIT = 4
-#: How many percent of flash one percent of speed may cost: within the room, and beyond it.
-_WITHIN, _BEYOND = 5.0, 1.0
+#: How many percent of flash one percent of speed may cost: within the room, beyond it, and where
+#: beyond it is only if that is still too much.
+_WITHIN, _BEYOND, _AT_LEAST = 5.0, 1.0, 0.25
 
 
 def choose(
@@ -24,8 +25,8 @@ def choose(
 
     ``speed`` is the fewest cycles and ``size`` the fewest bytes. ``balanced`` takes both in
     proportion to the fastest and to the smallest network: one percent of speed may cost five of
-    flash within ``room``, the best that fits is taken. Beyond it, one percent may cost one only;
-    what is left then is out of proportion to any room.
+    flash within ``room``, and the best that fits is taken. The room is given up where even one
+    percent of speed for a quarter of one of flash would not fit; then one percent may cost one.
 
     It is the multiple-choice knapsack problem, solved exactly by dynamic programming over words
     of flash. Where nothing fits, the smallest candidates are chosen.
@@ -41,8 +42,8 @@ def choose(
         best = problem.best(_WITHIN, 1)
         if problem.flash(best) <= room:
             return best
-        thrifty = problem.best(_BEYOND, 1)
-        return thrifty if problem.flash(thrifty) > room else problem.best(_WITHIN, 1, room)
+        fits = problem.flash(problem.best(_AT_LEAST, 1)) <= room
+        return problem.best(_WITHIN, 1, room) if fits else problem.best(_BEYOND, 1)
     speed, size = {"speed": (1, 0), "size": (0, 1), "balanced": (_WITHIN, 1)}[aim]
     return problem.best(speed, size, max_flash)
 
