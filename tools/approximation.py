@@ -12,7 +12,7 @@ import numpy as np
 
 from tinymlir.bindings import ir
 from tinymlir.codegen import Code
-from tinymlir.compiler import BudgetError, Compilation, Fusion, Selection, lower_module, pin_kernels
+from tinymlir.compiler import BudgetError, Compilation, lower_module, pin_kernels
 from tinymlir.errors import TinymlirError
 from tinymlir.exploration.gate import (
     AGREEMENT,
@@ -25,6 +25,10 @@ from tinymlir.exploration.gate import (
 from tinymlir.exploration.result import Exploration, Point
 from tinymlir.exploration.study import Study, require_samples
 from tinymlir.levels import lower_levels
+from tinymlir.pipelines import (
+    Fusion,
+    Selection,
+)
 from tinymlir.simulators import simulate
 from tinymlir.simulators.image import Entry
 from tinymlir.targets import Target

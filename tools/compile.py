@@ -12,19 +12,21 @@ from typing import Any, get_args
 from tinymlir import artifact
 from tinymlir.compiler import (
     Compilation,
-    Fusion,
-    Selection,
     check_budget,
     compile_model,
     identifier,
     kernel_candidates,
-    pipeline,
 )
 from tinymlir.errors import TinymlirError
 from tinymlir.fitting import generate_within
 from tinymlir.fusion.setting import DEFAULT_SCHEMES, InputMode
 from tinymlir.kernels.selection import Aim
 from tinymlir.levels import levels_pipeline
+from tinymlir.pipelines import (
+    Fusion,
+    Selection,
+    pipeline,
+)
 from tinymlir.simulators.flash import parse_flash
 from tinymlir.targets import Target, get_target
 from tinymlir.tools import approximation

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 from tinymlir.bindings import ir
-from tinymlir.compiler import planning_pipeline
 from tinymlir.dialects import register
 from tinymlir.errors import TinymlirError
 from tinymlir.files import write_all
@@ -29,6 +28,9 @@ from tinymlir.fusion.setting import (
 )
 from tinymlir.passes.tiny_outline_layers import find_main
 from tinymlir.pipeline import run_pipeline
+from tinymlir.pipelines import (
+    planning_pipeline,
+)
 from tinymlir.targets import Target, get_target
 from tinymlir.tools.arguments import overhead, schemes, size
 from tinymlir.tools.table import render_table

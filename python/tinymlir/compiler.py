@@ -15,183 +15,23 @@ from tinymlir.codegen import versions as codegen_versions
 from tinymlir.dialects import register
 from tinymlir.errors import TinymlirError
 from tinymlir.frontends import import_model
-from tinymlir.fusion.setting import DEFAULT_SCHEMES, InputMode, Scheme
+from tinymlir.fusion.setting import InputMode
 from tinymlir.kernels.price import Price
-from tinymlir.kernels.selection import Aim
 from tinymlir.network import TensorInfo, read_interface
 from tinymlir.passes.tiny_outline_layers import find_main
 from tinymlir.passes.tiny_select_kernels import SelectKernels
 from tinymlir.pipeline import run_pipeline
+from tinymlir.pipelines import (
+    BALANCED,
+    FLOAT_IO,
+    Fusion,
+    Selection,
+    on_module,
+    to_arena,
+    to_layers,
+    to_llvm,
+)
 from tinymlir.targets import Target
-
-
-def _flag(target: Target, extension: str) -> str:
-    return str(target.has(extension)).lower()
-
-
-#: Before kernels: arithmetic of 32 bits, which is the same in the lanes of vectors.
-_BY_LANES = ("tiny-fit-requantize{lanes=true}", "tiny-lower-requantize{lanes=true}")
-
-
-#: Where ELF has constants.
-_SECTION = "{section=.rodata}"
-
-
-@dataclass(frozen=True)
-class Selection:
-    """How ``tiny-select-kernels`` chooses: what counts, how much flash there is, and its waits."""
-
-    optimize: Aim = "balanced"
-    max_flash: int | None = None
-    flash_timing: str | None = None
-
-    def __str__(self) -> str:
-        room = "" if self.max_flash is None else f" max-flash={self.max_flash}"
-        waits = "" if self.flash_timing is None else f" flash-timing={self.flash_timing}"
-        return f"optimize={self.optimize}{room}{waits}"
-
-
-BALANCED = Selection()
-
-
-@dataclass(frozen=True)
-class Fusion:
-    """What ``tiny-plan-fusion`` may spend, or the plan that it takes (docs/fusion.md).
-
-    Attributes:
-        input: where the network's input is.
-        max_ram: bytes for arena, input and output.
-        max_overhead: multiply-accumulates over those of the network layer by layer.
-        plan: path of a plan file.
-        schemes: what stages may be.
-    """
-
-    max_ram: int | None = None
-    max_overhead: float | None = None
-    plan: str | None = None
-    input: InputMode = "external"
-    schemes: tuple[Scheme, ...] = DEFAULT_SCHEMES
-
-    def __str__(self) -> str:
-        where = None if self.input == "external" else self.input
-        kinds = None if self.schemes == DEFAULT_SCHEMES else ",".join(self.schemes)
-        options = {
-            "input": where,
-            "schemes": kinds,
-            "max-ram": self.max_ram,
-            "max-overhead": self.max_overhead,
-        }
-        given = [f" {key}={value}" for key, value in options.items() if value is not None]
-        return "".join(given) + (f' plan="{self.plan}"' if self.plan else "")
-
-
-def _to_layers(target: Target) -> tuple[str, ...]:
-    """Canonical form to one function per layer, each a specification still."""
-    fit = _BY_LANES if target.vector_bits else ("tiny-fit-requantize",)
-    return ("tiny-outline-layers", "tiny-narrow-requantize", *fit)
-
-
-def to_kernels(target: Target, selection: Selection) -> tuple[str, ...]:
-    """Canonical form to layers that know their kernels."""
-    return (*_to_layers(target), f"tiny-select-kernels{{target={target.name} {selection}}}")
-
-
-def planning_pipeline(target: Target) -> str:
-    """From canonical form to what ``tiny-plan-fusion`` looks at, as one pass pipeline."""
-    return on_module(to_kernels(target, BALANCED))
-
-
-def to_arena(target: Target, selection: Selection, fusion: Fusion | None) -> tuple[str, ...]:
-    """Canonical form to loops on memrefs in one arena."""
-    return (*to_kernels(target, selection), *from_kernels(target, fusion))
-
-
-def from_kernels(target: Target, fusion: Fusion | None) -> tuple[str, ...]:
-    """Layers that know their kernels to loops on memrefs in one arena."""
-    plan = () if fusion is None else (f"tiny-plan-fusion{{target={target.name}{fusion}}}",)
-    return (
-        *plan,
-        f"tiny-fuse-stages{{target={target.name}}}",
-        f"tiny-lower-patches{{target={target.name}}}",
-        f"tiny-lower-layers{{target={target.name}}}",
-        "canonicalize",
-        "cse",
-        "one-shot-bufferize{bufferize-function-boundaries=1"
-        " function-boundary-type-conversion=identity-layout-map}",
-        "canonicalize",
-        "tiny-plan-arena",
-    )
-
-
-def to_llvm(target: Target, symbol: str) -> tuple[str, ...]:
-    """Loops on memrefs to the LLVM dialect, with C names that begin with ``symbol``."""
-    return (
-        "tiny-lower-rings",
-        _packed_arithmetic(target),
-        "tiny-lower-requantize",
-        "tiny-expand-float",
-        *(() if target.has("mul-long") else ("tiny-expand-multiply",)),
-        *(() if target.has("divide") else ("tiny-expand-division",)),
-        f"tiny-emit-entry{{symbol={symbol}}}",
-        "canonicalize",
-        "cse",
-        *(("tiny-lower-clamps",) if target.has("xcvalu") else ()),
-        *_vectors_to_llvm(target),
-        "convert-scf-to-cf",
-        "expand-strided-metadata",
-        "lower-affine",
-        "finalize-memref-to-llvm{index-bitwidth=32}",
-        "convert-arith-to-llvm{index-bitwidth=32}",
-        "convert-func-to-llvm{use-bare-ptr-memref-call-conv index-bitwidth=32}",
-        "convert-cf-to-llvm{index-bitwidth=32}",
-        "reconcile-unrealized-casts",
-        f"tiny-load-pairs{{ldrd={_flag(target, 'ldrd')}}}",
-        *_pinned(target),
-        "tiny-finalize-functions",
-    )
-
-
-def _packed_arithmetic(target: Target) -> str:
-    """``tiny-lower-dual-mac`` with the instructions that the core has."""
-    options = " ".join(f"{name}={_flag(target, name)}" for name in ("dsp", "mve", "xcvsimd"))
-    return f"tiny-lower-dual-mac{{{options}}}"
-
-
-def _vectors_to_llvm(target: Target) -> tuple[str, ...]:
-    conversion = "convert-to-llvm{filter-dialects=vector,ub dynamic=true}"
-    if not target.has("zve32x"):
-        return (conversion,)
-    return f"tiny-lower-multiply-high{{vector-bits={target.vector_bits}}}", conversion
-
-
-def _pinned(target: Target) -> tuple[str, ...]:
-    """Which vector loads stay: not those that an instruction of Helium widens on the way."""
-    if target.has("mve"):
-        return ("tiny-pin-loads{least-bits=128}",)
-    if not target.vector_bits:
-        return ()
-    return (f"tiny-pin-loads{_SECTION if target.triple else ''}",)
-
-
-def on_module(passes: tuple[str, ...]) -> str:
-    return f"builtin.module({','.join(passes)})"
-
-
-#: Float32 inputs and outputs as the model has them, around its int8 layers.
-FLOAT_IO = ("tiny-quantize-io",)
-
-
-def pipeline(
-    target: Target,
-    symbol: str,
-    *,
-    float_io: bool = False,
-    selection: Selection = BALANCED,
-    fusion: Fusion | None = None,
-) -> str:
-    """The whole compiler as one pass pipeline: canonical form in, LLVM dialect out."""
-    borders = FLOAT_IO if float_io else ()
-    return on_module((*borders, *to_arena(target, selection, fusion), *to_llvm(target, symbol)))
 
 
 @dataclass(frozen=True)
@@ -357,7 +197,7 @@ def kernel_candidates(
     )
     with context, ir.Location.unknown():
         module = import_model(Path(model), context)
-        run_pipeline(module, on_module(_to_layers(target)))
+        run_pipeline(module, on_module(to_layers(target)))
         return {
             choice.layer.operation.attributes["tiny.layer"].value: Candidates(
                 {k.label: price for k, price in zip(choice.kernels, choice.prices, strict=True)},

@@ -7,7 +7,10 @@ from dataclasses import replace
 
 from tinymlir.artifact import measure
 from tinymlir.codegen import Code, generate
-from tinymlir.compiler import Compilation, Layer, Selection, check_budget
+from tinymlir.compiler import Compilation, Layer, check_budget
+from tinymlir.pipelines import (
+    Selection,
+)
 
 #: Compilations before the smallest kernels are taken.
 _ATTEMPTS = 4

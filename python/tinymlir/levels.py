@@ -11,23 +11,21 @@ from dataclasses import replace
 from math import prod
 
 from tinymlir.bindings import func, ir
-from tinymlir.compiler import (
-    BALANCED,
-    FLOAT_IO,
-    Compilation,
-    Fusion,
-    Level,
-    Selection,
-    from_kernels,
-    on_module,
-    read_layers,
-    to_kernels,
-    to_llvm,
-)
+from tinymlir.compiler import Compilation, Level, read_layers
 from tinymlir.network import read_interface
 from tinymlir.passes._pass import references
 from tinymlir.passes.tiny_outline_layers import find_main
 from tinymlir.pipeline import run_pipeline
+from tinymlir.pipelines import (
+    BALANCED,
+    FLOAT_IO,
+    Fusion,
+    Selection,
+    from_kernels,
+    on_module,
+    to_kernels,
+    to_llvm,
+)
 from tinymlir.targets import Target
 
 

@@ -20,9 +20,14 @@ import pytest
 
 from tinymlir import compiler, numerics
 from tinymlir.bindings import ir
-from tinymlir.compiler import Compilation, Fusion, lower_module
+from tinymlir.compiler import Compilation, lower_module
 from tinymlir.dialects import register
 from tinymlir.host import HostModel
+from tinymlir.pipelines import (
+    BALANCED,
+    Fusion,
+    to_arena,
+)
 from tinymlir.targets import Target, get_target
 
 Array = npt.NDArray[Any]
@@ -512,7 +517,7 @@ def lower_for_host(text: str, core: Target, *choices: str) -> Compilation:
 @contextlib.contextmanager
 def choosing(core: Target, *choices: str) -> Iterator[None]:
     """Compile for ``core`` down to the arena, with more passes before kernels are selected."""
-    passes = list(compiler.to_arena(core, compiler.BALANCED, None))
+    passes = list(to_arena(core, BALANCED, None))
     selection = next(i for i, p in enumerate(passes) if p.startswith("tiny-select-kernels"))
     with pytest.MonkeyPatch.context() as patch:
         chosen = (*passes[:selection], *choices, *passes[selection:])

@@ -11,8 +11,13 @@ import pytest
 from networks import HOST, Network, Value, Window, lower
 
 from tinymlir import compiler
-from tinymlir.compiler import BALANCED, Compilation, Fusion, facts
+from tinymlir.compiler import Compilation, facts
 from tinymlir.host import HostModel
+from tinymlir.pipelines import (
+    BALANCED,
+    Fusion,
+    to_arena,
+)
 from tinymlir.targets import Target, get_target
 from tinymlir.tools.main import main
 
@@ -42,7 +47,7 @@ def fused(
     text: str, core: Target, fusion: Fusion | None, monkeypatch: pytest.MonkeyPatch
 ) -> Compilation:
     """Compiled for this machine with the plan and the kernels of ``core``."""
-    passes = compiler.to_arena(core, BALANCED, fusion)
+    passes = to_arena(core, BALANCED, fusion)
     arithmetic = tuple(e for e in HOST.extensions if core.has(e))
     host = dataclasses.replace(HOST, extensions=arithmetic, vector_bits=core.vector_bits)
     with monkeypatch.context() as patch:

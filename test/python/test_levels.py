@@ -20,7 +20,7 @@ from simulated import BOTH
 from tinymlir import artifact
 from tinymlir.bindings import ir
 from tinymlir.codegen import generate
-from tinymlir.compiler import Compilation, Selection, pin_kernels
+from tinymlir.compiler import Compilation, pin_kernels
 from tinymlir.dialects import register
 from tinymlir.errors import TinymlirError
 from tinymlir.fitting import generate_within
@@ -29,6 +29,9 @@ from tinymlir.kernels.convolution import replace_constants
 from tinymlir.kernels.selection import Aim
 from tinymlir.levels import levels_pipeline, lower_levels
 from tinymlir.pipeline import run_pipeline
+from tinymlir.pipelines import (
+    Selection,
+)
 from tinymlir.simulators import Simulation, simulate
 from tinymlir.simulators.elf import read_elf
 from tinymlir.simulators.image import Entry

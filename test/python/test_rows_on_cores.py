@@ -13,7 +13,10 @@ from simulated import needs_qemu
 
 from tinymlir import artifact
 from tinymlir.codegen import generate
-from tinymlir.compiler import Fusion, compile_model
+from tinymlir.compiler import compile_model
+from tinymlir.pipelines import (
+    Fusion,
+)
 from tinymlir.simulators import simulate
 from tinymlir.targets import get_target
 

@@ -12,9 +12,12 @@ import pytest
 from networks import Network, Value, Window
 from test_fused_stages import blocks, fused
 
-from tinymlir.compiler import Fusion, compile_model, facts
+from tinymlir.compiler import compile_model, facts
 from tinymlir.fusion.setting import InputMode
 from tinymlir.host import HostModel
+from tinymlir.pipelines import (
+    Fusion,
+)
 from tinymlir.targets import get_target
 from tinymlir.tools.main import main
 

@@ -11,13 +11,16 @@ import numpy.typing as npt
 
 from tinymlir import artifact
 from tinymlir.bindings import ir
-from tinymlir.compiler import Selection, lower_module
+from tinymlir.compiler import lower_module
 from tinymlir.exploration.levels import FRACTIONS, SkippableLayer
 from tinymlir.fitting import generate_within
 from tinymlir.kernels.catalogue import candidates
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.selection import Aim
 from tinymlir.kernels.unpacked import Unpacked
+from tinymlir.pipelines import (
+    Selection,
+)
 from tinymlir.simulators import simulate
 from tinymlir.skipping.annotations import skippable
 from tinymlir.targets import Target
