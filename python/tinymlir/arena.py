@@ -9,6 +9,8 @@ from dataclasses import dataclass
 ALIGNMENT = 4
 #: Arrangements that are kept of each step when no simple heuristic reaches the lower bound.
 _ARRANGEMENTS = 64
+#: Above the lower bound, a size is found to this part of itself.
+_FINENESS = 512
 #: Outputs after one another, each over a part of its input, for which room is left below.
 _FORESEEN = 6
 
@@ -78,7 +80,7 @@ def plan(buffers: Sequence[Buffer], overlaps: Overlaps | None = None) -> Plan:
     assert best is not None
     # Bytes are halved between a size that cannot be, as far as is known, and the best one.
     least, tried = bound - ALIGNMENT, bound
-    while least < tried < best[1]:
+    while least < tried < best[1] and best[1] - least > best[1] // _FINENESS:
         offsets = _fit(buffers, pairs, tried)
         if offsets is None:
             least = tried
@@ -186,19 +188,37 @@ def _steps(buffers: Sequence[Buffer]) -> range:
 def _least(buffers: Sequence[Buffer], pairs: Overlaps) -> list[int]:
     """Bytes that the buffers alive at each step need at the least.
 
-    Two that may share bytes save at most their largest overlap; a union is at least
-    the sum of its parts less the overlaps of all pairs.
+    A union is at least the sum of its parts less what each buffer that is read shares with those
+    that are written.
     """
-    needs = [
-        sum(_aligned(b.size) for b in buffers if b.first <= step <= b.last)
-        for step in _steps(buffers)
-    ]
+    writers: dict[int, list[tuple[int, int]]] = {}
     for (written, read), distance in pairs.items():
-        w, r = buffers[written], buffers[read]
-        shared = max(0, min(_aligned(r.size), _aligned(w.size) - max(distance, 0)))
-        for step in range(max(w.first, r.first), min(w.last, r.last) + 1):
-            needs[step] -= shared
+        writers.setdefault(read, []).append((written, max(distance, 0)))
+    needs = []
+    for step in _steps(buffers):
+        alive = [i for i, b in enumerate(buffers) if b.first <= step <= b.last]
+        total = sum(_aligned(buffers[i].size) for i in alive)
+        for read in alive:
+            over = [
+                (_aligned(buffers[w].size), distance)
+                for w, distance in writers.get(read, [])
+                if buffers[w].first <= step <= buffers[w].last
+            ]
+            total -= _shared(_aligned(buffers[read].size), over)
+        needs.append(total)
     return needs
+
+
+def _shared(size: int, over: Sequence[tuple[int, int]]) -> int:
+    """The most bytes of a buffer of ``size`` that others, of so many bytes, may lie over.
+
+    Each may begin no less than a distance before the buffer. Of two, one lies below the other.
+    """
+    if len(over) != 2:
+        return sum(max(0, min(size, other - distance)) for other, distance in over)
+    (a, over_a), (b, over_b) = over
+    begin = min(max(over_a, a + over_b), max(over_b, b + over_a))
+    return a + b + size - max(a + b, min(begin, a + b) + size)
 
 
 def _in_use(buffers: Sequence[Buffer], offsets: Sequence[int]) -> list[int]:
