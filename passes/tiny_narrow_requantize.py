@@ -91,7 +91,7 @@ def _short_line(op: ir.Operation) -> Line | None:
     quotient = numerics.scaled(accumulators, multiplier, shift, op.attributes["rounding"].value)
     results = np.clip(quotient + zero_point, least, most)
     scale = float(np.ldexp(float(multiplier), -shift))
-    return fit_short_line(scale, accumulators, results, zero_point)
+    return fit_short_line(scale, accumulators, results, (zero_point, least, most))
 
 
 def _replace(op: ir.Operation, line: Line) -> None:

@@ -73,22 +73,30 @@ def fit_line(
 
 
 def fit_points(
-    scale: float, accumulators: IntArray, results: IntArray, zero_point: int, shift: int
+    scale: float,
+    accumulators: IntArray,
+    results: IntArray,
+    bounds: tuple[int, int, int],
+    shift: int,
 ) -> Line | None:
     """The line with a shift that gives each of some accumulators its result; None without one.
-
-    Least and greatest result stand for all below and above.
 
     Args:
         scale: about how fast results rise, which they do with the accumulators.
         accumulators: those that occur, ascending; ``results`` are theirs.
-        zero_point: about the result of an accumulator of zero.
+        bounds: about the result of an accumulator of zero, and what results are limited to: the
+            line may go beyond where a result is there.
     """
-    steps = np.arange(results[0] + 1, results[-1] + 1)
+    zero_point, least, most = bounds
+    above, below = int(results[0] <= least), int(results[-1] >= most)
+    steps = np.arange(results[0] + above, results[-1] + 2 - below)
     if not len(steps):
         return Line(np.array([0]), results[:1] << shift, shift)
-    at, each = np.searchsorted(results, steps), np.array(True)
-    stairs = _Stairs(accumulators[at][None], steps << shift, each, each, accumulators[at - 1][None])
+    at = np.searchsorted(results, steps)
+    reached, kept = at < len(results), at > 0
+    thresholds = accumulators[np.minimum(at, len(results) - 1)][None]
+    before = accumulators[np.maximum(at - 1, 0)][None]
+    stairs = _Stairs(thresholds, steps << shift, reached, kept, before)
     multipliers = stairs.widest(np.array([round(scale * 2.0**shift)], np.int64))
     nearest = (zero_point << shift) + (1 << (shift - 1))
     lower, upper = stairs.offsets(multipliers)
@@ -98,12 +106,12 @@ def fit_points(
 
 
 def fit_short_line(
-    scale: float, accumulators: IntArray, results: IntArray, zero_point: int
+    scale: float, accumulators: IntArray, results: IntArray, bounds: tuple[int, int, int]
 ) -> Line | None:
     """As `fit_points`, a line that 32 bits hold all along."""
     ends = accumulators[[0, -1]]
-    shift = short_shift(float(np.abs(ends).max()) * scale, zero_point)
-    line = fit_points(scale, accumulators, results, zero_point, shift) if shift > 0 else None
+    shift = short_shift(float(np.abs(ends).max()) * scale, bounds[0])
+    line = fit_points(scale, accumulators, results, bounds, shift) if shift > 0 else None
     if line is None:
         return None
     multiplier, offset = int(line.multipliers[0]), int(line.offsets[0])

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinymlir import numerics
-from tinymlir.frontends.canonical.fitting import ADD_WEIGHT_LIMIT, fit, fit_sum
+from tinymlir.frontends.canonical.fitting import fit, fit_sum
 
 SETTINGS = settings(max_examples=200, deadline=None, derandomize=True, database=None)
 FLOATS = st.floats(2.0**-32, 2.0**30, width=32)
@@ -139,7 +139,6 @@ def _sum_of_all_pairs(
     wanted = np.clip(np.rint(real + np.float32(zero_points[2])), -128, 127)
     fitted = fit_sum(scales, scale, zero_points, 1, wanted.astype(np.int64).reshape(-1))
     assert min(fitted.weights) >= 1
-    assert sum(fitted.weights) < ADD_WEIGHT_LIMIT
     acc = fitted.weights[0] * p[:, None] + fitted.weights[1] * q[None, :] + fitted.offset
     assert np.abs(acc).max() < 2**31
     pair = (fitted.multiplier, fitted.shift)

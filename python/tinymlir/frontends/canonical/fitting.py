@@ -308,9 +308,8 @@ def _short_sum(
         return None
     weights = tuple(round(slope * 2**shift) for slope in slopes)
     total = weights[0] * p + weights[1] * q - (wanted << shift)
-    least, most = wanted.min(), wanted.max()
-    low = -total[wanted > least].min(initial=1 << 40)
-    high = (1 << shift) - 1 - total[wanted < most].max(initial=-(1 << 40))
+    low = -total[wanted > numerics.I8_MIN].min(initial=1 << 40)
+    high = (1 << shift) - 1 - total[wanted < numerics.I8_MAX].max(initial=-(1 << 40))
     if low > high or min(weights) <= 0:
         return None
     nearest = (zero_point << shift) + (1 << (shift - 1))
