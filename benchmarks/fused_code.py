@@ -29,6 +29,7 @@ from tinymlir.pipelines import Fusion
 from tinymlir.progress import progress
 from tinymlir.simulators import simulate
 from tinymlir.targets import Target, get_target
+from tinymlir.tools.arguments import numbers
 from tinymlir.tools.table import render_markdown, render_table
 
 
@@ -85,10 +86,6 @@ def measure(
             }
         )
     return rows
-
-
-def numbers(text: str) -> list[float]:
-    return [float(part) for part in text.split(",")]
 
 
 def main() -> int:

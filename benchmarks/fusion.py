@@ -20,12 +20,9 @@ from tinymlir.errors import TinymlirError
 from tinymlir.fusion.planner import Planner
 from tinymlir.fusion.setting import InputMode
 from tinymlir.targets import get_target
+from tinymlir.tools.arguments import numbers
 from tinymlir.tools.plan import load_graph
 from tinymlir.tools.table import render_markdown, render_table
-
-
-def numbers(text: str) -> list[float]:
-    return [float(part) for part in text.split(",")]
 
 
 def measure(model: Path, target: str, limits: list[float]) -> list[dict[str, Any]]:

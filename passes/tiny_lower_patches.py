@@ -15,6 +15,7 @@ from tinymlir.kernels.emitter import ConstantPool, buffer_type
 from tinymlir.kernels.kernel import Kernel
 from tinymlir.kernels.row_functions import Part, RowFunction, pooling_of
 from tinymlir.kernels.stage_functions import StageFunctions, StepCall, Streaming
+from tinymlir.linalg_info import yielded
 from tinymlir.targets import Target, get_target
 
 from ._pass import Pass, PassFailure, find_ops, register_pass
@@ -188,9 +189,9 @@ class _Lowering:
         self.kernels: list[Kernel | None] = []
         self.scratch: list[int] = []
         for layer, node in zip(self.layers, self.graph.layers, strict=True):
-            columns = self._widest(node.output)
+            columns, root = self._widest(node.output), yielded(layer.body.blocks[0])
             for lean in (False, True):
-                kernel = choose(layer, _root(layer), self.core, by_rows=True, lean=lean)
+                kernel = choose(layer, root, self.core, by_rows=True, lean=lean)
                 wanted = 0 if kernel is None else kernel.row_scratch_bytes(columns)
                 if wanted <= room:
                     break
@@ -366,7 +367,3 @@ class _Tile:
 
 def _symbols(names: list[str]) -> ir.ArrayAttr:
     return ir.ArrayAttr.get([ir.FlatSymbolRefAttr.get(name) for name in names])
-
-
-def _root(layer: func.FuncOp) -> ir.Value:
-    return list(layer.body.blocks[0].operations)[-1].operation.operands[0]

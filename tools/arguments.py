@@ -104,3 +104,8 @@ def schemes(text: str) -> tuple[Scheme, ...]:
         if part not in known:
             raise argparse.ArgumentTypeError(f"'{part}' is none of {', '.join(known)}")
     return tuple(known[part] for part in parts)
+
+
+def numbers(text: str) -> list[float]:
+    """Numbers, by commas."""
+    return [float(part) for part in text.split(",")]

@@ -204,12 +204,12 @@ def _least(buffers: Sequence[Buffer], pairs: Overlaps) -> list[int]:
                 for w, distance in writers.get(read, [])
                 if buffers[w].first <= step <= buffers[w].last
             ]
-            total -= _shared(_aligned(buffers[read].size), over)
+            total -= shared_bytes(_aligned(buffers[read].size), over)
         needs.append(total)
     return needs
 
 
-def _shared(size: int, over: Sequence[tuple[int, int]]) -> int:
+def shared_bytes(size: int, over: Sequence[tuple[int, int]]) -> int:
     """The most bytes of a buffer of ``size`` that others, of so many bytes, may lie over.
 
     Each may begin no less than a distance before the buffer. Of two, one lies below the other.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tinymlir.arena import APART
+from tinymlir.arena import APART, shared_bytes
 from tinymlir.fusion.costs import Stage, aligned
 from tinymlir.fusion.graph import Graph, Ints
 from tinymlir.fusion.setting import InputMode, Scheme
@@ -87,15 +87,14 @@ class Memory:
         """
         output = self.sizes[self._graph.layers[last].output]
         most = 0
-        for tensor, over_output, over_work in reach:
+        for tensor, *distances in reach:
             if self._graph.last_use[tensor] <= last:
-                above = output if over_output == APART else aligned(max(over_output, 0))
-                beyond = work if over_work == APART else aligned(over_work)
-                # One of the two lies below the other, so the input may begin:
-                begin = min(max(beyond, work + above), max(above, output + beyond))
-                size = self.sizes[tensor]
-                together = max(work + output, begin + size)
-                most = max(most, work + output + size - together)
+                over = [
+                    (size, aligned(max(distance, 0)))
+                    for size, distance in zip((output, work), distances, strict=True)
+                    if size and distance != APART
+                ]
+                most = max(most, shared_bytes(self.sizes[tensor], over))
         return most
 
 

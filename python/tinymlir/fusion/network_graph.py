@@ -13,6 +13,7 @@ from tinymlir.kernels.catalogue import choose
 from tinymlir.kernels.evaluator import VIEW_OPS
 from tinymlir.kernels.kernel import Kernel
 from tinymlir.kernels.reuse import reused_results
+from tinymlir.linalg_info import yielded
 from tinymlir.targets import Target
 
 _VIEWS = (*VIEW_OPS, "tiny.patch_tile")
@@ -109,7 +110,7 @@ def _layer(
     plain: bool,
     core: Target,
 ) -> Layer:
-    root = list(function.body.blocks[0].operations)[-1].operation.operands[0]
+    root = yielded(function.body.blocks[0])
     alone = choose(function, root, core)
     by_rows, lean = (choose(function, root, core, by_rows=True, lean=x) for x in (False, True))
     image = tensors[output]

@@ -12,7 +12,7 @@ from tinymlir.kernels.emitter import ConstantPool, Emitter, Index
 from tinymlir.kernels.evaluator import Evaluator
 from tinymlir.kernels.kernel import Kernel, Layer
 from tinymlir.kernels.rows import Rows
-from tinymlir.linalg_info import indexing_maps
+from tinymlir.linalg_info import indexing_maps, yielded
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class RowFunction:
         with ir.InsertionPoint(function.body.blocks[0]), self.layer.location:
             evaluator = Evaluator(emitter, pool, {op.results[0]: Rows(sums, 1, part.channels)})
             target = Rows(result, part.columns, part.channels, part.slots)
-            root = list(self.layer.body.blocks[0].operations)[-1].operation.operands[0]
+            root = yielded(self.layer.body.blocks[0])
             emit_row_by_element(evaluator, root, target, row, (0, 1))
             func.ReturnOp([])
         return function
@@ -131,7 +131,7 @@ class RowFunction:
     ) -> Layer:
         """The layer's buffers as the arguments of ``function``, which begin as these here do."""
         arguments = list(self.layer.arguments)
-        root = list(self.layer.body.blocks[0].operations)[-1].operation.operands[0]
+        root = yielded(self.layer.body.blocks[0])
         # Firsts come last, but a helper function adds arguments of its own.
         firsts = iter(list(function.arguments)[self._first_of_firsts(function) :])
         rows = [
