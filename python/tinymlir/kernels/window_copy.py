@@ -27,6 +27,30 @@ class Where:
     place: Index
 
 
+def emit_to_scratch(
+    layer: Layer,
+    scratch: ir.Value,
+    suffix: str,
+    body: Callable[[Rows, ir.Value, ir.Value, ir.Value, ir.Value], None],
+) -> str:
+    """``@layer<i>_<suffix>(input, scratch, a, b, c, first)``, which goes from input to scratch.
+
+    ``body(rows of the input, scratch, a, b, c)`` emits what it does; ``first`` is the first
+    column that is in memory.
+    """
+    symbol = f"{layer.function.name.value}_{suffix}"
+    types = [layer.source.buffer.type, scratch.type, *[ir.IndexType.get()] * 4]
+    with ir.InsertionPoint.after(layer.function.operation):
+        helper = func.FuncOp(symbol, (types, []), visibility="private")
+    with ir.InsertionPoint(helper.add_entry_block()):
+        buffer, scratch, *numbers, first = helper.arguments
+        if isinstance(layer.source.first_column, int):
+            first = layer.source.first_column
+        body(replace(layer.source, buffer=buffer, first_column=first), scratch, *numbers)
+        func.ReturnOp([])
+    return symbol
+
+
 def emit_window_copy(
     conv: Convolution,
     layer: Layer,
@@ -34,22 +58,10 @@ def emit_window_copy(
     suffix: str,
     make: Callable[[Where], WindowCopy],
 ) -> str:
-    """``@layer<i>_<suffix>(input, scratch, row, column, place, first)``: one window's copy.
-
-    ``first`` is the first column that is in memory.
-    """
-    symbol = f"{layer.function.name.value}_{suffix}"
-    types = [layer.source.buffer.type, scratch.type, *[ir.IndexType.get()] * 4]
-    with ir.InsertionPoint.after(layer.function.operation):
-        helper = func.FuncOp(symbol, (types, []), visibility="private")
-    with ir.InsertionPoint(helper.add_entry_block()):
-        buffer, scratch, row, column, place, first = helper.arguments
-        if isinstance(layer.source.first_column, int):
-            first = layer.source.first_column
-        source = replace(layer.source, buffer=buffer, first_column=first)
-        make(Where(conv, layer.emitter, source, scratch, row, column, place)).emit()
-        func.ReturnOp([])
-    return symbol
+    """``@layer<i>_<suffix>(input, scratch, row, column, place, first)``: one window's copy."""
+    return emit_to_scratch(
+        layer, scratch, suffix, lambda *to: make(Where(conv, layer.emitter, *to)).emit()
+    )
 
 
 def call_window_copy(

@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tinymlir.bindings import arith, func, ir, memref, scf
+from tinymlir.bindings import arith, ir, memref, scf
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import ConstantPool, Emitter, Index
 from tinymlir.kernels.kernel import Layer
 from tinymlir.kernels.pixels import input_column, input_row
 from tinymlir.kernels.price import Mix, either, function, line, loop
 from tinymlir.kernels.rows import Rows
+from tinymlir.kernels.window_copy import emit_to_scratch
 from tinymlir.kernels.words import view
 
 #: Pixels gathered together: two words.
@@ -62,19 +63,14 @@ def emit_gather(conv: Convolution, layer: Layer, scratch: ir.Value, run: Run) ->
     """
     kind = "" if run.whole else "_last"
     kind += "_wrapped" if run.wraps else ""
-    symbol = f"{layer.function.name.value}_gather{kind}"
-    types = [layer.source.buffer.type, scratch.type, *[ir.IndexType.get()] * 4]
-    with ir.InsertionPoint.after(layer.function.operation):
-        helper = func.FuncOp(symbol, (types, []), visibility="private")
-    with ir.InsertionPoint(helper.add_entry_block()):
-        buffer, scratch, row, column, last, first = helper.arguments
-        if isinstance(layer.source.first_column, int):
-            first = layer.source.first_column
-        source = replace(layer.source, buffer=buffer, first_column=first)
-        run = replace(run, last=last)
-        _Windows(conv, layer.emitter, layer.pool, source, scratch, row, column, run).emit()
-        func.ReturnOp([])
-    return symbol
+
+    def windows(
+        source: Rows, scratch: ir.Value, row: ir.Value, column: ir.Value, last: ir.Value
+    ) -> None:
+        ends = replace(run, last=last)
+        _Windows(conv, layer.emitter, layer.pool, source, scratch, row, column, ends).emit()
+
+    return emit_to_scratch(layer, scratch, f"gather{kind}", windows)
 
 
 class _Windows:
