@@ -166,7 +166,7 @@ class _Requantization:
         if not (line.offsets % _WORD).any():
             return (line.offsets // _WORD).astype(np.int32)
         split = split_offsets(line, low, high, self._limits())
-        if split is None or (low + split[0] < numerics.I32_MIN).any():
+        if split is None:
             return None
         moved = _move_biases(self.generic, split[0])
         return split[1].astype(np.int32) if moved else None

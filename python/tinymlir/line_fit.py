@@ -65,7 +65,8 @@ def fit_line(
     multipliers = stairs.multipliers(nearest, nominal)
     if shift > 32 and multipliers is not None:
         return Line(multipliers, nearest, shift)
-    multipliers = stairs.widest(nominal)
+    # The result of a dead channel is constant, wherever its accumulators are.
+    multipliers = np.where(nominal == 0, 0, stairs.widest(nominal))
     lower, upper = stairs.offsets(multipliers)
     if (lower > upper).any():
         return None
@@ -136,7 +137,7 @@ def split_offsets(
     Cores that have the high word of a product without the low one compute that. It is the line
     with the offset ``bias * m + (word << 32)``; a bias that takes it between the bounds of the
     offset mostly exists. None if none does, or if ``acc + bias`` or ``word`` could overflow 32
-    bits.
+    bits; ``acc`` may where its multiplier is zero, as that of a dead channel with a huge bias.
     """
     least, most = (np.broadcast_to(a, line.multipliers.shape).astype(np.int64) for a in (low, high))
     steps = np.arange(results[0] + 1, results[1] + 1, dtype=np.int64)
@@ -157,7 +158,8 @@ def split_offsets(
             if first > last or bias is None:
                 return None
             biases[channel], words[channel] = bias, -((bias * multiplier - first) >> 32)
-    fits = (most + biases <= I32_MAX) & (words >= I32_MIN) & (words <= I32_MAX)
+    inside = (least + biases >= I32_MIN) & (most + biases <= I32_MAX)
+    fits = (inside | (line.multipliers == 0)) & (words >= I32_MIN) & (words <= I32_MAX)
     return (biases, words) if fits.all() else None
 
 

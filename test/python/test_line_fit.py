@@ -101,6 +101,15 @@ def test_no_line_of_high_words_overflows() -> None:
     assert split_offsets(line, -(reach << 17), (reach << 17) - 1, (-128, 127)) is None
 
 
+def test_a_dead_channel_may_overflow() -> None:
+    line = Line(np.array([1 << 30, 0]), np.array([(3 << 37) + 12345, 2 << 37]), 37)
+    low, high = np.array([-REACH, (1 << 31) - 5]), np.array([REACH, (1 << 31) + 5])
+    split = split_offsets(line, low, high, (-128, 127))
+    assert split is not None
+    biases, words = split
+    assert biases[1] == 0 and words[1] >> (37 - 32) == 2
+
+
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     st.floats(2.0**-12, 2.0**2),
