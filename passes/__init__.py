@@ -9,6 +9,7 @@ from .tiny_expand_float import ExpandFloat
 from .tiny_expand_multiply import ExpandMultiply
 from .tiny_finalize_functions import FinalizeFunctions
 from .tiny_fit_requantize import FitRequantize
+from .tiny_fold_tables import FoldTables
 from .tiny_fuse_stages import FuseStages
 from .tiny_gate_levels import GateLevels
 from .tiny_legalize_tosa import LegalizeTosa
@@ -45,6 +46,7 @@ __all__ = [
     "ExpandMultiply",
     "FinalizeFunctions",
     "FitRequantize",
+    "FoldTables",
     "FuseStages",
     "GateLevels",
     "LegalizeTosa",

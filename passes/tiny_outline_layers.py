@@ -37,6 +37,9 @@ class OutlineLayers(Pass):
     that is not an i8 layer itself: padding, bias, accumulator, requantization,
     constants. ``@main`` keeps only calls and views; layers that are functions already stay.
 
+    With ``inline-tables`` the requantization of a convolution or dense layer and the lookup that
+    alone reads it are one layer, which takes scalar code fewer loads and stores.
+
     Before::
 
         func.func @main(%x: tensor<1x4xi8>) -> tensor<1x4xi8> {
@@ -57,6 +60,8 @@ class OutlineLayers(Pass):
     """
 
     name: ClassVar[str] = "tiny-outline-layers"
+    #: whether a lookup is part of the layer that makes its operand
+    inline_tables: bool = False
 
     def run(self, op: ir.Operation) -> None:
         main = find_main(op)
@@ -64,6 +69,8 @@ class OutlineLayers(Pass):
             _require_layer_result(main, i, value)
         last = main.operation
         roots = [o.operation for o in main.body.blocks[0].operations if _is_layer_root(o.operation)]
+        if self.inline_tables:
+            roots = [root for root in roots if not _feeds_table(root)]
         for root, symbol in zip(roots, _free_symbols(op), strict=False):
             layer = _outline(op, root, symbol)
             # The network reads from top to bottom: @main first, then its layers.
@@ -103,6 +110,19 @@ def _is_layer_root(op: ir.Operation) -> bool:
         # A padded tensor that somebody else than a layer wants must exist by itself.
         return op.name == "tensor.pad" and _is_returned(op.results[0])
     return True
+
+
+def _feeds_table(root: ir.Operation) -> bool:
+    """Whether ``root`` only scales accumulators for a lookup, its only reader."""
+    accumulators = root.operands[0] if root.name == "linalg.generic" else None
+    if accumulators is None or str(accumulators.type.element_type) != "i32":
+        return False
+    readers = [use.owner.operation for use in root.results[0].uses]
+    return len(readers) == 1 and _is_lookup(readers[0])
+
+
+def _is_lookup(op: ir.Operation) -> bool:
+    return "tiny.op" in op.attributes and op.attributes["tiny.op"].value == "lookup"
 
 
 def _is_returned(value: ir.Value) -> bool:
@@ -199,12 +219,14 @@ def _outline(module: ir.Operation, root: ir.Operation, symbol: str) -> ir.Operat
         entry = function.add_entry_block()
     attributes = function.operation.attributes
     defaults = {"tiny.layer": symbol, "tiny.op": _kind(root, members)}
+    # A lookup in the layer of a product leaves the name to that.
+    named = next((m for m in members if m != root and _feeds_table(m)), root)
     for key, default in defaults.items():
-        given = key in root.attributes
-        attributes[key] = root.attributes[key] if given else ir.StringAttr.get(default)
-    for key in ("tiny.tensor", "tiny.kernel"):
-        if key in root.attributes:
-            attributes[key] = root.attributes[key]
+        given = key in named.attributes
+        attributes[key] = named.attributes[key] if given else ir.StringAttr.get(default)
+    for key, op in (("tiny.tensor", root), ("tiny.kernel", named)):
+        if key in op.attributes:
+            attributes[key] = op.attributes[key]
     i64 = ir.IntegerType.get_signless(64)
     attributes["tiny.macs"] = ir.IntegerAttr.get(i64, sum(macs_of(m) for m in members))
 

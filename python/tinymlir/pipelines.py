@@ -69,10 +69,19 @@ class Fusion:
         return "".join(given) + (f' plan="{self.plan}"' if self.plan else "")
 
 
+def to_functions(target: Target) -> tuple[str, ...]:
+    """Canonical form to one function per layer, in the model's arithmetic.
+
+    Vectors look up many bytes at once, which a product whose results are lanes cannot.
+    """
+    outline = "" if target.has_vectors else "{inline-tables=true}"
+    return ("tiny-fold-tables", f"tiny-outline-layers{outline}")
+
+
 def to_layers(target: Target) -> tuple[str, ...]:
     """Canonical form to one function per layer, each a specification still."""
     fit = _BY_LANES if target.vector_bits else ("tiny-fit-requantize",)
-    return ("tiny-outline-layers", "tiny-narrow-requantize", *fit)
+    return (*to_functions(target), "tiny-narrow-requantize", *fit)
 
 
 def to_kernels(target: Target, selection: Selection) -> tuple[str, ...]:

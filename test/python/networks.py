@@ -372,6 +372,19 @@ class Network:
         inputs = [(x.name, x.type, identity(len(x.shape)))]
         return Value(self.generic("negate", inputs, x.shape, ones), ~x.array)
 
+    def lookup(self, x: Value) -> Value:
+        """``table[x + 128]``, of a random table."""
+        table = self.random.integers(-128, 128, 256).astype(np.int8)
+        entries = self.op(f"arith.constant dense<{table.tolist()}> : {tensor((256,))}")
+        body = f"""%low = arith.constant -128 : i32
+            %wide = arith.extsi %a0 : i8 to i32
+            %place = arith.subi %wide, %low : i32
+            %index = arith.index_cast %place : i32 to index
+            %r = tensor.extract {entries}[%index] : {tensor((256,))}"""
+        inputs = [(x.name, x.type, identity(len(x.shape)))]
+        array = table[x.array.astype(np.int64) + 128]
+        return Value(self.generic("lookup", inputs, x.shape, body), array)
+
     def softmax(self, x: Value) -> Value:
         """Of rows, by a table of 256 exponentials and an integer division."""
         rows = x.shape[0]
@@ -465,7 +478,7 @@ def everything() -> tuple[Network, Value]:
     """A network of all kinds of layers, and its result."""
     network = Network(11)
     x = network.input(1, 9, 7, 4)
-    y = network.conv(x, 9, Window((3, 3), pad=(1, 1, 1, 1)), pad_value=-7)
+    y = network.lookup(network.conv(x, 9, Window((3, 3), pad=(1, 1, 1, 1)), pad_value=-7))
     y = network.conv(y, 9, Window((3, 3), (2, 2), pad=(0, 1, 1, 0)), groups=9, pad_value=3)
     y = network.add(y, network.negate(y))
     z = network.pool(y, Window((2, 2), pad=(0, 0, 1, 1)), "max")

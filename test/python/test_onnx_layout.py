@@ -82,6 +82,16 @@ def test_channel_shuffle_costs_nothing() -> None:
     _exact(b.model(), (1, 6, 5, 4))
 
 
+def test_a_grouped_convolution_of_shuffled_channels_has_them_put_in_order() -> None:
+    b = ModelBuilder()
+    y = b.node("Reshape", [b.input([1, 6, 5, 4], "int8"), b.constant([1, 3, 2, 5, 4], "int64")])
+    y = b.node("Transpose", [y], perm=[0, 2, 1, 3, 4])
+    y = b.node("Reshape", [y, b.constant([1, 6, 5, 4], "int64")])
+    b.output(_conv(b, y, 6, 4, group=2), "int8")
+    assert _text(b.model()).count('tiny.op = "transpose"') == 1
+    _exact(b.model(), (1, 6, 5, 4))
+
+
 def test_shuffled_channels_at_the_output_are_put_in_order() -> None:
     b = ModelBuilder()
     y = _conv(b, b.input([1, 4, 3, 3], "int8"), 4, 6)

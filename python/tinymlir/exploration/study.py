@@ -44,6 +44,7 @@ from tinymlir.frontends import import_model
 from tinymlir.network import read_interface
 from tinymlir.passes.tiny_outline_layers import find_main
 from tinymlir.pipeline import run_pipeline
+from tinymlir.pipelines import on_module, to_functions
 from tinymlir.progress import progress
 from tinymlir.skipping.calibration import calibrate
 from tinymlir.skipping.compensation import Compensation
@@ -125,7 +126,7 @@ class Study:
                     f"'{outputs[0].name}' is one number, and no scores of classes", file=str(model)
                 )
             self.data = load_data(data, test, inputs, classes, settings.seed)
-            run_pipeline(self.module, "builtin.module(tiny-outline-layers)")
+            run_pipeline(self.module, on_module(to_functions(self.target)))
             self.text = str(self.module)
         choosing = self.data.choosing.inputs
         self.cluster = None if dask is None else Cluster(dask, self.text, choosing)
@@ -319,14 +320,16 @@ class Study:
         """The passes that make this network of the model, for ``tinymlir-opt``."""
         settings = self.settings
         skipped = ",".join(f"{symbol}:{FRACTIONS[level]:g}" for symbol, level in levels.items())
+        functions = to_functions(self.target)
         if not skipped:
-            return "builtin.module(tiny-outline-layers)"
+            return on_module(functions)
         data = " data=calibration.npz" if settings.compensation == "sequence" else ""
-        return (
-            f"builtin.module(tiny-outline-layers,tiny-calibrate{{data=calibration.npz}},"
-            f"tiny-significance{{score={settings.score} granularity={settings.granularity}}},"
-            f"tiny-skip-macs{{per-layer={skipped} compensate={settings.compensation}{data}}})"
+        skip = (
+            "tiny-calibrate{data=calibration.npz}",
+            f"tiny-significance{{score={settings.score} granularity={settings.granularity}}}",
+            f"tiny-skip-macs{{per-layer={skipped} compensate={settings.compensation}{data}}}",
         )
+        return on_module((*functions, *skip))
 
     def _facts(self) -> dict[str, Any]:
         part = self.data

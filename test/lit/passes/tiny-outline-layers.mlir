@@ -1,4 +1,5 @@
 // RUN: tinymlir-opt %s --split-input-file --tiny-outline-layers | FileCheck %s
+// RUN: tinymlir-opt %s --split-input-file --tiny-outline-layers=inline-tables=true | FileCheck %s --check-prefix=INLINE
 
 #all = affine_map<(d0, d1, d2, d3) -> (d0, d1, d2, d3)>
 #channel = affine_map<(d0, d1, d2, d3) -> (d3)>
@@ -149,3 +150,44 @@ func.func @main(%x: tensor<4xi8>) -> (tensor<4xi8>, tensor<4xi8>) {
   return %b, %a : tensor<4xi8>, tensor<4xi8>
 }
 func.func private @layer0(%x: tensor<4xi8>) -> tensor<4xi8>
+
+// -----
+
+#id = affine_map<(d0, d1) -> (d0, d1)>
+
+// With inline-tables, a lookup that alone reads a dense layer is a part of that.
+// CHECK-LABEL: func.func @main
+// CHECK-COUNT-2: call @layer
+// INLINE-LABEL: func.func @main(%arg0: tensor<1x2xi8>)
+// INLINE: call @layer0
+// INLINE-NEXT: return
+// INLINE: func.func private @layer0
+// INLINE-SAME: tiny.layer = "dense", tiny.macs = 2 : i64, tiny.op = "fully_connected"
+func.func @main(%x: tensor<1x2xi8>) -> tensor<1x1xi8> {
+  %w = arith.constant dense<[[3], [1]]> : tensor<2x1xi8>
+  %b = arith.constant 0 : i32
+  %m = arith.constant 1073741824 : i32
+  %s = arith.constant 30 : i32
+  %table = arith.constant dense<3> : tensor<256xi8>
+  %low = arith.constant -128 : i32
+  %e = tensor.empty() : tensor<1x1xi32>
+  %i = linalg.fill ins(%b : i32) outs(%e : tensor<1x1xi32>) -> tensor<1x1xi32>
+  %acc = linalg.matmul ins(%x, %w : tensor<1x2xi8>, tensor<2x1xi8>) outs(%i : tensor<1x1xi32>) -> tensor<1x1xi32>
+  %f = tensor.empty() : tensor<1x1xi8>
+  %q = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel", "parallel"]}
+      ins(%acc : tensor<1x1xi32>) outs(%f : tensor<1x1xi8>) attrs = {tiny.layer = "dense"} {
+  ^bb0(%a: i32, %unused: i8):
+    %r = "tiny.requantize"(%a, %m, %s) {zero_point = 0 : i32, min = -128 : i32, max = 127 : i32, rounding = "double"} : (i32, i32, i32) -> i8
+    linalg.yield %r : i8
+  } -> tensor<1x1xi8>
+  %y = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel", "parallel"]}
+      ins(%q : tensor<1x1xi8>) outs(%f : tensor<1x1xi8>) attrs = {tiny.op = "lookup"} {
+  ^bb0(%a: i8, %unused: i8):
+    %v = arith.extsi %a : i8 to i32
+    %d = arith.subi %v, %low : i32
+    %n = arith.index_cast %d : i32 to index
+    %r = tensor.extract %table[%n] : tensor<256xi8>
+    linalg.yield %r : i8
+  } -> tensor<1x1xi8>
+  return %y : tensor<1x1xi8>
+}

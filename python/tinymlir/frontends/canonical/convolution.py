@@ -15,7 +15,14 @@ from tinymlir.bindings import ir, linalg
 
 from .builder import Builder, Clamp, Scaling
 from .offset import OffsetScaling, requantize_with_offset
-from .tensors import Activation, Dequantized, atoms, channels_last, channels_last_layout
+from .tensors import (
+    Activation,
+    Dequantized,
+    arrange,
+    atoms,
+    channels_last,
+    channels_last_layout,
+)
 
 
 @dataclass(frozen=True)
@@ -163,7 +170,9 @@ def conv2d(
         linear = linear.permuted(index)
         out_channels, out_inner = x.layout.dims[1], x.layout.within([1])
     elif not np.array_equal(index, np.arange(channels)):
-        raise NotImplementedError("a grouped convolution of shuffled channels")
+        # A group is a run of neighbours in the buffer: shuffled channels are put in order.
+        _, of_channels, of_rows, of_columns = x.layout.dims
+        x = channels_last(b, name, arrange(b, name, x, of_rows + of_columns + of_channels))
     bias = linear.folded_bias(zero_point)
     with b.layer(name, "depthwise_conv2d" if depthwise else "conv2d"):
         source = window.pad(b, x.value, zero_point)
