@@ -75,6 +75,21 @@ def test_windows_wholly_beside_the_image() -> None:
     alone(network, x, network.conv(x, 8, window, 1, 7))
 
 
+@pytest.mark.parametrize("groups", [1, 8])
+def test_convolutions_over_time(groups: int) -> None:
+    """One column: pixels of many rows are computed together, also under dilation and padding."""
+    network = Network(2)
+    x = network.negate(network.input(1, 21, 1, 8))
+    window = Window((4, 1), (2, 1), (2, 1), pad=(3, 0, 1, 0))
+    alone(network, x, network.conv(x, 8, window, groups, 7))
+
+
+def test_a_column_of_which_the_window_misses_the_image() -> None:
+    network = Network(3)
+    x = network.negate(network.input(1, 6, 1, 4))
+    alone(network, x, network.conv(x, 5, Window((2, 1), (1, 2), pad=(0, 1, 0, 0)), 1, 7))
+
+
 @quick
 @given(st.data(), small, small, st.integers(2, 9), st.integers(1, 2), st.integers(-128, 127), seeds)
 def test_depthwise_convolution(

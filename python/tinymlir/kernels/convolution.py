@@ -47,12 +47,28 @@ class Convolution:
     result_columns: int | None = None
 
     def folded(self) -> Convolution:
-        """All pixels as one row, where windows are single pixels and none is left out."""
+        """All pixels as one row, where windows are single pixels and none is left out, or one
+        column is all that there is: a convolution over time."""
+        if self.in_hw[1] == self.out_hw[1] == self.kernel[1] == 1 and not self.pad[1]:
+            return self._turned()
         plain = self.kernel == self.stride == (1, 1) and self.in_hw == self.out_hw
         if not plain or self.out_hw[0] == 1:
             return self
         row = (1, self.out_hw[0] * self.out_hw[1])
         return replace(self, in_hw=row, out_hw=row, result_columns=self.out_hw[1])
+
+    def _turned(self) -> Convolution:
+        """One column as one row: the same bytes."""
+        return replace(
+            self,
+            weights=self.weights.swapaxes(2, 3),
+            in_hw=self.in_hw[::-1],
+            out_hw=self.out_hw[::-1],
+            stride=(1, self.stride[0]),
+            dilation=(1, self.dilation[0]),
+            pad=(0, self.pad[0]),
+            result_columns=1,
+        )
 
     @property
     def groups(self) -> int:
