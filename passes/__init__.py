@@ -29,7 +29,6 @@ from .tiny_plan_arena import PlanArena
 from .tiny_plan_fusion import PlanFusion
 from .tiny_quantize_io import QuantizeIo
 from .tiny_select_kernels import SelectKernels
-from .tiny_share_kernels import ShareKernels
 from .tiny_significance import Significance
 from .tiny_sink_transposes import SinkTransposes
 from .tiny_skip_macs import SkipMacs
@@ -68,7 +67,6 @@ __all__ = [
     "PlanFusion",
     "QuantizeIo",
     "SelectKernels",
-    "ShareKernels",
     "Significance",
     "SinkTransposes",
     "SkipMacs",

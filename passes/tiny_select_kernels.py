@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from tinymlir.bindings import func, ir
 from tinymlir.kernels.catalogue import candidates, find_kernel
-from tinymlir.kernels.convolution import find_convolution
+from tinymlir.kernels.convolution import Convolution, find_convolution
 from tinymlir.kernels.kernel import Kernel
 from tinymlir.kernels.price import NO_WAIT, Price
 from tinymlir.kernels.selection import Aim, choose
@@ -16,12 +18,15 @@ from tinymlir.simulators.flash import parse_flash
 from tinymlir.targets import Target, get_target
 
 from ._pass import Pass, PassFailure, register_pass
+from .tiny_link_levels import contents
 
 #: Bytes of flash that code and constants beside the weights should have at most.
 BESIDE_WEIGHTS = 35_000
 #: What a layer without a price, and the entry point, have of code, about; and how much more all
 #: others may turn out to have than by their prices.
 _UNPRICED_CODE, _MORE_CODE = 300, 1500
+
+_PIN = "tiny.kernel"
 
 
 @register_pass
@@ -36,6 +41,10 @@ class SelectKernels(Pass):
     ``max-flash`` is how many bytes of code and constants all layers with a price may have
     together; where even the smallest have more, these are chosen. With ``flash-timing``, cycles
     include the waits for code and constants, of which straight-line code has most.
+
+    In a module of modules, a level of one network in each, flash is that of all levels together,
+    and what counts is the sum of their cycles. A layer that is the same in several levels is there
+    once, so these have the same kernel.
 
     Before::
 
@@ -78,9 +87,10 @@ class SelectKernels(Pass):
 
     def run(self, op: ir.Operation) -> None:
         for choice in self.choose(op):
-            attributes = choice.layer.operation.attributes
-            attributes["tiny.kernel"] = ir.StringAttr.get(choice.kernels[choice.best].label)
-            attributes["tiny.price"] = _attribute(choice.prices[choice.best])
+            for layer in choice.layers:
+                attributes = layer.operation.attributes
+                attributes[_PIN] = ir.StringAttr.get(choice.kernels[choice.best].label)
+                attributes["tiny.price"] = _attribute(choice.prices[choice.best])
 
     def choose(self, module: ir.Operation) -> list[Choice]:
         """Each layer's kernels, their prices, and which is best.
@@ -88,32 +98,46 @@ class SelectKernels(Pass):
         Raises:
             PassFailure: a layer has a ``tiny.kernel`` that cannot compute it.
         """
-        layers = layer_candidates(module, get_target(self.target))
+        found = layer_candidates(module, get_target(self.target))
         flash = NO_WAIT if self.flash_timing is None else parse_flash(self.flash_timing)
-        prices = [[kernel.price(flash) for kernel in kernels] for _, kernels in layers]
-        weights = sum(int(kernels[0].conv.weights.size) for _, kernels in layers)
-        room = weights + BESIDE_WEIGHTS - _unpriced(module, [layer for layer, _ in layers])
-        chosen = choose(prices, self.optimize, self.max_flash, room)
+        prices = [[kernel.price(flash) for kernel in kernels] for _, kernels in found]
+        weights = sum(int(kernels[0].conv.weights.size) for _, kernels in found)
+        levels = _levels(module)
+        # What has no price is no convolution, and the same in all levels.
+        room = weights + BESIDE_WEIGHTS * len(levels) - _unpriced(levels[0])
+        together = [
+            [replace(price, cycles=price.cycles * len(layers)) for price in known]
+            for (layers, _), known in zip(found, prices, strict=True)
+        ]
+        chosen = choose(together, self.optimize, self.max_flash, room)
         return [
-            Choice(layer, kernels, known, best)
-            for (layer, kernels), known, best in zip(layers, prices, chosen, strict=True)
+            Choice(layers, kernels, known, best)
+            for (layers, kernels), known, best in zip(found, prices, chosen, strict=True)
         ]
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The kernels that can compute a layer, what each costs, and the number of the best."""
+    """The kernels that can compute a layer, what each costs, and the number of the best.
 
-    layer: func.FuncOp
+    ``layers`` is the layer in each level that has it: one where there are no levels.
+    """
+
+    layers: list[func.FuncOp]
     kernels: list[Kernel]
     prices: list[Price]
     best: int
 
 
-def _unpriced(module: ir.Operation, priced: list[func.FuncOp]) -> int:
-    """Bytes of code and constants beside the layers with a price, about."""
-    known = {layer.name.value for layer in priced}
-    others = [layer for layer in _layers(module) if layer.name.value not in known]
+def _levels(module: ir.Operation) -> list[ir.Operation]:
+    """The modules in a module of modules, or else the module."""
+    children = [child.operation for child in module.regions[0].blocks[0].operations]
+    return [child for child in children if child.name == "builtin.module"] or [module]
+
+
+def _unpriced(module: ir.Operation) -> int:
+    """Bytes of code and constants beside the layers that are convolutions, about."""
+    others = [layer for layer in _layers(module) if _convolution(layer) is None]
     arrays = [
         constant_array(op.operation.results[0])
         for layer in others
@@ -130,31 +154,55 @@ def _layers(module: ir.Operation) -> list[func.FuncOp]:
     return [child for child in children if "tiny.layer" in child.operation.attributes]
 
 
-def layer_candidates(module: ir.Operation, core: Target) -> list[tuple[func.FuncOp, list[Kernel]]]:
-    """The layer functions that are convolutions, each with the kernels to choose from.
+def layer_candidates(
+    module: ir.Operation, core: Target
+) -> list[tuple[list[func.FuncOp], list[Kernel]]]:
+    """The layers that are convolutions, in all levels that have them, each with its kernels.
 
     Raises:
         PassFailure: a layer has a ``tiny.kernel`` that cannot compute it.
     """
-    found = [(layer, _able(layer, core)) for layer in _layers(module)]
-    return [(layer, kernels) for layer, kernels in found if kernels]
+    same = defaultdict(list)
+    for level in _levels(module):
+        for layer in _layers(level):
+            same[_specification(layer)].append(layer)
+    found = [(layers, _able(layers, core)) for layers in same.values()]
+    return [(layers, kernels) for layers, kernels in found if kernels]
 
 
-def _able(layer: func.FuncOp, core: Target) -> list[Kernel]:
-    """The kernels to choose from; none where the layer is no convolution."""
+def _specification(layer: func.FuncOp) -> object:
+    """What is equal for layers that are the same but for their names and kernels."""
     attributes = layer.operation.attributes
-    pin = attributes["tiny.kernel"].value if "tiny.kernel" in attributes else None
-    convolution = None
-    if len(layer.body.blocks) == 1:
-        root = yielded(layer.body.blocks[0])
-        if not isinstance(root, ir.BlockArgument):
-            convolution = find_convolution(root)
+    pin = attributes.get(_PIN)
+    if pin is not None:
+        del attributes[_PIN]
+    found = contents(layer.operation)
+    if pin is not None:
+        attributes[_PIN] = pin
+    return found
+
+
+def _convolution(layer: func.FuncOp) -> Convolution | None:
+    if len(layer.body.blocks) != 1:
+        return None
+    root = yielded(layer.body.blocks[0])
+    return None if isinstance(root, ir.BlockArgument) else find_convolution(root)
+
+
+def _able(layers: Sequence[func.FuncOp], core: Target) -> list[Kernel]:
+    """The kernels to choose from for layers that are the same; none where they are no convolution.
+
+    Where some have a ``tiny.kernel``, those are all.
+    """
+    convolution = _convolution(layers[0])
+    pinned = [layer for layer in layers if _PIN in layer.operation.attributes]
+    pins = {layer.operation.attributes[_PIN].value: layer.location for layer in pinned}
     if convolution is None:
-        if pin is not None:
-            raise PassFailure(layer.location, f"is no convolution for kernel '{pin}' to compute")
+        for pin, location in pins.items():
+            raise PassFailure(location, f"is no convolution for kernel '{pin}' to compute")
         return []
     able = candidates(convolution, core)
-    return able if pin is None else [find_kernel(able, pin, layer.location)]
+    return [find_kernel(able, pin, location) for pin, location in pins.items()] or able
 
 
 def _attribute(price: Price) -> ir.Attribute:

@@ -12,7 +12,7 @@ import numpy as np
 
 from tinymlir.bindings import ir
 from tinymlir.codegen import Code
-from tinymlir.compiler import BudgetError, Compilation, lower_module, pin_kernels
+from tinymlir.compiler import Compilation, lower_module, pin_kernels
 from tinymlir.errors import TinymlirError
 from tinymlir.exploration.gate import (
     AGREEMENT,
@@ -101,6 +101,8 @@ def check_arguments(args: argparse.Namespace) -> None:
             node="--input-mode",
             hint="leave it out",
         )
+    if args.test is not None and args.data is None:
+        raise TinymlirError("reports on what --data chose", node="--test", hint="add --data")
     if args.agreement is not None and args.levels is None:
         raise TinymlirError("is a promise of --levels", node="--agreement", hint="add --levels")
     option = "--max-accuracy-drop" if args.levels is None else "--levels"
@@ -120,7 +122,8 @@ def one(
     fusion: Fusion | None,
 ) -> tuple[Lower, Describe]:
     """The fastest network that loses at most ``--max-accuracy-drop``."""
-    study, directory = _study(args, target, name)
+    directory = _directory(args)
+    study = explore.make_study(args, target, name, directory)
     require_samples(study.data, args.max_accuracy_drop)
     result = study.run([args.max_accuracy_drop])
     point = result.within(args.max_accuracy_drop)
@@ -151,19 +154,13 @@ def several(
     fusion: Fusion | None,
 ) -> tuple[Lower, Describe]:
     """The exact network, and the fastest ones for each loss of ``--levels``, in one object."""
-    study, directory = _study(args, target, name, len(args.levels.names))
     losses = args.levels.losses[1:]
+    directory = _directory(args)
+    study = explore.make_study(args, target, name, directory, len(losses))
     for loss in losses:
         require_samples(study.data, loss)
     promised = _promised(args, study)
-    try:
-        result = study.run(losses)
-    except BudgetError as error:
-        raise TinymlirError(
-            f"a level needs {error.needed} bytes of flash; each of {len(losses) + 1} gets an equal "
-            f"part of --max-flash ({args.max_flash})",
-            hint=f"give --max-flash {(len(losses) + 1) * error.needed} or more, or fewer levels",
-        ) from None
+    result = study.run(losses)
     points = [result.exact, *(result.within(loss) for loss in losses)]
 
     def lower(selection: Selection) -> Compilation:
@@ -204,14 +201,9 @@ def several(
     return lower, describe
 
 
-def _study(
-    args: argparse.Namespace, target: Target, name: str, count: int = 1
-) -> tuple[Study, Path]:
-    """The exploration, and where it leaves what it finds; a level has its part of the flash."""
-    directory = Path(args.output) / "exploration"
-    flash = None if args.max_flash is None else args.max_flash // count
-    own = argparse.Namespace(**{**vars(args), "max_flash": flash})
-    return explore.make_study(own, target, name, directory), directory
+def _directory(args: argparse.Namespace) -> Path:
+    """Where an exploration leaves what it finds."""
+    return Path(args.output) / "exploration"
 
 
 def _skipping(result: Exploration, point: Point) -> dict[str, Any]:

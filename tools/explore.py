@@ -105,12 +105,15 @@ def add_search_arguments(parser: argparse._ActionsContainer) -> None:
 
 
 def make_study(
-    args: argparse.Namespace, target: Target, name: str, directory: Path | None
+    args: argparse.Namespace, target: Target, name: str, directory: Path | None, beside: int = 0
 ) -> Study:
-    """What to explore, from the arguments of ``explore`` or ``compile``."""
+    """What to explore, from the arguments of ``explore`` or ``compile``.
+
+    ``beside``: networks that go into one object beside the exact one.
+    """
     granularity: Granularity = "pair" if target.has("dsp") else "single"
     settings = Settings(
-        args.seed, args.trials, args.score, args.compensate, granularity, args.max_flash
+        args.seed, args.trials, args.score, args.compensate, granularity, args.max_flash, beside
     )
     test = None if args.test is None else Path(args.test)
     model, data = Path(args.model), Path(args.data)

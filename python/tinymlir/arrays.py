@@ -49,13 +49,17 @@ def to_object(array: npt.NDArray[np.generic], info: TensorInfo) -> ObjectArray:
         values = _flip_sign(array) if info.model_type == "uint8" else array
     else:
         raise TinymlirError(
-            f"is of type {array.dtype}; the model takes {info.model_type}", node=info.name
+            f"is of type {array.dtype}; the model takes {info.model_type}",
+            node=info.name,
+            hint=_conversion(array, info),
         )
     if array.ndim == 0 or array.shape[1:] != sample_shape(info):
         expected = ", ".join(["N", *map(str, sample_shape(info))])
+        transposed = sorted(array.shape[1:]) == sorted(sample_shape(info))
         raise TinymlirError(
             f"is of shape {array.shape}; the model takes ({expected}), samples first",
             node=info.name,
+            hint="transpose its axes" if transposed else None,
         )
     shaped = values.reshape(-1, *info.model_shape)
     axes = [0, *(axis + 1 for axis in info.permutation)]
@@ -81,6 +85,14 @@ def from_object(array: ObjectArray, info: TensorInfo) -> npt.NDArray[np.generic]
         # In float32, as DequantizeLinear does.
         return (values.astype(np.float32) - np.float32(info.zero_point)) * np.float32(info.scale)
     return np.ascontiguousarray(values)
+
+
+def _conversion(array: npt.NDArray[np.generic], info: TensorInfo) -> str:
+    """What to do about arrays of another type."""
+    if info.model_type not in _TYPES or not np.issubdtype(array.dtype, np.floating):
+        return f"convert it to {info.model_type}"
+    zero_point = info.zero_point + (128 if info.model_type == "uint8" else 0)
+    return f"quantise it: round(x / {info.scale:g}) + {zero_point}, as {info.model_type}"
 
 
 def _quantise(array: npt.NDArray[np.float32], info: TensorInfo) -> Int8Array:

@@ -199,7 +199,7 @@ def kernel_candidates(
         module = import_model(Path(model), context)
         run_pipeline(module, on_module(to_layers(target)))
         return {
-            choice.layer.operation.attributes["tiny.layer"].value: Candidates(
+            choice.layers[0].operation.attributes["tiny.layer"].value: Candidates(
                 {k.label: price for k, price in zip(choice.kernels, choice.prices, strict=True)},
                 {kernel.label: kernel.scratch_bytes() for kernel in choice.kernels},
                 choice.kernels[choice.best].label,
@@ -312,21 +312,13 @@ def versions() -> dict[str, str]:
     return {"tinymlir": __version__, "bindings": bindings.version(), **codegen_versions()}
 
 
-class BudgetError(TinymlirError):
-    """More bytes of something are ``needed`` than an option allows."""
-
-    def __init__(self, what: str, option: str, needed: int, budget: int) -> None:
-        super().__init__(
+def check_budget(what: str, option: str, needed: int, budget: int | None) -> None:
+    """Raise a TinymlirError that says the least where ``needed`` exceeds ``budget``."""
+    if budget is not None and needed > budget:
+        raise TinymlirError(
             f"the network needs {needed} bytes of {what}, more than {option} allows ({budget})",
             hint=f"the least that this version reaches is {option} {needed}",
         )
-        self.needed = needed
-
-
-def check_budget(what: str, option: str, needed: int, budget: int | None) -> None:
-    """Raise a BudgetError that says the least where ``needed`` exceeds ``budget``."""
-    if budget is not None and needed > budget:
-        raise BudgetError(what, option, needed, budget)
 
 
 def facts(compilation: Compilation) -> dict[str, Any]:

@@ -35,14 +35,14 @@ def generate_within(
     for _ in range(0 if selection.optimize == "size" else _ATTEMPTS):
         compilation = lower(replace(selection, max_flash=max(max_flash - beside, 0)))
         code = generate(compilation.module, compilation.target)
-        flash = _flash(code)
+        flash = flash_bytes(code)
         if flash <= max_flash:
             return compilation, code
         priced = sum(layer.price.flash_bytes for layer in _layers(compilation) if layer.price)
         beside = max(flash - priced, beside + flash - max_flash)
     compilation = lower(replace(selection, optimize="size", max_flash=None))
     code = generate(compilation.module, compilation.target)
-    check_budget("flash", "--max-flash", _flash(code), max_flash)
+    check_budget("flash", "--max-flash", flash_bytes(code), max_flash)
     return compilation, code
 
 
@@ -52,6 +52,7 @@ def _layers(compilation: Compilation) -> Iterable[Layer]:
     return {layer.symbol: layer for part in parts for layer in part.layers}.values()
 
 
-def _flash(code: Code) -> int:
+def flash_bytes(code: Code) -> int:
+    """Of an object, code and constants."""
     sizes = measure(code.object)
     return sizes.code + sizes.constants

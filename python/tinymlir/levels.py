@@ -1,13 +1,13 @@
 """Several levels of a network in one object: the exact one, and approximations of it.
 
-Each level is lowered by itself, as far as its arena; then ``tiny-link-levels`` makes one module of
-them, in which what levels have in common is there once (docs/skipping.md).
+Kernels are chosen for all levels together; then each level is lowered by itself, as far as its
+arena, and ``tiny-link-levels`` makes one module of them, in which what levels have in common is
+there once (docs/skipping.md).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from math import prod
 
 from tinymlir.bindings import func, ir
@@ -23,7 +23,8 @@ from tinymlir.pipelines import (
     Selection,
     from_kernels,
     on_module,
-    to_kernels,
+    select_kernels,
+    to_layers,
     to_llvm,
 )
 from tinymlir.targets import Target
@@ -34,8 +35,8 @@ def _to_one_module(
 ) -> tuple[str, ...]:
     """A module of modules in canonical form to loops on memrefs, all levels together."""
     return (
-        on_module(to_kernels(target, selection)),
-        "tiny-share-kernels",
+        on_module(to_layers(target)),
+        select_kernels(target, selection),
         on_module(from_kernels(target, fusion)),
         "tiny-link-levels",
         *(("tiny-gate-levels",) if gated else ()),
@@ -76,10 +77,8 @@ def lower_levels(
         modules: the same network, first as it is, then in forms that are faster; two at least.
         gated: whether there is an entry point that runs again exactly what is not sure; takes
             one int8 output of scores.
-        selection: how kernels are chosen. Each level gets an equal part of ``max_flash``.
+        selection: how kernels are chosen, with a view to all levels together.
     """
-    if selection.max_flash is not None:
-        selection = replace(selection, max_flash=selection.max_flash // len(modules))
     whole = ir.Module.create()
     with ir.InsertionPoint(whole.body):
         for module in modules:

@@ -84,9 +84,14 @@ def to_layers(target: Target) -> tuple[str, ...]:
     return (*to_functions(target), "tiny-narrow-requantize", *fit)
 
 
+def select_kernels(target: Target, selection: Selection) -> str:
+    """The pass that chooses kernels, for a network or for a module of its levels."""
+    return f"tiny-select-kernels{{target={target.name} {selection}}}"
+
+
 def to_kernels(target: Target, selection: Selection) -> tuple[str, ...]:
     """Canonical form to layers that know their kernels."""
-    return (*to_layers(target), f"tiny-select-kernels{{target={target.name} {selection}}}")
+    return (*to_layers(target), select_kernels(target, selection))
 
 
 def planning_pipeline(target: Target) -> str:

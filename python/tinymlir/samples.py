@@ -80,8 +80,9 @@ def read_samples(path: Path, names: Sequence[str]) -> tuple[list[Array], Labels 
     chosen = [array for name in names if (array := arrays.get(name, only)) is not None]
     if len(chosen) != len(names):
         expected = "'x'" if len(names) == 1 else ", ".join(f"'{name}'" for name in names)
+        has = f"the arrays {', '.join(map(repr, arrays))}" if arrays else "no arrays"
         raise TinymlirError(
-            f"has the arrays {', '.join(map(repr, arrays)) or 'none'}; expects {expected}",
+            f"has {has}; expects {expected}",
             file=str(path),
         )
     labels = arrays.get("y")
@@ -109,8 +110,14 @@ def _load_arrays(path: Path) -> dict[str, Array]:
         raise TinymlirError("there is no such file", file=str(path)) from None
     except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
         # An operating system's error says what is wrong; the others speak of pickles.
-        reason = getattr(error, "strerror", None) or "is not a .npy or .npz file of plain arrays"
-        raise TinymlirError(reason, file=str(path)) from None
+        reason = getattr(error, "strerror", None)
+        if reason is not None:
+            raise TinymlirError(reason, file=str(path)) from None
+        raise TinymlirError(
+            "is not a .npy or .npz file of plain arrays, or is damaged",
+            file=str(path),
+            hint="write it by numpy.savez, of arrays of numbers",
+        ) from None
 
 
 def _check_lengths(path: Path, samples: Sequence[Array], labels: Array | None) -> None:
@@ -128,4 +135,5 @@ def _check_lengths(path: Path, samples: Sequence[Array], labels: Array | None) -
             f"has labels 'y' of shape {labels.shape} and type {labels.dtype}; "
             f"expects one integer for each of {count} samples",
             file=str(path),
+            hint="give the number of each sample's class, from 0 on",
         )

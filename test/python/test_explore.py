@@ -17,7 +17,6 @@ import pytest
 from networks import Network, Window
 
 from tinymlir.bindings import ir
-from tinymlir.compiler import BudgetError
 from tinymlir.dialects import register
 from tinymlir.errors import TinymlirError
 from tinymlir.exploration.cluster import Cluster
@@ -31,6 +30,7 @@ from tinymlir.exploration.confidence import (
 from tinymlir.exploration.data import Part, load_data
 from tinymlir.exploration.gate import leads
 from tinymlir.exploration.guide import Guide, doubt
+from tinymlir.exploration.prices import Prices
 from tinymlir.exploration.result import Exploration
 from tinymlir.exploration.search import Evaluated, fastest_within, front, search
 from tinymlir.exploration.study import Settings, Study, require_samples
@@ -342,6 +342,7 @@ def test_compile_several_levels(
     [
         (["--levels", "exact,1%"], "give both --data and --levels"),
         (["--agreement", "0.9"], "is a promise of --levels"),
+        (["--test", "test.npz"], "reports on what --data chose; add --data"),
         (["--levels", "exact,9%", "--input-mode", "in-arena"], "levels take their input from the"),
         (["--levels", "exact,9%", "--max-accuracy-drop", "0.1"], "are those of --levels"),
         (["--levels", "exact,1%", "--data"], "a loss under 0.01 shows on 300 samples or more; 78"),
@@ -367,23 +368,22 @@ def test_promises_of_levels_that_cannot_be_kept(
     assert not (tmp_path / "b").exists()
 
 
-def test_levels_that_do_not_fit_the_flash(
-    ready: Study,
-    folder: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def refuse(_losses: object) -> None:
-        raise BudgetError("flash", "--max-flash", 700, 500)
+def test_flash_that_levels_share(found: tuple[Study, Exploration]) -> None:
+    """The exact network goes there first; its layers take nothing more in other levels."""
+    study, _ = found
 
-    monkeypatch.setattr(ready, "run", refuse)
-    command = ["compile", folder / "net.mlir", "-o", tmp_path / "b", "--data", folder / "data.npz"]
-    command += ["--levels", "exact,9%", "--agreement", "0.9", "--max-flash", "1000"]
-    assert tinymlir_main.main(list(map(str, command))) == 1
-    err = capsys.readouterr().err
-    assert "needs 700 bytes of flash; each of 2 gets an equal part" in err
-    assert "give --max-flash 1400 or more" in err
+    def prices(max_flash: int) -> Prices:
+        with study.context, ir.Location.unknown():
+            own = (study._build, "net", study.target, study.layers, max_flash)
+            return Prices(*own, beside=2)
+
+    with pytest.raises(TinymlirError, match=r"more than --max-flash allows \(100\)") as refused:
+        prices(100)
+    least = int(str(refused.value).split()[-1])
+    assert prices(least + 2001).max_flash == 1000
+    full = prices(least)
+    assert full.choose({}).flash_bytes == 0
+    assert full.choose({study.layers[0].symbol: 1}).flash_bytes > 0
 
 
 def test_skipping_inside_fused_stages(

@@ -161,18 +161,23 @@ def save(path: Path, **arrays: object) -> Path:
 
 
 GOOD = np.zeros((3, 16), np.int8)
+NO_ARRAYS = (
+    "is not a .npy or .npz file of plain arrays, or is damaged; write it by numpy.savez,"
+    " of arrays of numbers"
+)
 
 
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
         ({"images": GOOD}, "has the arrays 'images'; expects 'x'"),
-        ({"x": GOOD.astype(np.uint8)}, "node 'x': is of type uint8; the model takes int8"),
+        ({"x": GOOD.astype(np.uint8)}, "node 'x': is of type uint8; the model takes int8; convert"),
+        ({"x": GOOD / 7}, "is of type float64; the model takes int8; quantise it: round(x / "),
         ({"x": GOOD[:, :8]}, "of shape (3, 8); the model takes (N, 16), samples first"),
         ({"x": GOOD[:0]}, "has no samples"),
         ({"x": GOOD, "y": np.zeros(2, int)}, "labels 'y' of shape (2,)"),
         ({"x": GOOD, "y": np.zeros(3)}, "type float64; expects one integer for each of 3"),
-        ({"x": np.array([{}])}, "is not a .npy or .npz file of plain arrays"),
+        ({"x": np.array([{}])}, NO_ARRAYS),
     ],
 )
 @pytest.mark.parametrize("tool", ["run", "profile"])
@@ -202,7 +207,7 @@ def test_files_that_are_no_samples(
         status, _, err = call(capsys, "run", directory, "--input", path)
         assert (status, err) == (
             1,
-            f"tinymlir: error: {path}: is not a .npy or .npz file of plain arrays\n",
+            f"tinymlir: error: {path}: {NO_ARRAYS}\n",
         )
     for path, reason in ((tmp_path / "none.npz", "no such file"), (tmp_path, "directory")):
         status, _, err = call(capsys, "run", directory, "--input", path)
@@ -224,7 +229,7 @@ def test_samples_that_unpack_to_too_much(
         np.lib.format.write_array_header_1_0(stream, header)
     for path, message in (
         (bomb, "unpacks to 1048704 bytes, more than 1048576; give fewer samples"),
-        (claim, "is not a .npy or .npz file of plain arrays"),
+        (claim, NO_ARRAYS),
     ):
         error = f"tinymlir: error: {path}: {message}\n"
         assert call(capsys, "run", directory, "--input", path) == (1, "", error)

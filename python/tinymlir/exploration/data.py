@@ -91,6 +91,7 @@ def _read(path: Path, inputs: Sequence[TensorInfo], classes: int) -> Part:
         raise TinymlirError(
             f"has the label {wrong}; the network has {classes} classes, 0 to {classes - 1}",
             file=str(path),
+            hint="number classes as the network's scores",
         )
     return Part(arrays, labels)
 

@@ -11,9 +11,10 @@ import numpy.typing as npt
 
 from tinymlir import artifact
 from tinymlir.bindings import ir
-from tinymlir.compiler import lower_module
+from tinymlir.codegen import Code
+from tinymlir.compiler import Compilation, check_budget, lower_module
 from tinymlir.exploration.levels import FRACTIONS, SkippableLayer
-from tinymlir.fitting import generate_within
+from tinymlir.fitting import flash_bytes, generate_within
 from tinymlir.kernels.catalogue import candidates
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.selection import Aim
@@ -92,15 +93,21 @@ class Prices:
         target: Target,
         layers: Sequence[SkippableLayer],
         max_flash: int | None,
+        beside: int = 0,
     ) -> None:
         """
         Args:
             build: the outlined network with layers at levels.
             name: C prefix.
             max_flash: bytes of flash that there are; as many as wanted where None.
+            beside: networks that go beside the exact one into this flash (`_share_flash`).
+
+        Raises:
+            TinymlirError: no network takes so little flash, or the exact one, which others go
+                beside, takes more.
         """
         self._build, self._name, self._target, self.layers = build, name, target, layers
-        self.max_flash = max_flash
+        self.max_flash = self._room = max_flash
         self.exact = self._simulate(build({}), Selection())
         self.options = {
             (layer.symbol, level): [
@@ -117,6 +124,30 @@ class Prices:
         self._flash = self.exact.flash_bytes - sum(
             la["code_bytes"] + la["constant_bytes"] for la in inside
         )
+        if beside and max_flash is not None:
+            self._share_flash(max_flash, beside)
+        least = self._flash + sum(
+            min(o.flash_bytes for n in range(len(FRACTIONS)) for o in self.options[la.symbol, n])
+            for la in layers
+        )
+        check_budget("flash", "--max-flash", round(least), max_flash)
+
+    def _share_flash(self, max_flash: int, beside: int) -> None:
+        """Give each network beside the exact one, at its smallest, an equal part of what is left.
+
+        There, layers as they are take nothing more: they are those of the exact network.
+        """
+        smallest = Selection("size", max_flash)
+        _, code = self._compile(self._build({}), smallest)
+        least = flash_bytes(code)
+        self._flash, self.max_flash = 0, (max_flash - least) // beside
+        self._room = least + self.max_flash
+        for layer in self.layers:
+            options = self.options[layer.symbol, 0]
+            there = min(options, key=lambda option: option.flash_bytes)
+            self.options[layer.symbol, 0] = [
+                replace(option, flash_bytes=0) if option is there else option for option in options
+            ]
 
     def build(self, levels: Mapping[str, int], kernels: Mapping[str, str]) -> ir.Module:
         """The outlined module with layers at ``levels``, marked with their ``kernels``."""
@@ -136,16 +167,19 @@ class Prices:
             TinymlirError: the code takes more flash than there is.
         """
         aim: Aim = "balanced" if self.max_flash is None else "speed"
-        return self._simulate(self.build(levels, kernels), Selection(aim, self.max_flash))
+        return self._simulate(self.build(levels, kernels), Selection(aim, self._room))
 
-    def _simulate(self, module: ir.Module, selection: Selection) -> Measured:
+    def _compile(self, module: ir.Module, selection: Selection) -> tuple[Compilation, Code]:
         text = str(module)
-        compilation, code = generate_within(
+        return generate_within(
             lambda chosen: lower_module(
                 ir.Module.parse(text), self._target, self._name, selection=chosen
             ),
             selection,
         )
+
+    def _simulate(self, module: ir.Module, selection: Selection) -> Measured:
+        compilation, code = self._compile(module, selection)
         report = artifact.report(compilation, code, {})
         blank = [np.zeros((1, *info.shape), info.type) for info in compilation.inputs]
         done = simulate(report, code.object, blank)

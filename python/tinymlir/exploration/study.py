@@ -71,6 +71,8 @@ class Settings:
     compensation: Compensation = "sequence"
     granularity: Granularity = "pair"
     max_flash: int | None = None
+    #: networks that go into this flash beside the exact one, if that goes there as well
+    beside: int = 0
 
 
 def require_samples(data: Data, max_drop: float) -> None:
@@ -160,7 +162,9 @@ class Study:
         network = Layerwise(self.module)
         self.reduction = Reduction(layers, network, choosing.first(_CALIBRATION).inputs)
         self.evaluator = Evaluator(network, self.reduction)
-        self.prices = Prices(self._build, self.name, self.target, layers, settings.max_flash)
+        self.prices = Prices(
+            self._build, self.name, self.target, layers, settings.max_flash, settings.beside
+        )
         self.known = self._load()
         guide = Guide(self._sensitivity(), self.prices)
         losses = tuple(promised) or _LOSSES
@@ -240,7 +244,7 @@ class Study:
         Raises:
             TinymlirError: there are none; names the least that is needed.
         """
-        budget = self.settings.max_flash
+        budget = self.prices.max_flash
         if budget is None:
             return tried
         bytes_of = {one: self.prices.choose(self._levels(one.levels)).flash_bytes for one in tried}
