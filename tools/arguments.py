@@ -69,12 +69,11 @@ def levels(text: str) -> Levels:
 
 
 def _loss(text: str) -> float:
-    if not text.endswith("%"):
-        return share(text)
     try:
-        return share(str(float(text[:-1]) / 100))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a loss of accuracy (as 1%)") from None
+        return share(str(float(text[:-1]) / 100) if text.endswith("%") else text)
+    except (ValueError, argparse.ArgumentTypeError):
+        message = f"'{text}' is not a loss of accuracy, as 1% or 0.01"
+        raise argparse.ArgumentTypeError(message) from None
 
 
 def promise(text: str) -> float:
