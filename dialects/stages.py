@@ -16,8 +16,8 @@ class FusedStageOp(Tiny.Operation, name="fused_stage"):
     The value is that of the layers run one after another. Tensors from outside are used as
     they are (IRDL has no operands of several types). The result is made in ``strips``
     of columns, from left to right; what a strip needs beyond its own columns (its halo) is
-    computed again. Inner tensors are never whole in memory: a `PatchTileOp` on each says
-    how much of it is.
+    computed again, or kept by the strip before where a tile says so. Inner tensors are never
+    whole in memory: a `PatchTileOp` on each says how much of it is.
 
     Example (valid MLIR)::
 
@@ -45,7 +45,8 @@ class PatchTileOp(Tiny.Operation, name="patch_tile", traits=[ext.Pure]):
 
     The value is ``tensor`` itself. The rows lie in a ring buffer: row r in slot r mod
     ``rows``. With the attribute ``tiny.in_place`` they have no buffer of their own: the one
-    layer that reads them writes its rows over them.
+    layer that reads them writes its rows over them. With ``tiny.cached_columns`` a strip keeps
+    so many columns of all rows for the next one, which does not compute them again.
     """
 
     tensor: ext.Operand[Any]
@@ -114,6 +115,9 @@ def _stage_fault(op: ir.Operation) -> str | None:
         return "expects its block to end in 'tiny.patch_yield'"
     if [v.type for v in terminator.operands] != [op.results[0].type]:
         return f"gives {op.results[0].type}, but yields {terminator.operands[0].type}"
+    caching = any("tiny.cached_columns" in child.operation.attributes for child in block.operations)
+    if caching and op.attributes["strips"].value == 1:
+        return "caches columns for a next strip, but has one"
     return None
 
 
@@ -129,4 +133,10 @@ def _tile_fault(op: ir.Operation) -> str | None:
     for name, size in (("rows", kind.shape[1]), ("columns", kind.shape[2])):
         if name in op.attributes and op.attributes[name].value > size:
             return f"has {op.attributes[name].value} {name}, more than {kind} has"
-    return None
+    cached = "tiny.cached_columns"
+    fault = _least_one(op, cached)
+    if not fault and cached in op.attributes and "columns" in op.attributes:
+        kept, columns = (op.attributes[name].value for name in (cached, "columns"))
+        if kept >= columns:
+            return f"caches {kept} of {columns} columns: a strip makes at least one"
+    return fault

@@ -21,9 +21,11 @@ class FuseStages(Pass):
     """Put the calls in @main that share a tiny.stage into a tiny.fused_stage
 
     Calls of a stage follow one another; ``tiny.strips`` on them says in how many strips of
-    columns the stage makes its result (one where it is not given), ``tiny.lean`` on the last that
-    kernels shall take little work space. The tiles of inner tensors are the smallest with which
-    the stage can run. An input that is ``streamed`` (``tiny.input`` on ``@main``) has a tile too.
+    columns the stage makes its result (one where it is not given), ``tiny.cached`` that a strip
+    keeps the columns of the call's result that the next one needs too, ``tiny.lean`` on the last
+    that kernels shall take little work space. The tiles of inner tensors are the smallest with
+    which the stage can run. An input that is ``streamed`` (``tiny.input`` on ``@main``) has a tile
+    too.
 
     Before::
 
@@ -134,7 +136,7 @@ def _fuse(
             clone = call.clone()
             for number, operand in enumerate(call.operands):
                 clone.operands[number] = mapping.get(operand, operand)
-            for name in ("tiny.stage", "tiny.strips", "tiny.lean"):
+            for name in ("tiny.stage", "tiny.strips", "tiny.lean", "tiny.cached"):
                 if name in clone.attributes:
                     del clone.attributes[name]
             mapping[call.results[0]] = clone.results[0]
@@ -142,7 +144,12 @@ def _fuse(
     graph, numbers = block_graph(block, functions, core)
     streamed = [value for value in arriving if value in numbers]
     stage = whole_stage(
-        fused.operation.location, graph, count.value, streamed=bool(streamed), lean=lean
+        fused.operation.location,
+        graph,
+        count.value,
+        streamed=bool(streamed),
+        lean=lean,
+        cached=[place for place, call in enumerate(calls) if "tiny.cached" in call.attributes],
     )
     inner = [child.operation.results[0] for child in list(block.operations)[:-2]]
     for value in [*streamed, *inner]:
@@ -155,11 +162,10 @@ def _fuse(
 def _place_tile(stage: Stage, block: ir.Block, value: ir.Value, tensor: int) -> None:
     """Say of an inner tensor, or of one that arrives, how much of it is in memory."""
     i64 = ir.IntegerType.get_signless(64)
-    place = stage.place(tensor)
+    place = stage.timeline.place(tensor)
     rows, columns = value.type.shape[1:3]
-    if place in stage.rings:
-        ring = stage.rings[place]
-        rows, columns = ring.rows, int(ring.columns[0])
+    if place in stage.timeline.rows:
+        rows, columns = stage.ring(place)
     inside = not isinstance(value, ir.BlockArgument)
     where = ir.InsertionPoint.after(value.owner) if inside else None
     with where or ir.InsertionPoint.at_block_begin(block), value.location:
@@ -169,8 +175,11 @@ def _place_tile(stage: Stage, block: ir.Block, value: ir.Value, tensor: int) -> 
             rows=ir.IntegerAttr.get(i64, rows),
             columns=ir.IntegerAttr.get(i64, columns),
         )
-    if tensor in stage.shared:
+    if tensor in stage.timeline.shared:
         tile.operation.attributes["tiny.in_place"] = ir.UnitAttr.get()
+    if tensor in stage.caches:
+        cached = ir.IntegerAttr.get(i64, int(stage.caches[tensor][0]))
+        tile.operation.attributes["tiny.cached_columns"] = cached
     for use in list(value.uses):
         user = use.owner.operation
         if user != tile.operation and user.block == block:

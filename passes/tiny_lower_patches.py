@@ -8,7 +8,15 @@ from typing import ClassVar
 
 from tinymlir.arena import APART
 from tinymlir.bindings import arith, bufferization, func, ir, memref
-from tinymlir.fusion.costs import COUNTERS, SCRATCH, STATE_BYTES, Name, aligned, whole_stage
+from tinymlir.fusion.costs import (
+    COUNTERS,
+    SCRATCH,
+    STATE_BYTES,
+    Cache,
+    Name,
+    aligned,
+    whole_stage,
+)
 from tinymlir.fusion.network_graph import block_graph, layer_functions
 from tinymlir.kernels.catalogue import choose
 from tinymlir.kernels.emitter import ConstantPool, buffer_type
@@ -131,14 +139,22 @@ class _Lowering:
             if layer in self.layers[:number] or f"{name}_row" in self.functions:
                 where = self.calls[number].location
                 raise PassFailure(where, f"runs '{name}' in stages a second time: give it a copy")
-        tiled = [o for o in self.block.operations if o.operation.name == "tiny.patch_tile"]
+        tiled = [
+            o.operation for o in self.block.operations if o.operation.name == "tiny.patch_tile"
+        ]
         #: whether the stage's input arrives row by row
-        self.streamed = any(
-            self.numbers[tile.operation.operands[0]] in self.graph.inputs for tile in tiled
-        )
-        lean = "tiny.lean" in op.attributes
+        self.streamed = any(self.numbers[tile.operands[0]] in self.graph.inputs for tile in tiled)
+        made = {self.numbers[call.results[0]]: p for p, call in enumerate(self.calls)}
+        caching = [
+            self.numbers[o.operands[0]] for o in tiled if "tiny.cached_columns" in o.attributes
+        ]
         self.stage = whole_stage(
-            op.location, self.graph, self.strips, streamed=self.streamed, lean=lean
+            op.location,
+            self.graph,
+            self.strips,
+            streamed=self.streamed,
+            lean="tiny.lean" in op.attributes,
+            cached=[made[tensor] for tensor in caching if tensor in made],
         )
         self.tiles = self._tiles()
         self.symbols: list[str] = []
@@ -157,7 +173,15 @@ class _Lowering:
         steps = self._rows()
         with ir.InsertionPoint(steps[0].function.operation), self.op.location:
             functions = StageFunctions(
-                self.stage, steps, inputs, output, self.places, work, self.pool
+                self.stage,
+                steps,
+                inputs,
+                output,
+                self.places,
+                work,
+                {tensor: (self._part(tensor), part) for tensor, part in self._caches().items()},
+                self.pool,
+                self.core,
             )
             if self.streamed:
                 streaming = functions.emit_streaming(self.symbol)
@@ -185,7 +209,7 @@ class _Lowering:
 
     def _choose_kernels(self) -> None:
         """Take the usual kernels as far as the work space of the stage allows."""
-        room = next(int(b.size[0]) for b in self.stage.buffers if b.name == SCRATCH)
+        room = next(b.size for b in self.stage.buffers() if b.name == SCRATCH)
         self.kernels: list[Kernel | None] = []
         self.scratch: list[int] = []
         for layer, node in zip(self.layers, self.graph.layers, strict=True):
@@ -218,17 +242,20 @@ class _Lowering:
         """The type of each buffer of the stage, and where it begins among them; from the first."""
         i8, counter = (ir.IntegerType.get_signless(width) for width in (8, 8 * STATE_BYTES))
         kinds: dict[Name, tuple[int, ir.Type]] = {
-            COUNTERS: (len(self.stage.steps), counter),
+            COUNTERS: (len(self.stage.timeline.steps), counter),
             SCRATCH: (max(self.scratch), i8),
         }
         for tensor, tile in self.tiles.items():
             kinds[tensor] = tile.rows * tile.columns * self._channels(tensor), i8
+        for tensor, part in self._caches().items():
+            rows = self.stage.timeline.rows_made(tensor)
+            kinds[Cache(tensor)] = rows * part.columns * part.channels, i8
         for position, layer in enumerate(self.graph.layers):
             if layer.accumulates:
                 kind = pooling_of(self.layers[position]).results[0].type
                 kinds[-1 - position] = self._channels(layer.output), kind.element_type
         places, self.ends = {}, [0]
-        for buffer in self.stage.buffers:
+        for buffer in self.stage.buffers():
             count, element = kinds[buffer.name]
             if count:
                 places[buffer.name] = ir.MemRefType.get([count], element), self.ends[-1]
@@ -249,18 +276,19 @@ class _Lowering:
                 op.attributes["rows"].value,
                 op.attributes["columns"].value,
                 "tiny.in_place" in op.attributes,
+                op.attributes["tiny.cached_columns"].value
+                if "tiny.cached_columns" in op.attributes
+                else 0,
             )
             tiles[tensor] = tile
-            if tile.in_place != (tensor in self.stage.shared):
+            if tile.in_place != (tensor in self.stage.timeline.shared):
                 able = "not be" if tile.in_place else "be"
                 raise PassFailure(op.location, f"must {able} in place")
-            if tile.in_place:
-                continue
-            ring = self.stage.rings[tensor]
-            for what, got, least in (
-                ("rows", tile.rows, ring.rows),
-                ("columns", tile.columns, int(ring.columns[0])),
-            ):
+            needs = [("cached columns", tile.cached, int(self.stage.caches.get(tensor, [0])[0]))]
+            if not tile.in_place:
+                rows, columns = self.stage.ring(tensor)
+                needs += [("rows", tile.rows, rows), ("columns", tile.columns, columns)]
+            for what, got, least in needs:
                 if got < least:
                     raise PassFailure(
                         op.location, f"keeps {got} {what}, but its readers need {least}"
@@ -276,7 +304,7 @@ class _Lowering:
 
     def _part(self, tensor: int) -> Part:
         """How rows of a tensor lie: all of them, or in a ring."""
-        place, whole = self.stage.place(tensor), self.graph.tensors[tensor]
+        place, whole = self.stage.timeline.place(tensor), self.graph.tensors[tensor]
         if place not in self.tiles:
             return Part(whole.columns, whole.channels)
         tile = self.tiles[place]
@@ -291,10 +319,11 @@ class _Lowering:
             layer, kernel = self.layers[position], self.kernels[position]
             tensors = [*(read.tensor for read in node.reads), node.output]
             parts = tuple(self._part(tensor) for tensor in tensors)
-            ends = zip(*(side.tolist() for side in self.stage.columns(node.output)), strict=True)
+            made = self.stage.columns_made(node.output)
+            ends = zip(*(side.tolist() for side in made), strict=True)
             rows = RowFunction(layer, parts, tuple(ends))
             symbol = f"{layer.name.value}_row"
-            buffers: list[Name] = [self.stage.place(tensor) for tensor in tensors]
+            buffers: list[Name] = [self.stage.timeline.place(t) for t in tensors]
             self.pool.begin_layer()
             if node.accumulates:
                 first, then = [buffers[0], -1 - position], [-1 - position, buffers[1]]
@@ -317,8 +346,15 @@ class _Lowering:
 
     def _widest(self, tensor: int) -> int:
         """Columns of a tensor that a strip makes at the most."""
-        low, high = self.stage.columns(tensor)
+        low, high = self.stage.columns_made(tensor)
         return int((high - low).max())
+
+    def _caches(self) -> dict[int, Part]:
+        """How the rows of tensors with a column cache lie there."""
+        return {
+            tensor: Part(self.tiles[tensor].cached, self._channels(tensor))
+            for tensor in self.stage.caches
+        }
 
     def _types(self, names: list[Name]) -> list[ir.Type]:
         return [self.types[name] for name in names]
@@ -343,8 +379,8 @@ class _Lowering:
         given, attributes = layer.operation.attributes, function.operation.attributes
         for name in ("tiny.layer", "tiny.op", "tiny.macs"):
             attributes[name] = given[name]
-        low, high = self.stage.columns(output)
-        rows, tensor = range(self.stage.rows_made(output)), self.graph.tensors[output]
+        low, high = self.stage.columns_made(output)
+        rows, tensor = range(self.stage.timeline.rows_made(output)), self.graph.tensors[output]
         pixels = len(rows) * int((high - low).sum())
         made = attributes["tiny.macs"].value // (tensor.rows * tensor.columns) * pixels
         attributes["tiny.made_macs"] = ir.IntegerAttr.get(i64, made)
@@ -363,6 +399,7 @@ class _Tile:
     rows: int
     columns: int
     in_place: bool
+    cached: int
 
 
 def _symbols(names: list[str]) -> ir.ArrayAttr:

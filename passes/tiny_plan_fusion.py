@@ -33,9 +33,9 @@ class PlanFusion(Pass):
     one with the least computation within ``max-ram``; or with the least RAM within
     ``max-overhead``, which is none without either. Where the network fits ``max-ram`` layer by
     layer, it stays so. Calls of a stage's layers get its number as
-    ``tiny.stage`` and its number of strips as ``tiny.strips``, and ``tiny.lean`` where its kernels
-    shall take little work space; ``@main`` gets ``tiny.input``, and names of the layers that can be
-    in no stage as ``tiny.cuts``.
+    ``tiny.stage`` and its number of strips as ``tiny.strips``, ``tiny.cached`` where strips keep
+    columns of the result, and ``tiny.lean`` where kernels shall take little work space; ``@main``
+    gets ``tiny.input``, and names of the layers that can be in no stage as ``tiny.cuts``.
 
     Before::
 
@@ -90,9 +90,11 @@ class PlanFusion(Pass):
         i64 = ir.IntegerType.get_signless(64)
         stages = [block for block in setting.blocks if block.strips]
         for number, block in enumerate(stages):
-            for call in calls[block.first : block.last + 1]:
+            for position, call in enumerate(calls[block.first : block.last + 1], block.first):
                 call.attributes["tiny.stage"] = ir.IntegerAttr.get(i64, number)
                 call.attributes["tiny.strips"] = ir.IntegerAttr.get(i64, block.strips)
+                if position in block.cached:
+                    call.attributes["tiny.cached"] = ir.UnitAttr.get()
                 if block.lean:
                     call.attributes["tiny.lean"] = ir.UnitAttr.get()
         attributes = main.operation.attributes

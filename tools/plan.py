@@ -79,8 +79,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--schemes",
         type=schemes,
         metavar="KINDS",
-        help=f"what stages may be, of {','.join(get_args(Scheme))} (default: rows,strips; lean as"
-        " well where nothing else fits)",
+        help=f"what stages may be, of {','.join(get_args(Scheme))} (default:"
+        f" {','.join(DEFAULT_SCHEMES)}; lean as well where nothing else fits)",
     )
     parser.add_argument("--plan", metavar="FILE", help="choose what this plan says")
     parser.add_argument("-o", "--output", metavar="FILE", help="write the chosen plan")

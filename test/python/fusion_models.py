@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from hypothesis import strategies as st
 
-from tinymlir.fusion.costs import Stage
-from tinymlir.fusion.graph import Graph, Layer, Read, Tensor, Window
+from tinymlir.fusion.costs import Cache, Stage
+from tinymlir.fusion.graph import ELEMENT, Graph, Layer, Read, Tensor, Window
 from tinymlir.fusion.placement import place
 from tinymlir.fusion.schedule import Step, simulate, steps_of
 from tinymlir.fusion.setting import Block, InputMode
@@ -58,6 +58,39 @@ def graphs(draw: st.DrawFn, most: int = 7) -> Graph:
                 lean_scratch_bytes=(draw(st.integers(0, 3)),),
                 fusable=draw(st.integers(0, 9)) > 0,
                 accumulates=accumulates,
+            )
+        )
+        tensors.append(output)
+    read = {r.tensor for layer in layers for r in layer.reads}
+    outputs = tuple(t for t in range(1, len(tensors)) if t not in read)
+    return Graph(tuple(tensors), tuple(layers), (0,), outputs)
+
+
+@st.composite
+def wide_graphs(draw: st.DrawFn, most: int = 5) -> Graph:
+    """Windows one after another over wide tensors: what strips need twice adds up."""
+    tensors = [Tensor(draw(st.integers(2, 6)), draw(st.integers(8, 16)), draw(st.integers(1, 3)))]
+    layers: list[Layer] = []
+    three, others = Window(1, 1, 3), [Window(2, 1, 3), ELEMENT, Window(1, 2, 5)]
+    for position in range(draw(st.integers(3, most))):
+        shape, same = tensors[-1], [t for t in range(position) if tensors[t] == tensors[-1]]
+        if draw(st.booleans()) and same:
+            both = (position, draw(st.sampled_from(same)))
+            reads = [Read(t, overlap=0, in_place=draw(st.booleans())) for t in both]
+            output = shape
+        else:
+            rows = draw(st.sampled_from([three, ELEMENT]))
+            columns = draw(st.sampled_from([three, three, *others]))
+            reads, channels = [Read(position, rows, columns)], draw(st.integers(1, 4))
+            output = Tensor(shape.rows, (shape.columns - 1) // columns.stride + 1, channels)
+        layers.append(
+            Layer(
+                name=f"layer{position}",
+                op="conv",
+                reads=tuple(reads),
+                output=len(tensors),
+                macs=output.rows * output.columns * draw(st.integers(1, 5)),
+                row_scratch_bytes=(draw(st.integers(0, 4)), draw(st.integers(4, 9))),
             )
         )
         tensors.append(output)
@@ -184,39 +217,48 @@ class Machine:
     def _stage(self, stage: Stage, whole: dict[int, _Rows]) -> None:
         graph, output = self.graph, self.graph.tensors[stage.output]
         work = self._buffer(f"{graph.layers[stage.last].name} (work)", int(stage.bytes[0]))
-        rings, begin = {}, 0
-        for buffer in stage.buffers:
-            size = int(buffer.size[0])
-            if isinstance(buffer.name, int) and buffer.name in stage.rings:
-                ring = stage.rings[buffer.name]
-                columns, channels = int(ring.columns[0]), graph.tensors[buffer.name].channels
-                memory = work[begin : begin + size]
-                rings[buffer.name] = _Rows(memory, ring.rows, columns, channels)
+        rings, caches, begin = {}, {}, 0
+        for buffer in stage.buffers():
+            memory = work[begin : begin + buffer.size]
+            if isinstance(buffer.name, Cache):
+                caches[buffer.name.tensor] = memory
             elif isinstance(buffer.name, str):
-                work[begin : begin + size] = 0xEE
-            begin += size
+                memory[:] = 0xEE
+            elif buffer.name >= 0:
+                rows, columns = stage.ring(buffer.name)
+                channels = graph.tensors[buffer.name].channels
+                rings[buffer.name] = _Rows(memory, rows, columns, channels)
+            begin += buffer.size
         width = -(-output.columns // int(stage.strips[0]))
-        for strip, low in enumerate(range(0, output.columns, width)):
-            columns_of = _needed(graph, stage, low, min(low + width, output.columns))
-            for needed, span in columns_of.items():
-                begins, ends = stage.columns(needed)
-                assert (int(begins[strip]), int(ends[strip])) == span
+        strips: list[_Strip] = []
+        for low in range(0, output.columns, width):
+            high = min(low + width, output.columns)
+            strips.append(_needed(graph, stage, low, high, strips[-1] if strips else None))
+        for number, strip in enumerate(strips):
+            for tensor, span in strip.needed.items():
+                assert tuple(int(end[number]) for end in stage.columns(tensor)) == span
             for tensor, kept in rings.items():
-                kept.first = columns_of[tensor][0]
-            self._strip(stage, {**whole, **rings}, columns_of)
+                kept.first = strip.needed[tensor][0]
+            following = strips[number + 1] if number + 1 < len(strips) else None
+            self._strip(stage, {**whole, **rings}, caches, strip, following)
 
     def _strip(
-        self, stage: Stage, rows: dict[int, _Rows], columns_of: dict[int, tuple[int, int]]
+        self,
+        stage: Stage,
+        rows: dict[int, _Rows],
+        caches: dict[int, Bytes],
+        strip: _Strip,
+        following: _Strip | None,
     ) -> None:
-        graph = self.graph
-        for shared in stage.shared:
-            root = shared
-            while root in stage.shared:
-                root = stage.shared[root]
-            if root in stage.rings or root == stage.output:
-                rows[shared] = rows[root]
+        graph, shared = self.graph, stage.timeline.shared
+        for inner in shared:
+            root = inner
+            while root in shared:
+                root = shared[root]
+            if root in rows:
+                rows[inner] = rows[root]
         steps = [s for p in range(stage.first, stage.last + 1) for s in steps_of(graph, p)]
-        if 0 in stage.rings:
+        if 0 in stage.timeline.rows:
             steps.insert(0, steps_arrival(graph))
         sums = {p: 0 for p in range(stage.first, stage.last + 1)}
         times = simulate(steps)
@@ -224,14 +266,21 @@ class Machine:
         for _, index, row in events:
             step = steps[index]
             if step.layer is None:
-                for column in range(*columns_of[0]):
+                for column in range(*strip.needed[0]):
                     rows[0].pixel(row, column)[:] = self._arriving[row, column]
                 continue
             layer = graph.layers[step.layer]
             if step.tensor < 0:
                 sums[step.layer] += _sum_of_row(graph, layer, row, rows)
                 continue
-            low, high = columns_of[layer.output]
+            low, high = strip.made[layer.output]
+            shape, cached = graph.tensors[layer.output], layer.output in caches
+            if cached:
+                size = int(stage.caches[layer.output][0]) * shape.channels
+                line = caches[layer.output][row * size : (row + 1) * size]
+                for place, column in enumerate(strip.kept(layer.output)):
+                    kept = line[place * shape.channels :][: shape.channels]
+                    rows[layer.output].pixel(row, column)[:] = kept
             pixels = []
             for column in range(low, high):
                 total = sums[step.layer] if layer.accumulates else 0
@@ -243,7 +292,10 @@ class Machine:
                 pixels.append(_pixel(total, graph.tensors[layer.output].channels))
             for column, pixel in zip(range(low, high), pixels, strict=True):
                 rows[layer.output].pixel(row, column)[:] = pixel
-            shape = graph.tensors[layer.output]
+            if cached and following:
+                for place, column in enumerate(following.kept(layer.output)):
+                    kept = line[place * shape.channels :][: shape.channels]
+                    kept[:] = rows[layer.output].pixel(row, column)
             self.macs += layer.macs // (shape.rows * shape.columns) * (high - low)
 
 
@@ -257,14 +309,31 @@ def steps_arrival(graph: Graph) -> Step:
     return Step(None, 0, graph.tensors[0].rows, ())
 
 
-def _needed(graph: Graph, stage: Stage, low: int, high: int) -> dict[int, tuple[int, int]]:
-    """The columns of each tensor that those of the output need, one position at a time."""
+@dataclass
+class _Strip:
+    """The columns of each tensor that a strip needs, and those of them that it makes."""
+
+    needed: dict[int, tuple[int, int]]
+    made: dict[int, tuple[int, int]]
+
+    def kept(self, tensor: int) -> range:
+        """The columns that it has from the strip before."""
+        return range(self.needed[tensor][0], self.made[tensor][0])
+
+
+def _needed(graph: Graph, stage: Stage, low: int, high: int, before: _Strip | None) -> _Strip:
+    """What the columns of an output need, one position at a time."""
     needed: dict[int, set[int]] = {stage.output: set(range(low, high))}
+    made: dict[int, tuple[int, int]] = {}
     for position in range(stage.last, stage.first - 1, -1):
         layer = graph.layers[position]
+        begin, end = min(needed[layer.output]), max(needed[layer.output]) + 1
+        if position in stage.chosen[0] and before is not None:
+            begin = min(max(begin, before.needed[layer.output][1]), end - 1)
+        made[layer.output] = begin, end
         for read in layer.reads:
             size = graph.tensors[read.tensor].columns
-            for column in list(needed[layer.output]):
+            for column in range(begin, end):
                 inside = _inside(read.columns, column, size)
                 start = column * read.columns.stride - read.columns.pad
                 # A window beside the tensor still has a place.
@@ -272,4 +341,4 @@ def _needed(graph: Graph, stage: Stage, low: int, high: int) -> dict[int, tuple[
                 needed.setdefault(read.tensor, set()).update(inside or spot)
             if stage.strips[0] == 1:
                 needed[read.tensor].add(0)
-    return {tensor: (min(each), max(each) + 1) for tensor, each in needed.items()}
+    return _Strip({tensor: (min(each), max(each) + 1) for tensor, each in needed.items()}, made)

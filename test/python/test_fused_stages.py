@@ -7,19 +7,27 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from networks import HOST, Network, Value, Window, lower
 
 from tinymlir import compiler
+from tinymlir.artifact import report
+from tinymlir.codegen import generate
 from tinymlir.compiler import Compilation, facts
+from tinymlir.fusion.costs import Stage, strip_counts
+from tinymlir.fusion.planner import Planner
+from tinymlir.fusion.setting import Block, to_json
 from tinymlir.host import HostModel
 from tinymlir.pipelines import (
     BALANCED,
     Fusion,
     to_arena,
 )
+from tinymlir.simulators import simulate
 from tinymlir.targets import Target, get_target
 from tinymlir.tools.main import main
+from tinymlir.tools.plan import load_graph
 
 #: from making nothing twice to the least memory
 OVERHEADS = (1.0, 1.4, 9.0)
@@ -95,9 +103,38 @@ def test_arena_and_macs_are_those_of_the_plan(
     for how in (limit, ["--plan", str(tmp_path / "plan.json")]):
         command = ["compile", str(model), "-o", str(tmp_path / "out"), *how, "--json"]
         assert main(command) == 0
-        report = json.loads(capsys.readouterr().out)
-        assert report["arena_bytes"] == planned["arena_bytes"]
-        assert report["overhead"] == planned["macs"] / report["macs"]
+        written = json.loads(capsys.readouterr().out)
+        assert written["arena_bytes"] == planned["arena_bytes"]
+        assert written["overhead"] == planned["macs"] / written["macs"]
+
+
+@pytest.mark.parametrize(("core", "every"), [("cortex-m4", 1), ("cortex-m0", 2)])
+def test_strips_keep_columns(core: str, every: int, tmp_path: Path) -> None:
+    """Of all tensors that two strips need, or of every other one: less is made, and the same."""
+    network, result = blocks(6)
+    target, model, plan = get_target(core), tmp_path / "blocks.mlir", tmp_path / "plan.json"
+    model.write_text(network.text(result))
+    graph = load_graph(model, target)
+    planner, last = Planner(graph, "external"), len(graph.layers) - 1
+    strips = strip_counts(graph.tensors[-1].columns)[-1]
+    stage = Stage(graph, last, [strips], cached=range(last))
+    while stage.grow():
+        pass
+    useful = [p for p in range(stage.first, last) if p not in stage.needless_caches()]
+    assert len(useful) > 3
+    cached = tuple(useful[::every])
+    alone = [Block(p, p, 0) for p in range(stage.first)]
+    again = planner.price([*alone, Block(stage.first, last, strips)])
+    setting = planner.price([*alone, Block(stage.first, last, strips, cached=cached)])
+    assert setting.macs < again.macs
+    plan.write_text(json.dumps(to_json(graph, "external", setting)))
+    compilation = lower(network.text(result), target, fusion=Fusion(plan=str(plan)))
+    code = generate(compilation.module, target)
+    summary = report(compilation, code, {})
+    assert summary["arena_bytes"] == setting.bytes
+    assert summary["overhead"] == setting.macs / graph.macs
+    run = simulate(summary, code.object, [value.array[0] for value in network.inputs])
+    assert (np.asarray(run.outputs[0]).ravel() == result.array[0].ravel()).all()
 
 
 def test_layers_stay_alone_where_they_fit(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
-from fusion_models import Machine, compute, graphs, steps_arrival
+from fusion_models import Machine, compute, graphs, steps_arrival, wide_graphs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,9 +16,13 @@ from tinymlir.fusion.graph import Graph
 from tinymlir.fusion.planner import Planner
 from tinymlir.fusion.schedule import simulate, steps_of
 from tinymlir.fusion.search import cheapest, front
-from tinymlir.fusion.setting import InputMode
+from tinymlir.fusion.setting import Block, InputMode
 
 MODES: tuple[InputMode, ...] = ("external", "in-arena", "streamed")
+
+
+def subsets(layers: range) -> list[tuple[int, ...]]:
+    return [s for size in range(len(layers) + 1) for s in itertools.combinations(layers, size)]
 
 
 def every_setting(graph: Graph, mode: InputMode) -> list[tuple[int, int]]:
@@ -34,13 +39,15 @@ def every_setting(graph: Graph, mode: InputMode) -> list[tuple[int, int]]:
             options.append((int(edge.bytes[0]), int(edge.macs[0])))
         if (first < last or arrives) and graph.layers[last].fusable:
             columns = graph.tensors[graph.layers[last].output].columns
-            for strips in [1] if arrives else strip_counts(columns):
-                stage = Stage(graph, last, [strips])
+            counts = [1] if arrives else strip_counts(columns)
+            for strips, cached in itertools.product(counts, subsets(range(first, last))):
+                stage = Stage(graph, last, [strips], cached=cached)
                 while stage.first > first and stage.grow():
                     pass
                 if stage.first == first and (not arrives or (first == 0 and stage.stream())):
                     edge = stage_edge(memory, stage)
                     options += zip(edge.bytes.tolist(), edge.macs.tolist(), strict=True)
+        options = list(dict.fromkeys(options))
         ways[first, last] = options
     found = []
     for cuts in itertools.product((False, True), repeat=count - 1):
@@ -51,8 +58,8 @@ def every_setting(graph: Graph, mode: InputMode) -> list[tuple[int, int]]:
     return found
 
 
-@given(graphs(most=5), st.sampled_from(MODES))
-@settings(deadline=None, max_examples=60)
+@given(st.one_of(graphs(most=5), wide_graphs()), st.sampled_from(MODES))
+@settings(deadline=None, max_examples=80)
 def test_the_front_is_that_of_all_settings(graph: Graph, mode: InputMode) -> None:
     costs = every_setting(graph, mode)
     best = {
@@ -69,8 +76,8 @@ def test_the_front_is_that_of_all_settings(graph: Graph, mode: InputMode) -> Non
         assert size == 0 or cheapest(ways, size - 1, "memory") != blocks
 
 
-@given(graphs(), st.sampled_from(MODES), st.data())
-@settings(deadline=None, max_examples=80)
+@given(st.one_of(graphs(), wide_graphs()), st.sampled_from(MODES), st.data())
+@settings(deadline=None, max_examples=100)
 def test_settings_run_in_their_arena(graph: Graph, mode: InputMode, data: st.DataObject) -> None:
     ways = list(edges(graph, mode))
     found = front(ways)
@@ -79,6 +86,11 @@ def test_settings_run_in_their_arena(graph: Graph, mode: InputMode, data: st.Dat
     size, _ = data.draw(st.sampled_from(found))
     blocks = cheapest(ways, size, data.draw(st.sampled_from(["stages", "memory"])))
     assert blocks is not None
+    check_in_arena(graph, mode, blocks)
+
+
+def check_in_arena(graph: Graph, mode: InputMode, blocks: Sequence[Block]) -> None:
+    """Outputs in as many bytes as planned, and MACs."""
     shape = graph.tensors[0]
     image = np.random.default_rng(0).integers(
         0, 251, (shape.rows, shape.columns, shape.channels), np.uint8
@@ -92,6 +104,22 @@ def test_settings_run_in_their_arena(graph: Graph, mode: InputMode, data: st.Dat
         np.testing.assert_array_equal(outputs[tensor], values[tensor])
     setting = Planner(graph, mode).price(blocks)
     assert (setting.macs, setting.bytes) == (machine.macs, len(machine.arena))
+
+
+@given(wide_graphs(), st.data())
+@settings(deadline=None, max_examples=40)
+def test_any_columns_can_be_kept(graph: Graph, data: st.DataObject) -> None:
+    """Also where that is of no use to a front: a stage of what ends with the last layer."""
+    last = len(graph.layers) - 1
+    strips = data.draw(st.sampled_from(strip_counts(graph.tensors[-1].columns)))
+    cached = [p for p in range(last) if data.draw(st.booleans())]
+    stage = Stage(graph, last, [strips], cached=cached)
+    while stage.grow():
+        pass
+    inside = set(cached) - set(stage.needless_caches())
+    kept = tuple(p for p in sorted(inside) if p >= stage.first)
+    alone = [Block(p, p, 0) for p in range(stage.first)]
+    check_in_arena(graph, "external", (*alone, Block(stage.first, last, strips, cached=kept)))
 
 
 @given(graphs(), st.booleans())
@@ -115,10 +143,10 @@ def check_rings(graph: Graph, stage: Stage, arrives: bool) -> None:
     times = simulate(steps)
     for index, step in enumerate(steps):
         roots, tensor = [step.tensor], step.tensor
-        while tensor in stage.shared:
-            tensor = stage.shared[tensor]
+        while tensor in stage.timeline.shared:
+            tensor = stage.timeline.shared[tensor]
             roots.append(tensor)
-        if tensor not in stage.rings:
+        if tensor not in stage.timeline.rows:
             continue
         born = times[index]
         dies = list(born)
@@ -131,6 +159,6 @@ def check_rings(graph: Graph, stage: Stage, arrives: bool) -> None:
         # Rows leave in order: a later one keeps its slot until those before it are gone.
         dies = list(itertools.accumulate(dies, max))
         most = max(sum(1 for d in dies[: r + 1] if d >= born[r]) for r in range(len(born)))
-        assert stage.rings[tensor].rows >= most
-        if tensor == step.tensor and tensor not in stage.shared.values():
-            assert stage.rings[tensor].rows == most
+        assert stage.timeline.rows[tensor] >= most
+        if tensor == step.tensor and tensor not in stage.timeline.shared.values():
+            assert stage.timeline.rows[tensor] == most

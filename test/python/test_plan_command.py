@@ -141,6 +141,18 @@ def test_plans_are_written_and_read(strips: list[int]) -> None:
     assert from_json(NETWORK, text, "p.json") == ("in-arena", blocks)
 
 
+def test_caches_are_written_and_read() -> None:
+    blocks = (Block(0, 1, 2, cached=(0,)), Block(2, 2, 0), Block(3, 3, 0))
+    text = json.dumps(to_json(NETWORK, "external", Planner(NETWORK, "external").price(blocks)))
+    assert json.loads(text)["stages"][0]["cached"] == ["first"]
+    assert from_json(NETWORK, text, "p.json") == ("external", blocks)
+
+
+def test_columns_are_kept_by_strips() -> None:
+    with pytest.raises(TinymlirError, match="only strips keep columns for one another; add"):
+        Planner(NETWORK, "external", ("rows", "columns"))
+
+
 def plan(*stages: dict[str, Any], **facts: Any) -> str:
     return json.dumps({"version": 1, "input": "external", "stages": list(stages), **facts})
 
@@ -182,6 +194,22 @@ def plan(*stages: dict[str, Any], **facts: Any) -> str:
         (
             plan({"first": "first", "last": "second", "strips": 2}, input="streamed"),
             "a streamed input passes once: one strip",
+        ),
+        (
+            plan({"first": "first", "last": "second", "strips": 2, "cached": "first"}),
+            "node 'stages[0].cached': expects a list of layers",
+        ),
+        (
+            plan({"first": "first", "last": "second", "strips": 2, "cached": [["first"]]}),
+            "node 'stages[0].cached': the network has no layer ['first']",
+        ),
+        (
+            plan({"first": "first", "last": "second", "strips": 2, "cached": ["second"]}),
+            "caches columns of 'second', which gives no tensor inside",
+        ),
+        (
+            plan({"first": "first", "last": "second", "cached": ["first"]}),
+            "caches columns of 'first', which no two strips need",
         ),
         (plan(input="streamed"), "layer 'first' reads a streamed input, and is in no stage"),
     ],

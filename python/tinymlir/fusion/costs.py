@@ -6,26 +6,37 @@ later layers need does not change when an earlier one joins.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from tinymlir.arena import ALIGNMENT
 from tinymlir.bindings import ir
 from tinymlir.errors import PassFailure
-from tinymlir.fusion.graph import Graph, Ints, Layer, Window
-from tinymlir.fusion.schedule import Step, row_range, simulate, steps_of
+from tinymlir.fusion.graph import Graph, Ints, Layer
+from tinymlir.fusion.timeline import Timeline
 
 Size = TypeVar("Size", int, Ints)
 #: The counter of a step: rows made.
 STATE_BYTES = 2
-#: Buffers of a stage besides rings and sums, which have numbers.
+#: Buffers of a stage besides rings, sums and caches.
 COUNTERS, SCRATCH = "counters", "scratch"
-Name = int | str
 #: Bytes of a sum that a reduction keeps for each channel.
 _SUM_BYTES = 4
+
+
+class Cache(NamedTuple):
+    """The buffer for columns of ``tensor`` that one strip keeps for the next."""
+
+    tensor: int
+
+
+#: Of a buffer: the tensor of a ring, the negative number that a reduction's steps pass on
+#: (`tinymlir.fusion.schedule.steps_of`), or what else it is.
+Name = int | str | Cache
 
 
 def aligned(size: Size) -> Size:
@@ -39,169 +50,216 @@ def strip_counts(columns: int) -> list[int]:
     return [-(-columns // width) for width in widths]
 
 
-@dataclass
-class Ring:
-    """Rows of a tensor that are kept, and how many columns, for each number of strips."""
-
-    rows: int
-    columns: Ints
-
-
 @dataclass(frozen=True)
 class Buffer:
-    """A part of a stage's memory.
-
-    ``name`` is the tensor of a ring, or the one that a reduction's steps pass on (`steps_of`);
-    ``begin`` is when it is first written, ``size`` how many bytes for each number of strips.
-    """
+    """A part of a stage's memory; ``begin`` is when it is first written."""
 
     name: Name
     begin: int
-    size: Ints
+    size: int
 
 
 class Stage:
     """A block of layers that ends with ``last`` and so far begins with ``first``.
 
+    It has variants, which differ in strips and caches; arrays below have one element for each.
+
     Attributes:
-        strips: numbers of strips; arrays below have one element for each.
-        rings: what is kept of the tensors inside.
-        shared: tensors whose rows lie in the ring, or in the whole output, of another since an
-            elementwise layer works in place.
+        timeline: in which order rows are made, and how many of them are kept.
+        strips: numbers of strips.
+        chosen: layers of whose outputs strips keep the columns that the next one needs too.
+        widths: columns that the ring of a tensor has.
         macs: multiply-accumulates.
-        elements: of all tensors, how many are made.
+        elements: of all tensors, how many are made, or kept from one strip to the next.
         sums: bytes of the accumulators of each reduction.
+        caches: columns of a tensor that are kept from one strip to the next at the most.
         lean: whether layers take the kernels that want the least work space.
     """
 
     def __init__(
-        self, graph: Graph, last: int, strips: Sequence[int] | None = None, lean: bool = False
+        self,
+        graph: Graph,
+        last: int,
+        strips: Sequence[int] | None = None,
+        lean: bool = False,
+        cached: Collection[int] = (),
     ) -> None:
-        """A stage of one layer, which must be fusable; ``strips``: all there are if not given."""
+        """A stage of one layer, which must be fusable.
+
+        Args:
+            strips: all numbers there are if not given.
+            cached: what is ``chosen`` in all variants.
+        """
         self._graph, self.lean = graph, lean
-        self.output = graph.layers[last].output
-        self.first, self.last = last + 1, last
+        self.timeline = Timeline(graph, last)
         columns = graph.tensors[self.output].columns
         self.strips = np.array(strip_counts(columns) if strips is None else strips)
-        #: where the strips of each number begin among all
-        self._begin = np.concatenate([[0], np.cumsum(self.strips)[:-1]])
+        self.chosen = [tuple(cached)] * len(self.strips)
+        self._number_strips()
         index = np.arange(self.strips.sum()) - np.repeat(self._begin, self.strips)
         width = np.repeat(-(-columns // self.strips), self.strips)
         #: first, and past the last, column that each strip needs of a tensor
         self._columns = {self.output: (index * width, np.minimum((index + 1) * width, columns))}
-        #: from the last to the first, so that places do not change
-        self._steps: list[Step] = []
-        self._slices: list[slice] = []
-        #: when the rows of all steps are made; ``_slices`` says which are whose
-        self._clock = np.empty(0, np.int64)
-        #: windows on each tensor, with the step that has it
-        self._readers: dict[int, list[tuple[Window, int]]] = {}
-        #: the step that first writes rows of the output
-        self._writer = 0
-        self.rings: dict[int, Ring] = {}
-        self.shared: dict[int, int] = {}
-        self.macs = np.zeros(len(self.strips), np.int64)
-        self.elements = np.zeros(len(self.strips), np.int64)
-        self.sums: dict[Name, int] = {}
+        #: the first of them that it makes
+        self._made: dict[int, Ints] = {}
+        zeros = np.zeros(len(self.strips), np.int64)
+        self.macs, self.elements = zeros, zeros
+        self.widths: dict[int, Ints] = {}
+        self.caches: dict[int, Ints] = {}
+        self.sums: dict[int, int] = {}
         #: work space of the layers, by their usual kernels and by lean ones
-        self._scratch = np.zeros((2, len(self.strips)), np.int64)
-        self.grow()
+        self._scratch = np.stack([zeros, zeros])
+        #: bytes of rings and of caches
+        self._ring_bytes, self._cache_bytes = zeros, zeros
+        self._add_layer({})
 
     @property
-    def inputs(self) -> list[int]:
-        """Tensors that the stage reads and does not make."""
-        made = {step.tensor for step in self._steps}
-        return sorted(tensor for tensor in self._readers if tensor not in made)
+    def first(self) -> int:
+        return self.timeline.first
+
+    @property
+    def last(self) -> int:
+        return self.timeline.last
+
+    @property
+    def output(self) -> int:
+        """The tensor that the last layer makes."""
+        return self.timeline.output
+
+    def _number_strips(self) -> None:
+        #: where the strips of each variant begin among all
+        self._begin = np.concatenate([[0], np.cumsum(self.strips)[:-1]])
 
     def columns(self, tensor: int) -> tuple[Ints, Ints]:
         """First, and past the last, column that each strip needs of a tensor, strip after strip."""
         return self._columns[tensor]
 
-    @property
-    def steps(self) -> list[Step]:
-        """All steps, from the first layer's to the last's."""
-        return self._steps[::-1]
+    def columns_made(self, tensor: int) -> tuple[Ints, Ints]:
+        """Those of ``columns`` that each strip makes; it has the others from the strip before."""
+        return self._made[tensor], self._columns[tensor][1]
 
-    def sequence(self) -> list[int]:
-        """The order in which ``steps`` make their rows: the number of a step for each row."""
-        times = [self._times(step) for step in reversed(range(len(self._steps)))]
-        number = np.repeat(np.arange(len(times)), [len(each) for each in times])
-        return list(number[np.argsort(np.concatenate(times))])
+    def ring(self, tensor: int) -> tuple[int, int]:
+        """Rows and columns of a ring, in the first variant."""
+        return self.timeline.rows[tensor], int(self.widths[tensor][0])
 
-    def rows_made(self, tensor: int) -> int:
-        """Rows of ``tensor`` that the stage computes: as many as are needed."""
-        number = next(i for i, step in enumerate(self._steps) if step.tensor == tensor)
-        return len(self._times(number))
-
-    @property
     def buffers(self) -> list[Buffer]:
-        """What the stage needs besides its input and output, in the order of first use.
+        """What the first variant needs besides input and output, in the order of first use.
 
         Counters and work space first, then rings and sums. In this order they lie in memory, since
-        the last ones may lie over an input of which they need room only when it is read.
+        the last ones may lie over an input of which they need room only when it is read; caches,
+        which no stage of one strip has, come last.
         """
-        begins: dict[Name, int] = {}
-        for index, step in enumerate(self._steps):
-            place, begin = self.place(step.tensor), int(self._times(index)[0])
-            begins[place] = min(begin, begins.get(place, begin))
-        made = np.ones(len(self.strips), np.int64)
         found = [
-            Buffer(COUNTERS, 0, aligned(STATE_BYTES * len(self._steps)) * made),
-            Buffer(SCRATCH, 0, aligned(self._scratch[int(self.lean)])),
+            Buffer(COUNTERS, 0, self._counter_bytes),
+            Buffer(SCRATCH, 0, int(aligned(self._scratch[int(self.lean)])[0])),
         ]
-        for name in sorted(begins.keys() - {self.output}, key=lambda name: (begins[name], name)):
-            if name in self.rings:
-                ring = self.rings[name]
-                size = ring.rows * ring.columns * self._graph.tensors[name].channels
+        begins = self.timeline.begins()
+        for name in sorted(begins, key=lambda name: (begins[name], name)):
+            if name < 0:
+                size = self.sums[name]
             else:
-                size = self.sums[name] * made
+                rows, columns = self.ring(name)
+                size = rows * columns * self._graph.tensors[name].channels
             found.append(Buffer(name, begins[name], aligned(size)))
+        for tensor, kept in self.caches.items():
+            size = int(self._bytes_of_cache(tensor, kept)[0])
+            found += [Buffer(Cache(tensor), 0, size)] if size else []
         return found
 
     @property
     def bytes(self) -> Ints:
-        """All ``buffers``."""
-        return sum((b.size for b in self.buffers), np.zeros(len(self.strips), np.int64))
+        """All buffers."""
+        fixed = self._counter_bytes + sum(aligned(size) for size in self.sums.values())
+        return self._ring_bytes + self._cache_bytes + aligned(self._scratch[int(self.lean)]) + fixed
 
-    def place(self, tensor: int) -> int:
-        """The tensor in whose ring, or output, the rows of ``tensor`` lie."""
-        while tensor in self.shared:
-            tensor = self.shared[tensor]
-        return tensor
+    @property
+    def _counter_bytes(self) -> int:
+        return aligned(STATE_BYTES * len(self.timeline.steps))
+
+    def _bytes_of_cache(self, tensor: int, columns: Ints) -> Ints:
+        """All rows of so many columns: of a strip all are made before the next one reads them."""
+        return aligned(
+            self.timeline.rows_made(tensor) * columns * self._graph.tensors[tensor].channels
+        )
 
     def grow(self) -> bool:
         """Take in the layer before the first; False, and nothing changes, where that cannot be."""
-        graph, position = self._graph, self.first - 1
-        if position < 0 or not graph.layers[position].fusable:
+        grown = self.timeline.grown
+        if grown is None:
             return False
-        layer = graph.layers[position]
-        inside = layer.output in self._readers and graph.last_use[layer.output] <= self.last
-        if layer.output != self.output and not inside:
-            return False
-        self.first = position
-        low, high = self._columns[layer.output]
-        self._share(position)
-        steps = steps_of(graph, position)
-        for step in reversed(steps):
-            self._prepend(step, high - low)
-        tensor = graph.tensors[layer.output]
-        made = len(self._times(len(self._steps) - len(steps)))
-        pixels = np.add.reduceat(high - low, self._begin) * made
-        self.macs += layer.macs // (tensor.rows * tensor.columns) * pixels
-        self.elements += tensor.channels * pixels
-        self._widen_scratch(layer, np.maximum.reduceat(high - low, self._begin))
+        rows, self.timeline = self.timeline.rows, grown
+        self._add_layer(rows)
+        return True
+
+    def _caching(self, overlap: Ints) -> npt.NDArray[np.bool_]:
+        """Of which variants a cache keeps columns of the tensor that a new first layer makes.
+
+        Args:
+            overlap: how many columns at the most two strips need of it.
+        """
+        return np.array([self.first in layers for layers in self.chosen])
+
+    def _add_layer(self, rows: dict[int, int]) -> None:
+        """Count what the first layer costs; ``rows`` are those of rings without it."""
+        graph, layer = self._graph, self._graph.layers[self.first]
+        output, tensor = layer.output, graph.tensors[layer.output]
+        cached = self._caching(self._widest(self._first_new(output) - self._columns[output][0]))
+        low, high = self._columns[output]
+        made = np.where(np.repeat(cached, self.strips), self._first_new(output), low)
+        self._made[output] = made
+        self._add_ring(output, rows)
+        rows_made = self.timeline.rows_made(output)
+        if cached.any():
+            self.caches[output] = self._widest(made - low)
+            self._cache_bytes = self._cache_bytes + self._bytes_of_cache(
+                output, self.caches[output]
+            )
+        pixels = np.add.reduceat(high - made, self._begin) * rows_made
+        self.macs = self.macs + layer.macs // (tensor.rows * tensor.columns) * pixels
+        kept = np.add.reduceat(made - low, self._begin) * rows_made
+        self.elements = self.elements + tensor.channels * (pixels + kept)
+        self._widen_scratch(layer, self._widest(high - made))
         if layer.accumulates:
-            self.sums[steps[0].tensor] = _SUM_BYTES * tensor.channels * tensor.columns
+            self.sums[-1 - self.first] = _SUM_BYTES * tensor.channels * tensor.columns
         for read in layer.reads:
             size = graph.tensors[read.tensor].columns
-            begin, end = read.columns.begin(low, size), read.columns.end(high, size)
+            begin, end = read.columns.begin(made, size), read.columns.end(high, size)
             if read.tensor in self._columns:
                 known = self._columns[read.tensor]
                 begin, end = np.minimum(begin, known[0]), np.maximum(end, known[1])
             # Without strips rows are made from their first column.
             begin = np.where(np.repeat(self.strips, self.strips) == 1, 0, begin)
             self._columns[read.tensor] = begin, end
-        return True
+
+    def _first_new(self, tensor: int) -> Ints:
+        """The first column of each strip that the one before does not need; the last at the most,
+        so that each strip makes a column.
+        """
+        low, high = self._columns[tensor]
+        before = np.append(0, high[:-1])
+        before[self._begin] = 0
+        return np.minimum(np.maximum(low, before), high - 1)
+
+    def _widest(self, columns: Ints) -> Ints:
+        """The most of the strips of each variant."""
+        return np.maximum.reduceat(columns, self._begin)
+
+    def _add_ring(self, tensor: int, rows: dict[int, int]) -> None:
+        """Count the ring of ``tensor``, if it has one; ``rows`` are those of rings without it."""
+        low, high = self._columns[tensor]
+        now, added = self.timeline.rows, []
+        if tensor in now:
+            self.widths[tensor] = self._widest(high - low)
+            added = [tensor]
+        if any(now[ring] != count for ring, count in rows.items()):
+            # The schedule has changed.
+            added, self._ring_bytes = list(now), np.zeros(len(self.strips), np.int64)
+        for ring in added:
+            self._ring_bytes = self._ring_bytes + self._bytes_of_ring(ring)
+
+    def _bytes_of_ring(self, tensor: int) -> Ints:
+        pixels = self.timeline.rows[tensor] * self.widths[tensor]
+        return aligned(pixels * self._graph.tensors[tensor].channels)
 
     @property
     def lean_saves(self) -> Ints:
@@ -210,22 +268,22 @@ class Stage:
 
     def _widen_scratch(self, layer: Layer, columns: Ints) -> None:
         """Make room for the work space of a layer that computes so many columns at most."""
-        for place, table in enumerate((layer.row_scratch_bytes, layer.lean_scratch_bytes)):
-            wanted = np.array(table)[np.minimum(columns, len(table)) - 1]
-            self._scratch[place] = np.maximum(self._scratch[place], wanted)
+        wanted = [
+            np.array(table)[np.minimum(columns, len(table)) - 1]
+            for table in (layer.row_scratch_bytes, layer.lean_scratch_bytes)
+        ]
+        self._scratch = np.maximum(self._scratch, wanted)
 
     def stream(self) -> bool:
-        """Let the rows of the network's input arrive one by one.
+        """Let the rows of the network's input arrive one by one; False where they cannot.
 
-        False where others read it too, or where it gives one of several outputs of the network.
+        That is where others read it too, or it gives one of several outputs of the network.
         """
-        graph, source = self._graph, self._graph.inputs[0]
-        if self.inputs != [source] or graph.last_use[source] > self.last:
+        streamed = self.timeline.streamed
+        if streamed is None:
             return False
-        if self.output in graph.outputs and self.last + 1 < len(graph.layers):
-            return False
-        low, high = self._columns[source]
-        self._prepend(Step(None, source, self._graph.tensors[source].rows, ()), high - low)
+        rows, self.timeline = self.timeline.rows, streamed
+        self._add_ring(self._graph.inputs[0], rows)
         return True
 
     def overlap(self, tensor: int) -> int:
@@ -233,9 +291,9 @@ class Stage:
 
         Holds where there is one strip: then rows of both go by in order.
         """
-        output, times = self._graph.tensors[self.output], self._times(self._writer)
+        output, times = self._graph.tensors[self.output], self.timeline.output_times()
         written = (np.arange(len(times)) + 1) * output.columns * output.channels
-        return max(0, int((written - self._freed(tensor, times)).max()))
+        return max(0, int((written - self.timeline.freed(tensor, times)).max()))
 
     def work_overlap(self, tensor: int, ends: Sequence[int]) -> int:
         """Bytes above the ``buffers`` that input ``tensor`` must start to share their memory.
@@ -245,122 +303,23 @@ class Stage:
         Args:
             ends: where each buffer ends.
         """
-        begins = np.array([buffer.begin for buffer in self.buffers])
-        return max(0, int((np.array(ends) - self._freed(tensor, begins)).max()))
+        begins = np.array([buffer.begin for buffer in self.buffers()])
+        return max(0, int((np.array(ends) - self.timeline.freed(tensor, begins)).max()))
 
-    def _freed(self, tensor: int, times: Ints) -> Ints:
-        """Bytes at the start of input ``tensor`` that nothing reads at those times or later."""
-        source = self._graph.tensors[tensor]
-        still_read = np.full(len(times), source.rows)
-        for window, step in self._readers[tensor]:
-            read = self._times(step)
-            begins = np.append(row_range(window, len(read), source.rows)[0], source.rows)
-            still_read = np.minimum(still_read, begins[np.searchsorted(read, times)])
-        return still_read * source.columns * source.channels
-
-    def _times(self, step: int) -> Ints:
-        return self._clock[self._slices[step]]
-
-    def _share(self, position: int) -> None:
-        """Let a layer write its rows over those of an operand that ends here, pixel by pixel."""
-        graph, layer = self._graph, self._graph.layers[position]
-        own = [
-            read.tensor
-            for read in layer.reads
-            if read.in_place
-            and graph.readers[read.tensor] == (position,)
-            and graph.birth[read.tensor] >= 0
-            and graph.tensors[read.tensor] == graph.tensors[layer.output]
-        ]
-        if layer.elementwise and own:
-            self.shared[max(own, key=lambda tensor: graph.birth[tensor])] = layer.output
-
-    def _prepend(self, step: Step, widths: Ints) -> None:
-        """Put a step before the first one, and keep its rows as long as they are read."""
-        self._steps.append(step)
-        last = len(self._steps) - 1
-        if step.tensor == self.output:
-            self._append(np.arange(step.rows))
-        elif not self._insert(step):
-            self._simulate()
-            for ring in self.rings.values():
-                ring.rows = 0
-            for index in range(last):
-                self._keep(index)
-        for tensor, window in step.reads:
-            self._readers.setdefault(tensor, []).append((window, last))
-        if step.tensor >= 0 and step.tensor not in (self.output, *self.shared):
-            columns = np.maximum.reduceat(widths, self._begin)
-            self.rings[step.tensor] = Ring(0, columns)
-        self._keep(last)
-
-    def _append(self, times: Ints) -> None:
-        self._slices.append(slice(len(self._clock), len(self._clock) + len(times)))
-        self._clock = np.concatenate([self._clock, times])
-
-    def _insert(self, step: Step) -> bool:
-        """Put the rows of a new first step right before those of the next step that need them.
-
-        That is the schedule, unless another step would read a row that the next step did not
-        have made before: then False, and nothing changes.
-        """
-        following = len(self._slices) - 1
-        rows = {
-            index: np.zeros(len(self._times(index)), np.int64)
-            for _, index in self._readers[step.tensor]
-        }
-        for window, index in self._readers[step.tensor]:
-            ends = row_range(window, len(rows[index]), step.rows)[1]
-            rows[index] = np.maximum(rows[index], ends)
-        if following not in rows:
-            return False
-        clock, demand = self._times(following), rows.pop(following)
-        for index, ends in rows.items():
-            before = np.searchsorted(clock, self._times(index))
-            if (np.append(0, demand)[before] < ends).any():
-                return False
-        new = clock[np.searchsorted(demand, np.arange(demand[-1]), "right")]
-        moved = np.append(0, demand)[np.searchsorted(clock, self._clock, "right")]
-        self._clock = self._clock + moved
-        self._append(new + np.arange(len(new)))
-        return True
-
-    def _simulate(self) -> None:
-        """Find the schedule from the beginning."""
-        times = simulate(self._steps[::-1])[::-1]
-        self._clock, self._slices = np.empty(0, np.int64), []
-        for each in times:
-            self._append(each)
-
-    def _last_read(self, tensor: int, height: int, made: Ints) -> Ints:
-        """When the rows of a tensor with ``height``, made then, are read for the last time."""
-        last, rows = made, np.arange(len(made))
-        for window, step in self._readers.get(tensor, []):
-            times = self._times(step)
-            begins, ends = row_range(window, len(times), height)
-            reader = np.searchsorted(begins, rows, "right") - 1
-            read = (reader >= 0) & (ends[reader] > rows)
-            last = np.maximum(last, np.where(read, times[reader], 0))
-        return last
-
-    def _keep(self, index: int) -> None:
-        """Find how many rows of the step's tensor must be kept."""
-        step, made = self._steps[index], self._times(index)
-        root, last = step.tensor, self._last_read(step.tensor, step.rows, made)
-        while root in self.shared:
-            root = self.shared[root]
-            last = np.maximum(last, self._last_read(root, step.rows, made))
-        if root == self.output:
-            self._writer = index
-        elif root >= 0:
-            # Rows leave a ring in order.
-            gone = np.searchsorted(np.maximum.accumulate(last), made)
-            kept = int((np.arange(len(made)) + 1 - gone).max())
-            self.rings[root].rows = max(self.rings[root].rows, kept)
+    def needless_caches(self) -> list[int]:
+        """Layers of which columns are to be cached, and no two strips need the same."""
+        tensors = {self._graph.layers[position].output: position for position in self.chosen[0]}
+        return [p for t, p in tensors.items() if t in self.caches and not self.caches[t].any()]
 
 
 def whole_stage(
-    where: ir.Location, graph: Graph, strips: int, *, streamed: bool = False, lean: bool = False
+    where: ir.Location,
+    graph: Graph,
+    strips: int,
+    *,
+    streamed: bool = False,
+    lean: bool = False,
+    cached: Collection[int] = (),
 ) -> Stage:
     """All layers of ``graph`` as one stage, to which the rows of its input arrive if ``streamed``.
 
@@ -376,11 +335,14 @@ def whole_stage(
     columns = graph.tensors[graph.layers[last].output].columns
     if strips not in strip_counts(columns):
         raise PassFailure(where, f"cannot make {columns} columns in {strips} strips of one width")
-    stage = Stage(graph, last, [strips], lean)
+    stage = Stage(graph, last, [strips], lean, cached)
     while stage.first > 0:
         if not stage.grow():
             name = graph.layers[stage.first - 1].name
             raise PassFailure(where, f"makes '{name}', but no later layer reads it")
+    for position in stage.needless_caches():
+        name = graph.layers[position].name
+        raise PassFailure(where, f"caches columns of '{name}', which no two strips need")
     if streamed and (strips > 1 or not stage.stream()):
         raise PassFailure(where, "takes rows as they come: expects one strip and one input")
     return stage

@@ -1,7 +1,7 @@
 """The fusion graph: every way to run a part of the network, and its costs.
 
 Nodes are the places between layers, edges a layer by itself or a stage of several, each in the
-numbers of strips that it divides into.
+numbers of strips that it divides into, with and without column caches.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tinymlir.arena import APART, shared_bytes
+from tinymlir.fusion.caches import CachingStage
 from tinymlir.fusion.costs import Stage, aligned
 from tinymlir.fusion.graph import Graph, Ints
-from tinymlir.fusion.setting import InputMode, Scheme
+from tinymlir.fusion.setting import DEFAULT_SCHEMES, InputMode, Scheme
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Edges:
 
     No strips (0) means a layer by itself. ``bytes`` are those in the arena; ``elements`` those of
     tensors that are made, which costs time where there are no MACs; ``lean`` whether kernels take
-    little work space.
+    little work space; ``cached`` the layers whose output has a column cache.
     """
 
     first: int
@@ -35,15 +36,41 @@ class Edges:
     macs: Ints
     elements: Ints
     lean: npt.NDArray[np.bool_]
+    cached: Sequence[tuple[int, ...]]
 
     def of(self, schemes: Sequence[Scheme]) -> Edges:
         """Those that need no other schemes."""
         keep = (self.strips <= 1) | ("strips" in schemes)
         keep &= ~self.lean | ("lean" in schemes)
-        strips, size, macs = self.strips[keep], self.bytes[keep], self.macs[keep]
+        if "columns" not in schemes:
+            keep &= [not each for each in self.cached]
+        return self.at(np.flatnonzero(keep))
+
+    def at(self, places: Ints) -> Edges:
+        """Those in these places."""
         return Edges(
-            self.first, self.last, strips, size, macs, self.elements[keep], self.lean[keep]
+            self.first,
+            self.last,
+            self.strips[places],
+            self.bytes[places],
+            self.macs[places],
+            self.elements[places],
+            self.lean[places],
+            [self.cached[place] for place in places],
         )
+
+    def useful(self) -> Edges:
+        """Without those with caches that no setting takes, since another has at most the bytes and
+        fewer MACs, or as many and at most the elements.
+        """
+        rank, keep = np.empty(len(self.bytes), np.int64), np.array([not c for c in self.cached])
+        rank[np.lexsort((self.elements, self.macs))] = np.arange(len(rank))
+        for lean in (False, True):
+            places = np.flatnonzero(self.lean == lean)
+            places = places[np.lexsort((rank[places], self.bytes[places]))]
+            least = np.minimum.accumulate(rank[places])
+            keep[places[least == rank[places]]] = True
+        return self.at(np.flatnonzero(keep))
 
 
 class Memory:
@@ -98,8 +125,10 @@ class Memory:
         return most
 
 
-def edges(graph: Graph, mode: InputMode) -> Iterator[list[Edges]]:
-    """All edges that end at each layer in turn."""
+def edges(
+    graph: Graph, mode: InputMode, schemes: Sequence[Scheme] = DEFAULT_SCHEMES
+) -> Iterator[list[Edges]]:
+    """All edges that end at each layer in turn, as far as ``schemes`` have a use for them."""
     memory = Memory(graph, mode)
     for last in range(len(graph.layers)):
         found = []
@@ -108,7 +137,8 @@ def edges(graph: Graph, mode: InputMode) -> Iterator[list[Edges]]:
         }:
             found.append(alone(graph, memory, last))
         if graph.layers[last].fusable:
-            found += _stages(graph, memory, last, mode == "streamed")
+            stage = (CachingStage if "columns" in schemes else Stage)(graph, last)
+            found += _stages(memory, stage, mode == "streamed")
         yield found
 
 
@@ -117,18 +147,19 @@ def alone(graph: Graph, memory: Memory, position: int) -> Edges:
     layer = graph.layers[position]
     saved = memory.saved(position, ((r.tensor, r.overlap, APART) for r in layer.reads))
     size = memory.live(position, position) - saved + aligned(layer.scratch_bytes)
-    costs = (0, size, layer.macs, graph.tensors[layer.output].bytes, False)
-    return Edges(position, position, *(np.array([cost]) for cost in costs))
+    costs = (0, size, layer.macs, graph.tensors[layer.output].bytes)
+    strips, sizes, macs, elements = (np.array([cost]) for cost in costs)
+    return Edges(position, position, strips, sizes, macs, elements, strips > 0, [()])
 
 
-def _stages(graph: Graph, memory: Memory, last: int, streamed: bool) -> Iterator[Edges]:
-    stage = Stage(graph, last)
+def _stages(memory: Memory, stage: Stage, streamed: bool) -> Iterator[Edges]:
+    """A stage of one layer as it grows to the front."""
     growing = True
     while growing:
         if streamed and stage.first == 0:
             if stage.stream():
                 yield stage_edge(memory, stage, most_strips=1)
-        elif stage.first < last:
+        elif stage.first < stage.last:
             yield stage_edge(memory, stage)
         growing = stage.grow()
 
@@ -136,28 +167,29 @@ def _stages(graph: Graph, memory: Memory, last: int, streamed: bool) -> Iterator
 def stage_edge(memory: Memory, stage: Stage, most_strips: int | None = None) -> Edges:
     """The costs of a stage in the network, with and without lean kernels."""
     keep = stage.strips <= (most_strips or stage.strips.max())
-    saves = keep & (stage.lean_saves > 0)
+    usual, lean = np.flatnonzero(keep), np.flatnonzero(keep & (stage.lean_saves > 0))
     sizes = []
-    for lean in (False, True):
-        stage.lean = lean
+    for stage.lean in (False, True):
         sizes.append(_bytes(memory, stage))
+    both = np.append(usual, lean)
     return Edges(
         stage.first,
         stage.last,
-        np.concatenate([stage.strips[keep], stage.strips[saves]]),
-        np.concatenate([sizes[0][keep], sizes[1][saves]]),
-        np.concatenate([stage.macs[keep], stage.macs[saves]]),
+        stage.strips[both],
+        np.append(sizes[0][usual], sizes[1][lean]),
+        stage.macs[both],
         # Lean kernels are slower: as if there were more to make.
-        np.concatenate([stage.elements[keep], 2 * stage.elements[saves]]),
-        np.repeat([False, True], [keep.sum(), saves.sum()]),
-    )
+        np.append(stage.elements[usual], 2 * stage.elements[lean]),
+        np.repeat([False, True], [len(usual), len(lean)]),
+        [stage.chosen[place] for place in both],
+    ).useful()
 
 
 def _bytes(memory: Memory, stage: Stage) -> Ints:
     """Bytes in the arena while a stage runs."""
     size = stage.bytes + memory.live(stage.first, stage.last)
     if stage.strips[0] == 1:
-        ends = list(itertools.accumulate(int(buffer.size[0]) for buffer in stage.buffers))
-        reach = ((t, stage.overlap(t), stage.work_overlap(t, ends)) for t in stage.inputs)
+        ends = list(itertools.accumulate(buffer.size for buffer in stage.buffers()))
+        reach = ((t, stage.overlap(t), stage.work_overlap(t, ends)) for t in stage.timeline.inputs)
         size[0] -= memory.saved(stage.last, reach, ends[-1])
     return size

@@ -27,8 +27,9 @@ def edges(graph: Graph) -> Iterator[list[Edges]]:
         for first in range(last + 1):
             cost = _cost(graph, layers, first, last)
             if cost is not None:
-                costs = (int(first < last), *cost, 0, False)
-                found.append(Edges(first, last, *(np.array([value]) for value in costs)))
+                strips, size, macs = (np.array([value]) for value in (int(first < last), *cost))
+                none = np.zeros(1, np.int64)
+                found.append(Edges(first, last, strips, size, macs, none, none > 0, [()]))
         yield found
 
 

@@ -54,11 +54,12 @@ def place(graph: Graph, mode: InputMode, blocks: Sequence[Block]) -> Placement:
         reach: list[tuple[int, int, int]] = []
         if block.strips:
             stage = make_stage(graph, mode, block, "")
-            reached = list(itertools.accumulate(int(buffer.size[0]) for buffer in stage.buffers))
+            reached = list(itertools.accumulate(buffer.size for buffer in stage.buffers()))
             work = reached[-1]
             if block.strips == 1:
                 reach = [
-                    (t, stage.overlap(t), stage.work_overlap(t, reached)) for t in stage.inputs
+                    (t, stage.overlap(t), stage.work_overlap(t, reached))
+                    for t in stage.timeline.inputs
                 ]
         else:
             work = aligned(last.scratch_bytes)

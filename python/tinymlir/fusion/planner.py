@@ -34,6 +34,8 @@ class Planner:
                 f"a network with {len(self.graph.inputs)} inputs cannot be streamed",
                 hint="leave its inputs external, or in the arena",
             )
+        if "columns" in self.schemes and "strips" not in self.schemes:
+            raise TinymlirError("only strips keep columns for one another", hint="add 'strips'")
 
     @property
     def io_bytes(self) -> int:
@@ -53,7 +55,7 @@ class Planner:
     def _ways(self) -> list[list[Edges]]:
         """The fusion graph."""
         count = len(self.graph.layers)
-        return list(progress(edges(self.graph, self.mode), count, "planning"))
+        return list(progress(edges(self.graph, self.mode, self.schemes), count, "planning"))
 
     @cached_property
     def front(self) -> list[Setting]:

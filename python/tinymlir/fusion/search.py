@@ -75,7 +75,8 @@ def cheapest(
             if reached is None or total < reached[0]:
                 chosen = options[pick]
                 strips, lean = int(edge.strips[chosen]), bool(edge.lean[chosen])
-                reached = total, Block(edge.first, edge.last, strips, lean)
+                cached = tuple(sorted(edge.cached[chosen]))
+                reached = total, Block(edge.first, edge.last, strips, lean, cached)
         nodes.append(reached)
     last = nodes[-1]
     blocks: list[Block] = []

@@ -15,26 +15,29 @@ from tinymlir.fusion.graph import Graph
 #: what has been read makes room; or nowhere as a whole, since its rows arrive one by one.
 InputMode = Literal["external", "in-arena", "streamed"]
 #: What stages may be: rows as they are wanted, each once; in strips of columns, whose borders are
-#: computed twice; or by lean kernels, which want little work space and are slower.
-Scheme = Literal["rows", "strips", "lean"]
+#: computed twice; likewise, with those of some tensors kept for the next strip; or by lean kernels,
+#: which want little work space and are slower.
+Scheme = Literal["rows", "strips", "columns", "lean"]
 #: What stages may be where nobody says.
-DEFAULT_SCHEMES: tuple[Scheme, ...] = ("rows", "strips")
+DEFAULT_SCHEMES: tuple[Scheme, ...] = ("rows", "strips", "columns")
 _VERSION = 1
 _PLAN_KEYS = ("version", "input", "stages", "predicted")
-_STAGE_KEYS = ("first", "last", "strips", "lean")
+_STAGE_KEYS = ("first", "last", "strips", "cached", "lean")
 
 
 @dataclass(frozen=True)
 class Block:
     """Layers from ``first`` to ``last`` run as one stage in ``strips``, or layer by layer (0).
 
-    ``lean``: by the kernels that want the least work space, which are slower.
+    ``lean``: by the kernels that want the least work space, which are slower. ``cached``: layers
+    of whose outputs a strip keeps the columns that the next one needs too.
     """
 
     first: int
     last: int
     strips: int
     lean: bool = False
+    cached: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,9 +49,14 @@ class Setting:
     blocks: tuple[Block, ...]
 
     def stages(self) -> str:
-        """Numbers of the layers of each stage, its strips, and a mark if lean: ``0-5×3 6-9*``."""
+        """Numbers of the layers of each stage, its strips with how many tensors have a cache, and
+        a mark if lean: ``0-5×3 6-9×7|2 10-12*``.
+        """
         return " ".join(
-            f"{b.first}-{b.last}" + (f"×{b.strips}" if b.strips > 1 else "") + "*" * b.lean
+            f"{b.first}-{b.last}"
+            + (f"×{b.strips}" if b.strips > 1 else "")
+            + (f"|{len(b.cached)}" if b.cached else "")
+            + "*" * b.lean
             for b in self.blocks
             if b.strips
         )
@@ -67,6 +75,7 @@ def to_json(graph: Graph, mode: InputMode, setting: Setting) -> dict[str, Any]:
                 "first": graph.layers[block.first].name,
                 "last": graph.layers[block.last].name,
                 "strips": block.strips,
+                "cached": [graph.layers[position].name for position in block.cached],
                 "lean": block.lean,
             }
             for block in setting.blocks
@@ -127,6 +136,7 @@ def from_json(graph: Graph, text: str, file: str) -> tuple[InputMode, tuple[Bloc
             raise TinymlirError("expects true or false", file=file, node=f"{where}.lean")
         if last < first:
             raise TinymlirError("ends before it begins", file=file, node=where)
+        cached = _cached(places, stage.get("cached", []), f"{where}.cached", file)
         if blocks and first <= blocks[-1].last:
             raise TinymlirError(
                 "begins before the stage above it ends",
@@ -136,7 +146,7 @@ def from_json(graph: Graph, text: str, file: str) -> tuple[InputMode, tuple[Bloc
             )
         begin = blocks[-1].last + 1 if blocks else 0
         blocks += [Block(position, position, 0) for position in range(begin, first)]
-        blocks.append(Block(first, last, strips, lean))
+        blocks.append(Block(first, last, strips, lean, cached))
     begin = blocks[-1].last + 1 if blocks else 0
     blocks += [Block(position, position, 0) for position in range(begin, len(graph.layers))]
     return mode, tuple(blocks)
@@ -158,8 +168,14 @@ def _require_keys(value: Any, known: tuple[str, ...], node: str, file: str) -> N
             )
 
 
+def _cached(places: dict[str, int], names: Any, node: str, file: str) -> tuple[int, ...]:
+    if not isinstance(names, list):
+        raise TinymlirError("expects a list of layers", file=file, node=node)
+    return tuple(sorted({_place(places, name, node, file) for name in names}))
+
+
 def _place(places: dict[str, int], name: Any, node: str, file: str) -> int:
-    if name in places:
+    if isinstance(name, str) and name in places:
         return places[name]
     near = difflib.get_close_matches(str(name), places, 1)
     hint = f"did you mean '{near[0]}'?" if near else "'tinymlir plan MODEL' lists its layers"

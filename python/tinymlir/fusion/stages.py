@@ -40,7 +40,14 @@ def make_stage(graph: Graph, mode: InputMode, block: Block, file: str) -> Stage:
                 node=names,
                 hint="let it run by itself, between two stages",
             )
-    stage = Stage(graph, last, [block.strips], block.lean)
+    for position in block.cached:
+        if not block.first <= position < last:
+            raise TinymlirError(
+                f"caches columns of '{layers[position].name}', which gives no tensor inside",
+                file=file,
+                node=names,
+            )
+    stage = Stage(graph, last, [block.strips], block.lean, block.cached)
     while stage.first > block.first:
         if not stage.grow():
             raise TinymlirError(
@@ -49,9 +56,15 @@ def make_stage(graph: Graph, mode: InputMode, block: Block, file: str) -> Stage:
                 file=file,
                 node=names,
             )
+    for position in stage.needless_caches():
+        raise TinymlirError(
+            f"caches columns of '{layers[position].name}', which no two strips need",
+            file=file,
+            node=names,
+        )
     if (
         mode == "streamed"
-        and graph.inputs[0] in stage.inputs
+        and graph.inputs[0] in stage.timeline.inputs
         and (block.strips > 1 or not stage.stream())
     ):
         raise TinymlirError(

@@ -104,12 +104,12 @@ def _copy(
                 (part.target, result),
             )
         ]
-        _copy_run(emitter, source, ends[0], target, ends[1], size, core)
+        copy_run(emitter, source, ends[0], target, ends[1], size, core)
 
     nest([])
 
 
-def _copy_run(
+def copy_run(
     emitter: Emitter,
     source: ir.Value,
     at: Index,

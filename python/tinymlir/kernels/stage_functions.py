@@ -8,9 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tinymlir.bindings import arith, func, ir, memref, scf
-from tinymlir.fusion.costs import COUNTERS, Name, Stage
+from tinymlir.fusion.costs import COUNTERS, Cache, Name, Stage
+from tinymlir.fusion.graph import Ints
+from tinymlir.kernels.copying import copy_run
 from tinymlir.kernels.emitter import ConstantPool, Emitter, Index
+from tinymlir.kernels.row_functions import Part
 from tinymlir.kernels.rows import Rows
+from tinymlir.targets import Target
 
 Buffers = dict[Name, ir.Value]
 #: Bytes copied between two branches.
@@ -55,6 +59,7 @@ class StageFunctions:
         output: that of its result.
         places: type of each of the stage's buffers, and where it begins in the work space.
         work: type of the work space.
+        cached: of tensors with a column cache, how rows lie in the ring and in the cache.
     """
 
     stage: Stage
@@ -63,7 +68,9 @@ class StageFunctions:
     output: ir.Type
     places: dict[Name, tuple[ir.Type, int]]
     work: ir.Type
+    cached: dict[int, tuple[Part, Part]]
     pool: ConstantPool
+    core: Target
     emitter: Emitter = field(default_factory=Emitter)
 
     def emit(self, symbol: str) -> func.FuncOp:
@@ -97,7 +104,7 @@ class StageFunctions:
         rows, count, *others = function.arguments
         with ir.InsertionPoint(function.body.blocks[0]):
             buffers, given = self._bind(others), emitter.flat(rows)
-            height, needed = kind.shape[1], self.stage.rows_made(source)
+            height, needed = kind.shape[1], self.stage.timeline.rows_made(source)
 
             def arrive(place: Index) -> None:
                 row = self._count(buffers, 0)
@@ -132,7 +139,7 @@ class StageFunctions:
         return function
 
     def _sequence(self) -> list[int]:
-        return [int(step) for step in self.stage.sequence()]
+        return [int(step) for step in self.stage.timeline.sequence()]
 
     def _arrivals(self) -> ir.Value:
         """Where in the sequence the rows that a row of the input allows begin.
@@ -152,7 +159,7 @@ class StageFunctions:
         emitter = self.emitter
         ((tensor, kind),) = self.inputs.items()
         size = kind.shape[2] * kind.shape[3]
-        target = Rows(ring, kind.shape[2], kind.shape[3], self.stage.rings[tensor].rows)
+        target = Rows(ring, kind.shape[2], kind.shape[3], self.stage.ring(tensor)[0])
         begin, at = emitter.mul(place, size), target.origin(emitter, row)
 
         def copy(byte: Index) -> None:
@@ -185,7 +192,7 @@ class StageFunctions:
 
     def _reset(self, buffers: Buffers) -> None:
         """No row of any step is made."""
-        for step in range(len(self.stage.steps)):
+        for step in range(len(self.stage.timeline.steps)):
             self._set_count(buffers, step, 0)
 
     def _count(self, buffers: Buffers, step: int) -> ir.Value:
@@ -201,13 +208,13 @@ class StageFunctions:
     def _run(self, buffers: Buffers, low: Index, high: Index, strip: Index) -> None:
         """Make the rows that the sequence has from ``low`` to ``high``, that one excluded."""
         emitter, sequence = self.emitter, self._sequence()
-        width = np.int8 if len(self.stage.steps) < 128 else np.int16
+        width = np.int8 if len(self.stage.timeline.steps) < 128 else np.int16
         order = self.pool.get(np.array(sequence, width), "order")
-        arrivals = len(self.stage.steps) - len(self.steps)
+        arrivals = len(self.stage.timeline.steps) - len(self.steps)
 
         def turn(place: Index) -> None:
             number = arith.index_castui(ir.IndexType.get(), emitter.load(order, [place]))
-            cases = range(arrivals, len(self.stage.steps))
+            cases = range(arrivals, len(self.stage.timeline.steps))
             switch = scf.IndexSwitchOp([], number, list(cases))
             default, *regions = switch.operation.regions
             for step, region in zip(cases, regions, strict=True):
@@ -224,16 +231,51 @@ class StageFunctions:
         row = self._count(buffers, number)
         operands = [*(buffers[name] for name in step.buffers), row]
         for tensor in step.columns:
-            operands += self._columns(strip, tensor)
+            operands += self._look_up(strip, np.stack(self.stage.columns_made(tensor), axis=1))
         for tensor in step.firsts:
-            operands += self._columns(strip, self.stage.place(tensor))[:1]
+            operands += self._first_column(strip, tensor)
+        made = self.stage.timeline.steps[-1 - number].tensor
+        if made in self.cached:
+            self._exchange(buffers, made, row, strip, into_cache=False)
         func.call([], step.function.name.value, operands)
+        if made in self.cached:
+            self._exchange(buffers, made, row, strip, into_cache=True)
         self._set_count(buffers, number, self.emitter.add(row, 1))
 
-    def _columns(self, strip: Index, tensor: int) -> list[ir.Value]:
-        """First and past-the-last column of a tensor that a strip needs."""
-        table = np.stack(self.stage.columns(tensor), axis=1).astype(np.int32).reshape(-1)
-        columns = self.pool.get(table, "columns")
+    def _exchange(
+        self, buffers: Buffers, tensor: int, row: ir.Value, strip: Index, *, into_cache: bool
+    ) -> None:
+        """Get the columns of a row that the strip before has made too, or keep those that the next
+        one needs, in the place of those.
+        """
+        emitter, (ring, cache) = self.emitter, self.cached[tensor]
+        place = self.stage.timeline.place(tensor)
+        (first,) = self._first_column(strip, tensor) if ring.strip else (0,)
+        rows = Rows(buffers[place], ring.columns, ring.channels, ring.slots, first)
+        kept = Rows(buffers[Cache(tensor)], cache.columns, cache.channels)
+        # After the last strip there is none that needs any.
+        needed, made = self.stage.columns(tensor)[0], self.stage.columns_made(tensor)[0]
+        ends = np.append(np.stack([needed, made], axis=1), [[0, 0]], axis=0)
+        low, high = self._look_up(emitter.add(strip, int(into_cache)), ends)
+        in_ring = emitter.add(rows.origin(emitter, row), emitter.mul(low, ring.channels))
+        sides = (rows.buffer, in_ring), (kept.buffer, kept.origin(emitter, row))
+        (source, begin), (target, to) = sides if into_cache else sides[::-1]
+
+        def column(number: Index) -> None:
+            by = emitter.mul(number, ring.channels)
+            ends = emitter.add(begin, by), emitter.add(to, by)
+            copy_run(emitter, source, ends[0], target, ends[1], ring.channels, self.core)
+
+        emitter.loop(0, emitter.sub(high, low), 1, column)
+
+    def _first_column(self, strip: Index, tensor: int) -> list[ir.Value]:
+        """The first column in memory of a tensor in a ring."""
+        needed = self.stage.columns(self.stage.timeline.place(tensor))
+        return self._look_up(strip, np.stack(needed, axis=1))[:1]
+
+    def _look_up(self, strip: Index, columns: Ints) -> list[ir.Value]:
+        """First and past-the-last column of a strip, in a table of both for each strip."""
+        table = self.pool.get(columns.astype(np.int32).reshape(-1), "columns")
         at = self.emitter.mul(strip, 2)
-        ends = [self.emitter.load(columns, [self.emitter.add(at, end)]) for end in (0, 1)]
+        ends = [self.emitter.load(table, [self.emitter.add(at, end)]) for end in (0, 1)]
         return [arith.index_cast(ir.IndexType.get(), end) for end in ends]

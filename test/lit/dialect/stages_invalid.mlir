@@ -116,3 +116,51 @@ func.func @f(%row: index) -> index {
   %s = "tiny.ring_slot"(%row) {slots = 0 : i64} : (index) -> index
   return %s : index
 }
+
+// -----
+
+// A strip makes a column of what it has a cache for.
+func.func @main(%x: tensor<1x6x4x1xi8>) -> tensor<1x4x2x1xi8> {
+  %y = "tiny.fused_stage"() ({
+    %a = func.call @peak(%x) : (tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
+    // expected-error@+1 {{'tiny.patch_tile' op caches 3 of 3 columns: a strip makes at least one}}
+    %t = "tiny.patch_tile"(%a) {rows = 3 : i64, columns = 3 : i64, tiny.cached_columns = 3 : i64} : (tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
+    %c = func.call @window(%t) : (tensor<1x6x4x1xi8>) -> tensor<1x4x2x1xi8>
+    "tiny.patch_yield"(%c) : (tensor<1x4x2x1xi8>) -> ()
+  }) {strips = 2 : i64} : () -> tensor<1x4x2x1xi8>
+  return %y : tensor<1x4x2x1xi8>
+}
+func.func private @peak(tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
+func.func private @window(tensor<1x6x4x1xi8>) -> tensor<1x4x2x1xi8>
+
+// -----
+
+// It keeps some.
+func.func @main(%x: tensor<1x6x4x1xi8>) -> tensor<1x4x2x1xi8> {
+  %y = "tiny.fused_stage"() ({
+    %a = func.call @peak(%x) : (tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
+    // expected-error@+1 {{'tiny.patch_tile' op tiny.cached_columns must be a positive integer, not 0 : i64}}
+    %t = "tiny.patch_tile"(%a) {rows = 3 : i64, columns = 3 : i64, tiny.cached_columns = 0 : i64} : (tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
+    %c = func.call @window(%t) : (tensor<1x6x4x1xi8>) -> tensor<1x4x2x1xi8>
+    "tiny.patch_yield"(%c) : (tensor<1x4x2x1xi8>) -> ()
+  }) {strips = 2 : i64} : () -> tensor<1x4x2x1xi8>
+  return %y : tensor<1x4x2x1xi8>
+}
+func.func private @peak(tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
+func.func private @window(tensor<1x6x4x1xi8>) -> tensor<1x4x2x1xi8>
+
+// -----
+
+// Strips keep columns for one another.
+func.func @main(%x: tensor<1x6x4x1xi8>) -> tensor<1x4x2x1xi8> {
+  // expected-error@+1 {{'tiny.fused_stage' op caches columns for a next strip, but has one}}
+  %y = "tiny.fused_stage"() ({
+    %a = func.call @peak(%x) : (tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
+    %t = "tiny.patch_tile"(%a) {rows = 3 : i64, columns = 4 : i64, tiny.cached_columns = 2 : i64} : (tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
+    %c = func.call @window(%t) : (tensor<1x6x4x1xi8>) -> tensor<1x4x2x1xi8>
+    "tiny.patch_yield"(%c) : (tensor<1x4x2x1xi8>) -> ()
+  }) {strips = 1 : i64} : () -> tensor<1x4x2x1xi8>
+  return %y : tensor<1x4x2x1xi8>
+}
+func.func private @peak(tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
+func.func private @window(tensor<1x6x4x1xi8>) -> tensor<1x4x2x1xi8>

@@ -82,3 +82,32 @@ func.func private @peak(%x: tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
                   outs(%e : tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
   return %y : tensor<1x6x4x1xi8>
 }
+
+// -----
+
+// Of two strips with windows of three columns the second has two from the first.
+// CHECK-LABEL: func.func @main
+// CHECK: %[[PEAK:.*]] = func.call @peak(%arg0) : (
+// CHECK: "tiny.patch_tile"(%[[PEAK]]) {columns = 3 : i64, rows = 3 : i64, tiny.cached_columns = 2 : i64}
+func.func @main(%x: tensor<1x6x4x1xi8>) -> tensor<1x4x2x1xi8> {
+  %a = call @peak(%x) {tiny.stage = 0 : i64, tiny.strips = 2 : i64, tiny.cached} : (tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
+  %c = call @window(%a) {tiny.stage = 0 : i64, tiny.strips = 2 : i64} : (tensor<1x6x4x1xi8>) -> tensor<1x4x2x1xi8>
+  return %c : tensor<1x4x2x1xi8>
+}
+func.func private @peak(%x: tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
+    attributes {tiny.layer = "peak", tiny.macs = 0 : i64, tiny.op = "max"} {
+  %e = tensor.empty() : tensor<1x6x4x1xi8>
+  %y = linalg.max ins(%x, %x : tensor<1x6x4x1xi8>, tensor<1x6x4x1xi8>)
+                  outs(%e : tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
+  return %y : tensor<1x6x4x1xi8>
+}
+func.func private @window(%x: tensor<1x6x4x1xi8>) -> tensor<1x4x2x1xi8>
+    attributes {tiny.layer = "window", tiny.macs = 0 : i64, tiny.op = "max_pool2d"} {
+  %least = arith.constant -128 : i8
+  %w = tensor.empty() : tensor<3x3xi8>
+  %e = tensor.empty() : tensor<1x4x2x1xi8>
+  %i = linalg.fill ins(%least : i8) outs(%e : tensor<1x4x2x1xi8>) -> tensor<1x4x2x1xi8>
+  %y = linalg.pooling_nhwc_max ins(%x, %w : tensor<1x6x4x1xi8>, tensor<3x3xi8>)
+       outs(%i : tensor<1x4x2x1xi8>) -> tensor<1x4x2x1xi8>
+  return %y : tensor<1x4x2x1xi8>
+}

@@ -76,3 +76,50 @@ func.func private @peak(%x: tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
                   outs(%e : tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
   return %y : tensor<1x6x4x1xi8>
 }
+
+// -----
+
+// The second of two strips has two columns of each row from a cache that the first has filled, and
+// makes the third: beside the columns needed stand, for the cache, the first that are made.
+// CHECK-DAG: memref.global "private" constant @columns_{{[0-9]+}} : memref<6xi32> = dense<[0, 0, 1, 3, 0, 0]>
+// CHECK-DAG: memref.global "private" constant @columns_{{[0-9]+}} : memref<4xi32> = dense<[0, 3, 3, 4]>
+// CHECK-LABEL: func.func @main
+// CHECK: memref.alloc() : memref<28xi8>
+// CHECK: func.func private @stage0(
+// CHECK: %[[RING:.*]] = memref.view {{.*}} to memref<9xi8>
+// CHECK: %[[CACHE:.*]] = memref.view {{.*}} to memref<12xi8>
+// CHECK: case 0 {
+// CHECK: scf.for
+// CHECK: %[[KEPT:.*]] = memref.load %[[CACHE]][
+// CHECK: memref.store %[[KEPT]], %[[RING]][
+// CHECK: call @peak_row(
+// CHECK: scf.for
+// CHECK: %[[KEEP:.*]] = memref.load %[[RING]][
+// CHECK: memref.store %[[KEEP]], %[[CACHE]][
+// CHECK: case 1 {
+func.func @main(%x: tensor<1x6x4x1xi8>) -> tensor<1x4x2x1xi8> {
+  %y = "tiny.fused_stage"() ({
+    %a = func.call @peak(%x) : (tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
+    %t = "tiny.patch_tile"(%a) {rows = 3 : i64, columns = 3 : i64, tiny.cached_columns = 2 : i64} : (tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
+    %c = func.call @window(%t) : (tensor<1x6x4x1xi8>) -> tensor<1x4x2x1xi8>
+    "tiny.patch_yield"(%c) : (tensor<1x4x2x1xi8>) -> ()
+  }) {strips = 2 : i64} : () -> tensor<1x4x2x1xi8>
+  return %y : tensor<1x4x2x1xi8>
+}
+func.func private @peak(%x: tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
+    attributes {tiny.layer = "peak", tiny.macs = 0 : i64, tiny.op = "max"} {
+  %e = tensor.empty() : tensor<1x6x4x1xi8>
+  %y = linalg.max ins(%x, %x : tensor<1x6x4x1xi8>, tensor<1x6x4x1xi8>)
+                  outs(%e : tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
+  return %y : tensor<1x6x4x1xi8>
+}
+func.func private @window(%x: tensor<1x6x4x1xi8>) -> tensor<1x4x2x1xi8>
+    attributes {tiny.layer = "window", tiny.macs = 0 : i64, tiny.op = "max_pool2d"} {
+  %least = arith.constant -128 : i8
+  %w = tensor.empty() : tensor<3x3xi8>
+  %e = tensor.empty() : tensor<1x4x2x1xi8>
+  %i = linalg.fill ins(%least : i8) outs(%e : tensor<1x4x2x1xi8>) -> tensor<1x4x2x1xi8>
+  %y = linalg.pooling_nhwc_max ins(%x, %w : tensor<1x6x4x1xi8>, tensor<3x3xi8>)
+       outs(%i : tensor<1x4x2x1xi8>) -> tensor<1x4x2x1xi8>
+  return %y : tensor<1x4x2x1xi8>
+}

@@ -169,3 +169,34 @@ func.func private @peak(%x: tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
                   outs(%e : tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
   return %y : tensor<1x6x4x1xi8>
 }
+
+// -----
+
+// A cache has what the next strip needs.
+func.func @main(%x: tensor<1x6x4x1xi8>) -> tensor<1x4x2x1xi8> {
+  %y = "tiny.fused_stage"() ({
+    %a = func.call @peak(%x) : (tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
+    // expected-error@+1 {{keeps 1 cached columns, but its readers need 2}}
+    %t = "tiny.patch_tile"(%a) {rows = 3 : i64, columns = 3 : i64, tiny.cached_columns = 1 : i64} : (tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
+    %c = func.call @window(%t) : (tensor<1x6x4x1xi8>) -> tensor<1x4x2x1xi8>
+    "tiny.patch_yield"(%c) : (tensor<1x4x2x1xi8>) -> ()
+  }) {strips = 2 : i64} : () -> tensor<1x4x2x1xi8>
+  return %y : tensor<1x4x2x1xi8>
+}
+func.func private @peak(%x: tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
+    attributes {tiny.layer = "peak", tiny.macs = 0 : i64, tiny.op = "max"} {
+  %e = tensor.empty() : tensor<1x6x4x1xi8>
+  %y = linalg.max ins(%x, %x : tensor<1x6x4x1xi8>, tensor<1x6x4x1xi8>)
+                  outs(%e : tensor<1x6x4x1xi8>) -> tensor<1x6x4x1xi8>
+  return %y : tensor<1x6x4x1xi8>
+}
+func.func private @window(%x: tensor<1x6x4x1xi8>) -> tensor<1x4x2x1xi8>
+    attributes {tiny.layer = "window", tiny.macs = 0 : i64, tiny.op = "max_pool2d"} {
+  %least = arith.constant -128 : i8
+  %w = tensor.empty() : tensor<3x3xi8>
+  %e = tensor.empty() : tensor<1x4x2x1xi8>
+  %i = linalg.fill ins(%least : i8) outs(%e : tensor<1x4x2x1xi8>) -> tensor<1x4x2x1xi8>
+  %y = linalg.pooling_nhwc_max ins(%x, %w : tensor<1x6x4x1xi8>, tensor<3x3xi8>)
+       outs(%i : tensor<1x4x2x1xi8>) -> tensor<1x4x2x1xi8>
+  return %y : tensor<1x4x2x1xi8>
+}

@@ -16,7 +16,7 @@
 // OVERHEAD: call @first{{.*}}tiny.strips = {{[2-9]}}
 // A plan says where stages are.
 // PLAN: tiny.input = "in-arena"
-// PLAN: call @first{{.*}}tiny.stage = 0 : i64, tiny.strips = 2 : i64
+// PLAN: call @first{{.*}}tiny.cached, tiny.stage = 0 : i64, tiny.strips = 2 : i64
 // PLAN: call @second{{.*}}tiny.stage = 0 : i64, tiny.strips = 2 : i64
 func.func @main(%x: tensor<1x8x8x4xi8>) -> tensor<1x6x6x1xi8> {
   %a = call @first(%x) : (tensor<1x8x8x4xi8>) -> tensor<1x8x8x4xi8>
