@@ -6,6 +6,7 @@ from tinymlir.bindings import func, ir
 from tinymlir.errors import PassFailure
 from tinymlir.kernels.compact import Compact
 from tinymlir.kernels.convolution import Convolution, find_convolution
+from tinymlir.kernels.dense import Dense
 from tinymlir.kernels.depthwise import Depthwise
 from tinymlir.kernels.depthwise_bytes import DepthwiseBytes
 from tinymlir.kernels.depthwise_pairs import DepthwisePairs
@@ -41,6 +42,7 @@ KERNELS: tuple[type[Kernel], ...] = (
     Depthwise,
     DepthwiseSwar,
     DepthwiseRows,
+    Dense,
     Direct,
     Unpacked,
     UnpackedSwar,
