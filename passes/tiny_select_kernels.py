@@ -23,7 +23,7 @@ from .tiny_link_levels import contents
 #: Bytes of flash that code and constants beside the weights should have at most.
 BESIDE_WEIGHTS = 35_000
 #: What a layer without a price, and the entry point, have of code, about; and how much more all
-#: others may turn out to have than by their prices.
+#: others may turn out to have than by their prices, before anything is measured.
 _UNPRICED_CODE, _MORE_CODE = 300, 1500
 
 _PIN = "tiny.kernel"
@@ -38,6 +38,7 @@ class SelectKernels(Pass):
     ``tiny.kernel`` names the one chosen, with its options, and ``tiny.price`` says what it is
     expected to take. A ``tiny.kernel`` that is there already is obeyed. ``optimize`` says what
     counts; ``balanced`` is speed, within the bytes of the weights and 35 kB if that costs little.
+    Then ``tiny.flash_budget`` on ``@main`` is the bytes that a network of one level should have.
     ``max-flash`` is how many bytes of code and constants all layers with a price may have
     together; where even the smallest have more, these are chosen. With ``flash-timing``, cycles
     include the waits for code and constants, of which straight-line code has most.
@@ -84,13 +85,31 @@ class SelectKernels(Pass):
     max_flash: int | None = None
     #: wait states and lines of the flash (docs/cycle-models.md); none without
     flash_timing: str | None = None
+    #: bytes of the network beyond the prices of its layers, where they are known; else estimated
+    beyond_prices: int | None = None
 
     def run(self, op: ir.Operation) -> None:
-        for choice in self.choose(op):
+        choices = self.choose(op)
+        for choice in choices:
             for layer in choice.layers:
                 attributes = layer.operation.attributes
                 attributes[_PIN] = ir.StringAttr.get(choice.kernels[choice.best].label)
                 attributes["tiny.price"] = _attribute(choice.prices[choice.best])
+        if self.optimize == "balanced" and self.max_flash is None:
+            self._note_budget(op, choices)
+
+    def _note_budget(self, module: ir.Operation, choices: list[Choice]) -> None:
+        """``tiny.flash_budget`` on ``@main``, where there is one and the choice keeps to it."""
+        budget = _budget(module, [choice.kernels for choice in choices])
+        priced = sum(choice.prices[choice.best].flash_bytes for choice in choices)
+        mains = [f for f in _functions(module) if f.name.value == "main"]
+        if mains and priced + self._beyond_prices(module) <= budget:
+            mains[0].operation.attributes["tiny.flash_budget"] = _integer(budget)
+
+    def _beyond_prices(self, module: ir.Operation) -> int:
+        # What has no price is no convolution, and the same in all levels.
+        known = self.beyond_prices
+        return _unpriced(_levels(module)[0]) if known is None else known
 
     def choose(self, module: ir.Operation) -> list[Choice]:
         """Each layer's kernels, their prices, and which is best.
@@ -101,10 +120,8 @@ class SelectKernels(Pass):
         found = layer_candidates(module, get_target(self.target))
         flash = NO_WAIT if self.flash_timing is None else parse_flash(self.flash_timing)
         prices = [[kernel.price(flash) for kernel in kernels] for _, kernels in found]
-        weights = sum(int(kernels[0].conv.weights.size) for _, kernels in found)
-        levels = _levels(module)
-        # What has no price is no convolution, and the same in all levels.
-        room = weights + BESIDE_WEIGHTS * len(levels) - _unpriced(levels[0])
+        budget = _budget(module, [kernels for _, kernels in found])
+        room = budget - self._beyond_prices(module)
         together = [
             [replace(price, cycles=price.cycles * len(layers)) for price in known]
             for (layers, _), known in zip(found, prices, strict=True)
@@ -135,6 +152,12 @@ def _levels(module: ir.Operation) -> list[ir.Operation]:
     return [child for child in children if child.name == "builtin.module"] or [module]
 
 
+def _budget(module: ir.Operation, layers: list[list[Kernel]]) -> int:
+    """Bytes of flash that all levels should have at most, of the kernels of each layer."""
+    weights = sum(int(kernels[0].conv.weights.size) for kernels in layers)
+    return weights + BESIDE_WEIGHTS * len(_levels(module))
+
+
 def _unpriced(module: ir.Operation) -> int:
     """Bytes of code and constants beside the layers that are convolutions, about."""
     others = [layer for layer in _layers(module) if _convolution(layer) is None]
@@ -150,8 +173,11 @@ def _unpriced(module: ir.Operation) -> int:
 
 
 def _layers(module: ir.Operation) -> list[func.FuncOp]:
-    children = [c for c in module.regions[0].blocks[0].operations if isinstance(c, func.FuncOp)]
-    return [child for child in children if "tiny.layer" in child.operation.attributes]
+    return [child for child in _functions(module) if "tiny.layer" in child.operation.attributes]
+
+
+def _functions(module: ir.Operation) -> list[func.FuncOp]:
+    return [c for c in module.regions[0].blocks[0].operations if isinstance(c, func.FuncOp)]
 
 
 def layer_candidates(
@@ -206,7 +232,8 @@ def _able(layers: Sequence[func.FuncOp], core: Target) -> list[Kernel]:
 
 
 def _attribute(price: Price) -> ir.Attribute:
-    i64 = ir.IntegerType.get_signless(64)
-    return ir.DictAttr.get(
-        {key: ir.IntegerAttr.get(i64, value) for key, value in vars(price).items()}
-    )
+    return ir.DictAttr.get({key: _integer(value) for key, value in vars(price).items()})
+
+
+def _integer(value: int) -> ir.Attribute:
+    return ir.IntegerAttr.get(ir.IntegerType.get_signless(64), value)

@@ -76,8 +76,9 @@ class Compilation:
 
     ``input_mode`` is where its input is; ``cuts`` names layers that can be in no stage, where there
     was a plan for stages; ``stages`` holds the printed IR by level where it was
-    asked for. With several ``levels``, ``layers`` are those of the exact one, and ``gated`` is
-    whether there is ``NAME_invoke_gated``.
+    asked for. ``flash_budget`` are the bytes of code and constants that the choice of kernels keeps
+    to by their prices, where it does. With several ``levels``, ``layers`` are those of the exact
+    one, and ``gated`` is whether there is ``NAME_invoke_gated``.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Compilation:
     input_mode: InputMode = "external"
     cuts: tuple[str, ...] = ()
     stages: dict[str, str] = field(default_factory=dict)
+    flash_budget: int | None = None
     levels: tuple[Level, ...] = ()
     gated: bool = False
 
@@ -265,6 +267,7 @@ def lower_module(
         input_mode=facts["tiny.input"].value if "tiny.input" in facts else "external",
         cuts=tuple(cut.value for cut in facts.get("tiny.cuts", [])),
         stages=stages,
+        flash_budget=facts["tiny.flash_budget"].value if "tiny.flash_budget" in facts else None,
     )
     run_pipeline(module, on_module(to_llvm(target, name)))
     stages["llvm"] = str(module)

@@ -12,8 +12,9 @@ from tinymlir.pipelines import (
     Selection,
 )
 
-#: Compilations before the smallest kernels are taken.
-_ATTEMPTS = 4
+#: Compilations before the smallest kernels are taken; and those that a budget is worth, which may
+#: be missed.
+_ATTEMPTS, _ROUNDS = 4, 2
 
 
 def generate_within(
@@ -22,15 +23,15 @@ def generate_within(
     """The network that ``selection`` gives, of at most its ``max_flash`` once it is code.
 
     Prices are near the truth, and leave out what is no convolution. So code that is too large
-    tells how much less its kernels must be priced at, next time.
+    tells how much less its kernels must be priced at, next time. Without ``max_flash``, kernels
+    are chosen again where they keep to the budget by their prices, but not as code.
 
     Raises:
         TinymlirError: the smallest kernels take more; says how much.
     """
     max_flash = selection.max_flash
     if max_flash is None:
-        compilation = lower(selection)
-        return compilation, generate(compilation.module, compilation.target)
+        return _within_budget(lower, selection)
     beside = 0
     for _ in range(0 if selection.optimize == "size" else _ATTEMPTS):
         compilation = lower(replace(selection, max_flash=max(max_flash - beside, 0)))
@@ -38,12 +39,33 @@ def generate_within(
         flash = flash_bytes(code)
         if flash <= max_flash:
             return compilation, code
-        priced = sum(layer.price.flash_bytes for layer in _layers(compilation) if layer.price)
-        beside = max(flash - priced, beside + flash - max_flash)
+        beside = max(flash - _priced(compilation), beside + flash - max_flash)
     compilation = lower(replace(selection, optimize="size", max_flash=None))
     code = generate(compilation.module, compilation.target)
     check_budget("flash", "--max-flash", flash_bytes(code), max_flash)
     return compilation, code
+
+
+def _within_budget(
+    lower: Callable[[Selection], Compilation], selection: Selection
+) -> tuple[Compilation, Code]:
+    compilation = lower(selection)
+    code = generate(compilation.module, compilation.target)
+    for _ in range(_ROUNDS):
+        budget, flash = compilation.flash_budget, flash_bytes(code)
+        if budget is None or flash <= budget:
+            break
+        smaller = lower(replace(selection, beyond_prices=flash - _priced(compilation)))
+        if smaller.flash_budget is None:
+            # To keep to it would cost too much speed.
+            break
+        compilation, code = smaller, generate(smaller.module, smaller.target)
+    return compilation, code
+
+
+def _priced(compilation: Compilation) -> int:
+    """Bytes of all layers that have a price, by these."""
+    return sum(layer.price.flash_bytes for layer in _layers(compilation) if layer.price)
 
 
 def _layers(compilation: Compilation) -> Iterable[Layer]:

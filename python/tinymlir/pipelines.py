@@ -23,16 +23,21 @@ _SECTION = "{section=.rodata}"
 
 @dataclass(frozen=True)
 class Selection:
-    """How ``tiny-select-kernels`` chooses: what counts, how much flash there is, and its waits."""
+    """How ``tiny-select-kernels`` chooses: what counts, how much flash there is, and its waits.
+
+    ``beyond_prices`` are the bytes of the network that no price has, where they were measured.
+    """
 
     optimize: Aim = "balanced"
     max_flash: int | None = None
     flash_timing: str | None = None
+    beyond_prices: int | None = None
 
     def __str__(self) -> str:
         room = "" if self.max_flash is None else f" max-flash={self.max_flash}"
         waits = "" if self.flash_timing is None else f" flash-timing={self.flash_timing}"
-        return f"optimize={self.optimize}{room}{waits}"
+        beyond = "" if self.beyond_prices is None else f" beyond-prices={self.beyond_prices}"
+        return f"optimize={self.optimize}{room}{waits}{beyond}"
 
 
 BALANCED = Selection()

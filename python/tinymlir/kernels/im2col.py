@@ -69,7 +69,19 @@ class Im2col(Kernel):
         steps = -(-conv.weights[0, 0].size // STEP)
         # One that leaves no branch makes the same code as any that is greater.
         enough = next((n for n in sorted(_UNROLLS) if steps <= most_at_once(n)), max(_UNROLLS))
-        return [cls(conv, core, n) for n in _UNROLLS if n <= enough]
+        unrolls = [n for n in _UNROLLS if n <= enough]
+        return [cls(conv, core, n, p) for p in cls._blocks(conv) for n in unrolls]
+
+    @classmethod
+    def _blocks(cls, conv: Convolution) -> list[int | None]:
+        """How many pixels together: the most, or fewer where that alone leaves none over.
+
+        Pixels that are left over have code of their own.
+        """
+        columns = conv.out_hw[1]
+        whole = [n for n in range(cls.most_pixels, 2, -1) if columns % n == 0][:1]
+        fewer = columns > cls.most_pixels and whole and whole[0] < cls.most_pixels
+        return [None, whole[0]] if fewer else [None]
 
     @classmethod
     def takes(cls, conv: Convolution, core: Target) -> bool:
