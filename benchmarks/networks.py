@@ -22,9 +22,10 @@ from typing import Any
 import numpy as np
 
 from tinymlir import artifact
-from tinymlir.codegen import generate
 from tinymlir.compiler import compile_model
 from tinymlir.errors import TinymlirError
+from tinymlir.fitting import generate_within
+from tinymlir.pipelines import BALANCED
 from tinymlir.progress import progress
 from tinymlir.simulators import simulate
 from tinymlir.simulators.flash import parse_flash
@@ -40,8 +41,9 @@ def measure(model: Path, target_name: str) -> dict[str, Any]:
     """Compile ``model`` and run one inference on a fixed random sample."""
     target = get_target(target_name)
     begin = time.perf_counter()
-    compilation = compile_model(model, target)
-    code = generate(compilation.module, target)
+    compilation, code = generate_within(
+        lambda selection: compile_model(model, target, selection=selection), BALANCED
+    )
     seconds = time.perf_counter() - begin
     report = artifact.report(compilation, code, {})
     random = np.random.default_rng(0)

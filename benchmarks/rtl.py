@@ -30,10 +30,11 @@ from verilated import simulation
 from verilated.cores import CORES, Core, build_core
 
 from tinymlir import artifact
-from tinymlir.codegen import generate
 from tinymlir.compiler import compile_model
 from tinymlir.errors import TinymlirError
+from tinymlir.fitting import generate_within
 from tinymlir.host import compile_for_host
+from tinymlir.pipelines import BALANCED
 from tinymlir.progress import progress
 from tinymlir.simulators import simulate
 from tinymlir.simulators.image import build_image
@@ -54,8 +55,9 @@ class Network:
     """
 
     def __init__(self, model: Path, target: Target) -> None:
-        compilation = compile_model(model, target)
-        code = generate(compilation.module, target)
+        compilation, code = generate_within(
+            lambda selection: compile_model(model, target, selection=selection), BALANCED
+        )
         self.name = model.stem
         self.report = artifact.report(compilation, code, {})
         self.image = build_image(self.report, code.object)

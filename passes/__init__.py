@@ -22,6 +22,7 @@ from .tiny_lower_multiply_high import LowerMultiplyHigh
 from .tiny_lower_patches import LowerPatches
 from .tiny_lower_requantize import LowerRequantize
 from .tiny_lower_rings import LowerRings
+from .tiny_merge_functions import MergeFunctions
 from .tiny_narrow_requantize import NarrowRequantize
 from .tiny_outline_layers import OutlineLayers
 from .tiny_pin_loads import PinLoads
@@ -58,6 +59,7 @@ __all__ = [
     "LowerPatches",
     "LowerRequantize",
     "LowerRings",
+    "MergeFunctions",
     "NarrowRequantize",
     "OutlineLayers",
     "Pass",

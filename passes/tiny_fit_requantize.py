@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -21,6 +22,8 @@ from ._float32 import FAST_SHIFT
 from ._pass import Pass, register_pass
 
 _WORD = 1 << 32
+#: A shift that finds so few results near a tie that another place more would save nothing.
+_RARE_TIES = FAST_SHIFT + 7
 _I32_RANGE = (np.array([numerics.I32_MIN]), np.array([numerics.I32_MAX]))
 
 
@@ -34,7 +37,8 @@ class FitRequantize(Pass):
     offset) has the very same steps. The fit is exact: a line is taken only if it is right on
     both sides of every step of every channel. The biases of a convolution are moved so that the
     offset is of whole words, mostly: then it needs no 64 bits. Other layers keep their rounding;
-    ``float32`` gets one shift for all channels, which makes it cheaper.
+    ``float32`` gets one shift for all channels, which makes it cheaper. Layers of one shape get one
+    shift where that can be, so that they may be one function (tiny-merge-functions).
 
     Before::
 
@@ -77,21 +81,22 @@ class FitRequantize(Pass):
     lanes: bool = False
 
     def run(self, op: ir.Operation) -> None:
-        for child in list(op.regions[0].blocks[0].operations):
+        alike: dict[object, list[_Requantization]] = defaultdict(list)
+        for child in op.regions[0].blocks[0].operations:
             if isinstance(child, func.FuncOp) and "tiny.layer" in child.operation.attributes:
-                _fit_layer(child, self.lanes)
+                for found in _requantizations(child):
+                    alike[found.shape()].append(found)
+        for group in alike.values():
+            shifts = [shift for shift in (common_shift(f.scales()) for f in group) if shift]
+            for found in group:
+                with ir.InsertionPoint(found.generic), found.generic.location:
+                    found.improve(self.lanes, min(shifts, default=None))
 
 
-def _fit_layer(layer: func.FuncOp, lanes: bool) -> None:
-    for child in list(layer.body.blocks[0].operations):
-        generic = child.operation
-        if generic.name != "linalg.generic":
-            continue
-        found = _read(generic)
-        if found is None:
-            continue
-        with ir.InsertionPoint(generic), generic.location:
-            found.improve(lanes)
+def _requantizations(layer: func.FuncOp) -> list[_Requantization]:
+    children = [child.operation for child in layer.body.blocks[0].operations]
+    found = [_read(child) for child in children if child.name == "linalg.generic"]
+    return [requantization for requantization in found if requantization is not None]
 
 
 @dataclass(frozen=True)
@@ -108,13 +113,23 @@ class _Requantization:
     shifts: np.ndarray
     channels: ir.AffineMap | None
 
-    def improve(self, lanes: bool) -> None:
-        """Replace the op by a cheaper one that is equal, if there is one."""
+    def shape(self) -> object:
+        """What layers have in common that may be the same code; None for no convolution."""
+        conv = find_convolution(self.generic.results[0])
+        if conv is None:
+            return None
+        return conv.weights.shape, conv.in_hw, conv.out_hw, conv.stride, conv.dilation, conv.pad
+
+    def improve(self, lanes: bool, shift: int | None) -> None:
+        """Replace the op by a cheaper one that is equal, if there is one.
+
+        With a ``shift``, which layers of one shape have in common, rather than with its own.
+        """
         mode = self.requantize.attributes["rounding"].value
         if mode == "nearest_up" and self.multipliers.size == 1:
             return
         low, high = self._accumulators()
-        line = self._line(mode, low, high)
+        line = self._line(mode, low, high, shift) or self._line(mode, low, high)
         words = None if line is None else self._whole_words(line, low, high)
         if line is not None and words is not None:
             self._replace([line.multipliers.astype(np.int32), words], self._rescale(line.shift))
@@ -123,16 +138,18 @@ class _Requantization:
                 [line.multipliers.astype(np.int32), line.offsets], self._rescale(line.shift)
             )
         elif mode == "float32":
-            shift = common_shift(self._scales())
+            own = common_shift(self.scales())
+            # Each place of the shift halves the share of what seems near a tie.
+            common = own if shift is None or shift < _RARE_TIES else shift
             # Below, accumulators are scaled up, which takes multipliers of 31 bits each.
             table = None
-            if shift is not None and shift >= FAST_SHIFT:
-                table = np.ldexp(self._scales(), shift)
+            if common is not None and common >= FAST_SHIFT:
+                table = np.ldexp(self.scales(), common)
             if table is not None and (table == np.rint(table)).all():
-                tables = [table.astype(np.int32), np.full(len(table), shift, np.int32)]
+                tables = [table.astype(np.int32), np.full(len(table), common, np.int32)]
                 self._replace(tables, self._requantize)
 
-    def _scales(self) -> np.ndarray:
+    def scales(self) -> np.ndarray:
         m, s = (a.reshape(-1) for a in (self.multipliers, self.shifts))
         return np.ldexp(m.astype(np.float64), -s)
 
@@ -147,7 +164,9 @@ class _Requantization:
         least, most = (self.requantize.attributes[name].value for name in ("min", "max"))
         return least, most
 
-    def _line(self, mode: str, low: IntArray, high: IntArray) -> Line | None:
+    def _line(
+        self, mode: str, low: IntArray, high: IntArray, shift: int | None = None
+    ) -> Line | None:
         """The line with the reference's steps over the accumulators ``low..high``."""
         zero_point, (least, most) = self.requantize.attributes["zero_point"].value, self._limits()
         m, s = (a.reshape(-1, 1).astype(np.int64) for a in (self.multipliers, self.shifts))
@@ -156,7 +175,7 @@ class _Requantization:
             quotient = numerics.scaled(accumulators, m, s, mode)
             return np.clip(quotient + zero_point, least, most)
 
-        return fit_line(self._scales(), reference, low, high, (zero_point, least, most))
+        return fit_line(self.scales(), reference, low, high, (zero_point, least, most), shift)
 
     def _whole_words(self, line: Line, low: IntArray, high: IntArray) -> IntArray | None:
         """Offsets in whole words, i32, the rest of them in the biases of the convolution.

@@ -32,6 +32,7 @@ def fit_line(
     low: IntArray,
     high: IntArray,
     results: tuple[int, int, int],
+    shift: int | None = None,
 ) -> Line | None:
     """Lines equal to ``reference`` at every accumulator in ``low..high``; None if there are none.
 
@@ -50,13 +51,15 @@ def fit_line(
         reference: from accumulators (channels x any) to results.
         low, high: the accumulators that occur, for each channel or for all.
         results: zero point, least and greatest result.
+        shift: the line's; without, what leaves multipliers the most bits.
     """
     least, most = (np.broadcast_to(a, scales.shape).astype(np.int64) for a in (low, high))
     zero_point, first, last = results
     steps = np.arange(first + 1, last + 1, dtype=np.int64)
-    shift = common_shift(scales)
-    if not len(steps) or shift is None:
+    greatest = common_shift(scales)
+    if not len(steps) or greatest is None:
         return None
+    shift = greatest if shift is None else min(shift, greatest)
     thresholds = _thresholds(reference, least, most, steps)
     reached, kept = thresholds <= most[:, None], thresholds > least[:, None]
     stairs = _Stairs(thresholds, steps << shift, reached, kept, thresholds - 1)

@@ -135,6 +135,7 @@ def to_llvm(target: Target, symbol: str) -> tuple[str, ...]:
         "tiny-expand-float",
         *(() if target.has("mul-long") else ("tiny-expand-multiply",)),
         *(() if target.has("divide") else ("tiny-expand-division",)),
+        "tiny-merge-functions",
         f"tiny-emit-entry{{symbol={symbol}}}",
         "canonicalize",
         "cse",

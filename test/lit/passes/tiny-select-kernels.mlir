@@ -3,6 +3,7 @@
 // RUN: tinymlir-opt %s --tiny-select-kernels=optimize=speed | FileCheck %s --check-prefix=SPEED
 // RUN: tinymlir-opt %s --pass-pipeline='builtin.module(tiny-select-kernels{optimize=speed max-flash=4000})' | FileCheck %s --check-prefix=FLASH
 // RUN: tinymlir-opt %s --pass-pipeline='builtin.module(tiny-select-kernels{optimize=speed flash-timing=5:8:128:32})' | FileCheck %s --check-prefix=WAITS
+// RUN: tinymlir-opt %s --tiny-select-kernels=beyond-prices=60000 | FileCheck %s --check-prefix=MUCH
 // RUN: tinymlir-opt %s --tiny-select-kernels=max-flash=10 | FileCheck %s --check-prefix=LEAST
 
 #all = affine_map<(d0, d1, d2, d3) -> (d0, d1, d2, d3)>
@@ -17,7 +18,7 @@
 // SPEED-LABEL: func.func private @deep
 // SPEED-SAME: tiny.kernel = "{{im2col.unroll=36|unpacked}}
 // FLASH-LABEL: func.func private @deep
-// FLASH-SAME: tiny.kernel = "{{im2col.unroll=4|im2col.unroll=12}}
+// FLASH-SAME: tiny.kernel = "{{im2col.unroll=4|im2col.unroll=12|im2col.unroll=18}}
 // Straight-line code waits for flash, loops are kept.
 // WAITS-LABEL: func.func private @deep
 // WAITS-SAME: tiny.kernel = "{{im2col|compact}}
@@ -65,4 +66,16 @@ func.func private @peak(%x: tensor<4xi8>) -> tensor<4xi8> attributes {tiny.layer
   %e = tensor.empty() : tensor<4xi8>
   %y = linalg.max ins(%x, %x : tensor<4xi8>, tensor<4xi8>) outs(%e : tensor<4xi8>) -> tensor<4xi8>
   return %y : tensor<4xi8>
+}
+
+// The bytes of the weights and 35,000 more are kept, where what no kernel has leaves room for it.
+// CHECK-LABEL: func.func @main
+// CHECK-SAME: tiny.flash_budget = 36{{[0-9]+}} : i64
+// SPEED-LABEL: func.func @main
+// SPEED-NOT: tiny.flash_budget
+// MUCH-LABEL: func.func @main
+// MUCH-NOT: tiny.flash_budget
+func.func @main(%x: tensor<1x8x8x16xi8>) -> tensor<1x6x6x8xi8> {
+  %y = call @deep(%x) : (tensor<1x8x8x16xi8>) -> tensor<1x6x6x8xi8>
+  return %y : tensor<1x6x6x8xi8>
 }
