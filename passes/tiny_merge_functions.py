@@ -21,8 +21,10 @@ _NAME = re.compile(r"%[\w$.-]+")
 _CONSTANT = re.compile(r"\s*(%[\w$.-]+) = arith\.constant (.*)$")
 _NUMBER = re.compile(r"<(-?\d+) : i32>")
 #: Where a constant is part of an instruction.
-_IMMEDIATE_OPS = ("arith.shli", "arith.shrsi", "arith.shrui", "arith.cmpi")
-_IMMEDIATE_OPS += ("arith.maxsi", "arith.minsi", "arith.andi", "arith.ori", "arith.select")
+_IMMEDIATE_OPS = (
+    *("arith.shli", "arith.shrsi", "arith.shrui", "arith.andi", "arith.ori"),
+    *("arith.cmpi", "arith.select", "arith.maxsi", "arith.minsi"),
+)
 _IMMEDIATE = re.compile(r"|".join(re.escape(name) + r"\b" for name in _IMMEDIATE_OPS))
 #: What functions have that are known by their names: layers, stages, entry points, levels.
 _KEEP_NAMES = ("tiny.layer", "tiny.stage", "tiny.streaming", "tiny.arena_bytes")
