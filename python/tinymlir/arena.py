@@ -107,6 +107,7 @@ def _fit(buffers: Sequence[Buffer], pairs: Overlaps, capacity: int) -> tuple[int
         key=lambda i: (buffers[i].first, buffers[i].first == buffers[i].last, -buffers[i].size),
     )
     drifts = _drifts(len(buffers), pairs)
+    sizes = [_aligned(buffer.size) for buffer in buffers]
     states: dict[_Arrangement, tuple[_Arrangement, int]] = {(): ((), 0)}
     history = []
     for number, index in enumerate(order):
@@ -116,15 +117,15 @@ def _fit(buffers: Sequence[Buffer], pairs: Overlaps, capacity: int) -> tuple[int
             alive = [
                 (other, at) for other, at in state if buffers[other].last >= buffers[index].first
             ]
-            for place in _candidates(buffers, pairs, drifts, index, alive, capacity):
-                after = tuple(
-                    p for p in (*alive, (index, place)) if buffers[p[0]].last >= following
-                )
+            kept = [p for p in alive if buffers[p[0]].last >= following]
+            stays = buffers[index].last >= following
+            for place in _candidates(sizes, pairs, drifts[index], index, alive, capacity):
+                after = (*kept, (index, place)) if stays else tuple(kept)
                 found.setdefault(after, (state, place))
         if not found:
             return None
         states = dict(
-            sorted(found.items(), key=lambda s: -_gap(buffers, s[0], capacity))[:_ARRANGEMENTS]
+            sorted(found.items(), key=lambda s: -_gap(sizes, s[0], capacity))[:_ARRANGEMENTS]
         )
         history.append(states)
     offsets = [0] * len(buffers)
@@ -148,36 +149,44 @@ def _drifts(count: int, pairs: Overlaps) -> list[list[int]]:
 
 
 def _candidates(
-    buffers: Sequence[Buffer],
+    sizes: Sequence[int],
     pairs: Overlaps,
-    drifts: Sequence[Sequence[int]],
+    drifts: Sequence[int],
     index: int,
     alive: Sequence[tuple[int, int]],
     capacity: int,
 ) -> list[int]:
     """Places for one more buffer beside those alive."""
-    size = _aligned(buffers[index].size)
-    places = {capacity - size, *drifts[index]}
+    size = sizes[index]
+    places = {capacity - size, *drifts}
     for other, at in alive:
         places.add(at - size)
-        places.update(at + _aligned(buffers[other].size) + drift for drift in drifts[index])
+        end = at + sizes[other]
+        places.update([end + drift for drift in drifts])
         if (index, other) in pairs:
             places.add(at - max(pairs[index, other], 0))
         if (other, index) in pairs:
             places.add(at + max(pairs[other, index], 0))
-    return [
-        place
-        for place in sorted(places)
-        if 0 <= place <= capacity - size
-        and all(_agree(buffers, pairs, index, place, other, at) for other, at in alive)
-    ]
+    allowed = sorted(place for place in places if 0 <= place <= capacity - size)
+    for other, at in alive:
+        below, above = at - size, at + sizes[other]
+        allowed = [
+            place
+            for place in allowed
+            if place <= below or place >= above or _share(pairs, index, place, other, at)
+        ]
+    return allowed
 
 
-def _gap(buffers: Sequence[Buffer], state: _Arrangement, capacity: int) -> int:
+def _gap(sizes: Sequence[int], state: _Arrangement, capacity: int) -> int:
     """The most free bytes in one piece."""
     largest = reached = 0
-    for start, size in sorted((at, _aligned(buffers[index].size)) for index, at in state):
-        largest, reached = max(largest, start - reached), max(reached, start + size)
+    for start, index in sorted([(at, index) for index, at in state]):
+        if start - reached > largest:
+            largest = start - reached
+        end = start + sizes[index]
+        if end > reached:
+            reached = end
     return max(largest, capacity - reached)
 
 
@@ -266,8 +275,11 @@ def _agree(
 ) -> bool:
     """Whether ``a`` and ``b``, alive together, may lie there."""
     apart = at_a + _aligned(buffers[a].size) <= at_b or at_b + _aligned(buffers[b].size) <= at_a
-    if apart:
-        return True
+    return apart or _share(pairs, a, at_a, b, at_b)
+
+
+def _share(pairs: Overlaps, a: int, at_a: int, b: int, at_b: int) -> bool:
+    """Whether ``a`` and ``b`` may share bytes where they lie."""
     return _shares(pairs, a, at_a, b, at_b) or _shares(pairs, b, at_b, a, at_a)
 
 

@@ -64,29 +64,46 @@ class Planner:
         None has fewer bytes alive at once for its MACs (`search.front`). What placing adds to that,
         where one layer after another lies over a part of its input, is in ``bytes``.
         """
-        ways = [[edge.of(self.schemes) for edge in node] for node in self._ways]
+        ways = self._of(self.schemes)
+        plain = self._of([scheme for scheme in self.schemes if scheme != "columns"])
         points = front(ways)
-        found = [self._settle(ways, size) for size, _ in progress(points, len(points), "placing")]
+        found = [
+            setting
+            for size, _ in progress(points, len(points), "placing")
+            for setting in self._settle(ways, plain, size)
+        ]
+        found.sort(key=lambda setting: (setting.macs, setting.bytes))
         if not found:
             raise TinymlirError(
                 "no stage of this network can take its input row by row",
                 hint="leave its input external, or in the arena",
             )
-        return [
-            s for i, s in enumerate(found) if all(s.bytes < later.bytes for later in found[i + 1 :])
-        ]
+        best = [s for i, s in enumerate(found) if all(s.bytes < less.bytes for less in found[:i])]
+        return best[::-1]
 
-    def _settle(self, ways: Sequence[list[Edges]], limit: int) -> Setting:
-        """The setting with ``limit`` bytes alive: with few stages if that can be placed as well."""
-        preferences: tuple[Preference, ...] = ("stages", "memory")
-        settled = []
-        for preference in preferences:
-            blocks = cheapest(ways, limit, preference)
-            assert blocks is not None
-            settled.append(self.price(blocks))
-            if settled[-1].bytes <= limit:
+    def _of(self, schemes: Sequence[Scheme]) -> list[list[Edges]]:
+        """The fusion graph with no other schemes."""
+        return [[edge.of(schemes) for edge in node] for node in self._ways]
+
+    def _settle(
+        self, ways: Sequence[list[Edges]], plain: Sequence[list[Edges]], limit: int
+    ) -> list[Setting]:
+        """Settings with ``limit`` bytes alive: that with few stages if it can be placed as well,
+        else others too, also one of the ``plain`` ways, which have no caches.
+        """
+        choices: list[tuple[Sequence[list[Edges]], Preference]] = [
+            (ways, "stages"),
+            (ways, "memory"),
+            (plain, "stages"),
+        ]
+        settled: dict[tuple[Block, ...], Setting] = {}
+        for graph, preference in choices:
+            blocks = cheapest(graph, limit, preference)
+            if blocks is not None and blocks not in settled:
+                settled[blocks] = self.price(blocks)
+            if any(setting.bytes <= limit for setting in settled.values()):
                 break
-        return min(settled, key=lambda setting: setting.bytes)
+        return list(settled.values())
 
     def vanilla(self) -> Setting:
         """Layer by layer; an input that is to be streamed is in the arena then."""
