@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
+import numpy.typing as npt
+
 from tinymlir.bindings import ir
+from tinymlir.errors import TinymlirError
+from tinymlir.network import read_interface
+from tinymlir.samples import load_samples
 from tinymlir.skipping.annotations import SIGNIFICANCE, dense, read_statistics, skippable
 from tinymlir.skipping.significance import Score, significance
 from tinymlir.skipping.statistics import flat_weights
 from tinymlir.skipping.units import Granularity
 
-from ._pass import Pass, register_pass
+from ._pass import Pass, PassFailure, register_pass
+from .tiny_outline_layers import find_main
 
 
 @register_pass
@@ -24,7 +32,8 @@ class Significance(Pass):
     4k + 1 and 4k + 3, of a window), or a word of weights. ``expected-share`` is the mean of
     |x·w / Σ x·w|, ``rms-over-std`` the root mean square of a unit over the standard deviation
     of the output, ``residual`` the error of the output, relative to its standard deviation,
-    once the unit and all below are gone and the other weights make up for them.
+    once the unit and all below are gone and the other weights make up for them. ``impact`` is what
+    becomes of the network's scores by that error: the rest of it runs over samples of ``data``.
 
     Before::
 
@@ -65,13 +74,43 @@ class Significance(Pass):
     name: ClassVar[str] = "tiny-significance"
     score: Score = "residual"
     granularity: Granularity = "single"
+    #: file of samples to see scores change on, with ``score=impact``
+    data: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.score == "impact") != (self.data is not None):
+            raise ValueError("takes data=FILE with score=impact, and only then")
 
     def run(self, op: ir.Operation) -> None:
+        influences = {} if self.data is None else self._influences(op, Path(self.data))
         for layer, conv in skippable(op):
             statistics = read_statistics(layer)
             if statistics is None:
                 continue
-            values = significance(flat_weights(conv), statistics, self.score, self.granularity)
+            values = significance(
+                flat_weights(conv),
+                statistics,
+                self.score,
+                self.granularity,
+                influences.get(layer.name.value),
+            )
             attributes = layer.operation.attributes
             attributes[SIGNIFICANCE] = dense(values)
             attributes["tiny.granularity"] = ir.StringAttr.get(self.granularity)
+
+    def _influences(self, op: ir.Operation, data: Path) -> dict[str, npt.NDArray[np.float64]]:
+        # They compile networks, which takes passes.
+        from tinymlir.skipping.influence import influence
+        from tinymlir.skipping.layerwise import Layerwise
+
+        found = {layer.name.value: (layer, conv) for layer, conv in skippable(op)}
+        known = {symbol: read_statistics(layer) for symbol, (layer, _) in found.items()}
+        statistics = {symbol: each for symbol, each in known.items() if each is not None}
+        inputs, _ = read_interface(find_main(op))
+        try:
+            samples, _ = load_samples(data, inputs, None)
+            convs = {symbol: found[symbol][1] for symbol in statistics}
+            module = ir.Module.parse(str(op))
+            return influence(Layerwise(module), convs, statistics, samples)
+        except TinymlirError as error:
+            raise PassFailure(op.location, str(error)) from error

@@ -49,8 +49,9 @@ class SkipMacs(Pass):
     the bias; with ``compensate=weights`` the other weights of a channel are refitted as well,
     within int8 and the scale that they have. ``compensate=sequence`` fits layer after layer to
     what the exact one gives, from what the layers before, already reduced, make of the samples of
-    ``data``. ``tiny.skipped_macs`` counts products of units that are all zero. Significance and
-    statistics, which no longer hold, go.
+    ``data``; layers behind that leave nothing out make up for those as well.
+    ``tiny.skipped_macs`` counts products of units that are all zero. Significance and statistics,
+    which no longer hold, go.
 
     Before::
 
@@ -146,8 +147,9 @@ class SkipMacs(Pass):
                 symbol: without(layers[symbol][1], removal.statistics, removal.gone, kind)
                 for symbol, removal in chosen.items()
             }
-        for symbol, removal in chosen.items():
-            self._replace(*layers[symbol], removal, constants[symbol])
+        for symbol, new in constants.items():
+            replace_constants(layers[symbol][1], *new)
+            self._describe(layers[symbol][0], chosen.get(symbol), new)
 
     def _fit_in_sequence(
         self, op: ir.Operation, gone: Mapping[str, npt.NDArray[np.bool_]]
@@ -162,29 +164,31 @@ class SkipMacs(Pass):
             samples, _ = load_samples(Path(self.data), inputs, None)
             module = ir.Module.parse(str(op))
             convs = {layer.name.value: conv for layer, conv in skippable(module.operation)}
-            gone = {symbol: which for symbol, which in gone.items() if which.any()}
+            asked, gone = gone, {symbol: which for symbol, which in gone.items() if which.any()}
             fitted = SequentialFit(Layerwise(module), convs, samples)(gone)
         except TinymlirError as error:
             raise PassFailure(op.location, str(error)) from error
-        kept = {symbol: (conv.weights, conv.bias) for symbol, conv in convs.items()}
+        # Layers that were to be reduced and have nothing that could go stay as they are.
+        kept = {symbol: (convs[symbol].weights, convs[symbol].bias) for symbol in asked}
         return kept | fitted
 
-    def _replace(
-        self, layer: func.FuncOp, conv: Convolution, removal: _Removal, constants: Constants
-    ) -> None:
+    def _describe(self, layer: func.FuncOp, removal: _Removal | None, new: Constants) -> None:
+        """What a layer with ``new`` constants says of itself; None: it makes up for others."""
         attributes = layer.operation.attributes
-        macs = skipped_macs(constants[0], removal.table, attributes["tiny.macs"].value)
-        replace_constants(conv, *constants)
-        attributes["tiny.skipped_macs"] = ir.IntegerAttr.get(ir.IntegerType.get_signless(64), macs)
-        attributes["tiny.skipping"] = ir.DictAttr.get(
-            {
-                "compensate": ir.StringAttr.get(self.compensate),
-                "granularity": attributes["tiny.granularity"],
-                "threshold": ir.FloatAttr.get(ir.F32Type.get(), np.float32(removal.threshold)),
-            }
-        )
+        if removal is not None:
+            macs = skipped_macs(new[0], removal.table, attributes["tiny.macs"].value)
+            i64 = ir.IntegerType.get_signless(64)
+            attributes["tiny.skipped_macs"] = ir.IntegerAttr.get(i64, macs)
+            attributes["tiny.skipping"] = ir.DictAttr.get(
+                {
+                    "compensate": ir.StringAttr.get(self.compensate),
+                    "granularity": attributes["tiny.granularity"],
+                    "threshold": ir.FloatAttr.get(ir.F32Type.get(), np.float32(removal.threshold)),
+                }
+            )
         for name in (STATISTICS, SIGNIFICANCE, "tiny.granularity"):
-            del attributes[name]
+            if name in attributes:
+                del attributes[name]
 
 
 @dataclass(frozen=True)

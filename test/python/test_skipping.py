@@ -111,9 +111,8 @@ def residual(
 ) -> float:
     """Variance of what the other operands cannot make up for."""
     kept = np.setdiff1d(np.arange(len(weights)), gone)
-    error = weights - refitted(
-        covariance @ weights, covariance, np.isin(np.arange(len(weights)), kept)
-    )
+    inverse = np.linalg.inv(covariance).astype(np.float64)
+    error = weights - refitted(weights, inverse, np.isin(np.arange(len(weights)), kept))
     return float(error @ covariance @ error)
 
 

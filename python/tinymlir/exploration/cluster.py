@@ -64,7 +64,7 @@ class Cluster:
         self._text = self._client.scatter(text, broadcast=True)
 
     def __call__(self, constants: Mapping[str, Constants]) -> Bytes:
-        """The network's first output on all samples, with other ``constants``.
+        """The network's scores on all samples, with other ``constants``.
 
         Raises:
             TinymlirError: workers fail.
@@ -84,11 +84,11 @@ class Cluster:
 
 
 def _run(samples: Sequence[Bytes], text: str, constants: Mapping[str, Constants]) -> Bytes:
-    """On a worker: the network's first output; one at a time, which takes all cores."""
+    """On a worker: the network's scores; one at a time, which takes all cores."""
     with _ONE_AT_A_TIME:
         module, network = _network(text)
         with module.context, ir.Location.unknown():
-            return Evaluator(network, lambda _: constants)(samples, {})
+            return Evaluator(network, lambda _: constants)(samples, {}, raw=True)
 
 
 _ONE_AT_A_TIME = threading.Lock()

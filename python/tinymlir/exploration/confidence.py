@@ -53,13 +53,9 @@ def most_drop(lost: float, won: float, samples: int) -> float:
     return (lost - won) / samples + _ONE_SIDED * spread
 
 
-def shows_loss(lost: float, won: float) -> bool:
-    """Whether samples show that a network is worse than another, with 95 % confidence.
-
-    McNemar's test (1947), one-sided: of the samples on which one alone is right, significantly
-    more than half are ``lost``.
-    """
-    return lost - won > _ONE_SIDED * sqrt(lost + won)
+def most_mean(values: npt.NDArray[np.float64]) -> float:
+    """What a mean is at most, with 95 % confidence, by the normal distribution."""
+    return float(values.mean() + _ONE_SIDED * values.std(ddof=1) / sqrt(len(values)))
 
 
 def shows_share(missed: int, samples: int, share: float) -> bool:

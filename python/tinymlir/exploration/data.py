@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from tinymlir.samples import load_samples
 
 #: Samples of each part, at least.
 LEAST_SAMPLES = 50
+#: Samples that are fitted to, at most, of those to choose on, and their share of fewer.
+_FITTING, _FITTING_SHARE = 1000, 0.4
 #: Share of one file that is chosen on; the rest is reported on.
 _CHOOSING = 0.7
 
@@ -31,17 +34,35 @@ class Part:
         return len(self.inputs[0])
 
     def first(self, count: int) -> Part:
-        labels = None if self.labels is None else self.labels[:count]
-        return Part([array[:count] for array in self.inputs], labels)
+        return self.take(slice(count))
+
+    def take(self, which: slice | npt.NDArray[np.intp]) -> Part:
+        labels = None if self.labels is None else self.labels[which]
+        return Part([array[which] for array in self.inputs], labels)
 
 
 @dataclass(frozen=True)
 class Data:
-    """What is chosen on, what is reported on, and a hash of the files."""
+    """What is chosen on, what is reported on, and a hash of the files.
+
+    Of what is chosen on, candidates are fitted to one part and promises shown on the other.
+    """
 
     choosing: Part
     reporting: Part
     sha256: str
+
+    @property
+    def fitting(self) -> Part:
+        return self.choosing.take(slice(self._fitted))
+
+    @property
+    def confirming(self) -> Part:
+        return self.choosing.take(slice(self._fitted, None))
+
+    @property
+    def _fitted(self) -> int:
+        return min(_FITTING, round(_FITTING_SHARE * len(self.choosing)))
 
 
 def load_data(
@@ -63,13 +84,16 @@ def load_data(
     order = np.random.default_rng(seed).permutation(len(whole))
     if test is None:
         cut = round(_CHOOSING * len(whole))
-        choosing, reporting = _take(whole, order[:cut]), _take(whole, order[cut:])
+        choosing, reporting = whole.take(order[:cut]), whole.take(order[cut:])
     else:
-        choosing, reporting = _take(whole, order), _read(test, inputs, classes)
+        choosing, reporting = whole.take(order), _read(test, inputs, classes)
         digest.update(test.read_bytes())
-    for part, file in ((choosing, data), (reporting, test or data)):
-        if len(part) < LEAST_SAMPLES:
-            need = LEAST_SAMPLES if test else int(np.ceil(LEAST_SAMPLES / (1 - _CHOOSING)))
+    for part, file, least in (
+        (choosing, data, round(LEAST_SAMPLES / _FITTING_SHARE)),
+        (reporting, test or data, LEAST_SAMPLES),
+    ):
+        if len(part) < least:
+            need = least if test else ceil(LEAST_SAMPLES / _FITTING_SHARE / _CHOOSING)
             raise TinymlirError(
                 f"has {len(whole) if file == data else len(part)} samples",
                 file=str(file),
@@ -94,8 +118,3 @@ def _read(path: Path, inputs: Sequence[TensorInfo], classes: int) -> Part:
             hint="number classes as the network's scores",
         )
     return Part(arrays, labels)
-
-
-def _take(part: Part, which: npt.NDArray[np.intp]) -> Part:
-    labels = None if part.labels is None else part.labels[which]
-    return Part([array[which] for array in part.inputs], labels)

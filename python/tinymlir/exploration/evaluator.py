@@ -33,10 +33,7 @@ class Evaluator:
 
     def _batch(self, samples: list[Bytes], constants: Mapping[str, Constants], raw: bool) -> Bytes:
         values = list(samples)
-        result = self._network.results[0]
-        producer = result - len(samples)
-        if raw and producer >= 0 and self._network.steps[producer].op == "softmax":
-            result = self._network.steps[producer].sources[0]
+        result = self._network.scores if raw else self._network.results[0]
         for step in self._network.steps:
             values.append(self._network.run(step, values, constants.get(step.symbol)))
         return values[result].reshape(len(samples[0]), -1)

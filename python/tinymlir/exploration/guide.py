@@ -16,21 +16,20 @@ import numpy as np
 import numpy.typing as npt
 
 from tinymlir.exploration.levels import FRACTIONS
+from tinymlir.exploration.losses import wrongness
 from tinymlir.exploration.prices import Prices
 
 #: A level for each layer.
 Candidate = tuple[int, ...]
 
 #: Levels at which errors are measured; in between their logarithms are lines.
-MEASURED = (2, 5, 8, 11)
+MEASURED = (4, 9, 12, 15)
 #: What counts as no error: logarithms need some.
 _LEAST = 1e-6
 #: Exchange rates of error for instructions that the path tries.
 _RATES = 160
 #: Error at which the path ends: more than anyone wants.
 _MOST = 0.5
-#: Share of the mean margin that makes a class doubtful.
-_SOFTNESS = 0.1
 #: What doubt about the exact network's class counts beside half of that about the label: half of
 #: all changes, where classes are in doubt, are to a class that is no worse.
 _AGREEMENT = 0.25
@@ -41,12 +40,7 @@ def doubt(
     scores: npt.NDArray[np.int8],
     labels: npt.NDArray[np.integer] | None,
 ) -> float:
-    """How much nearer than the exact scores others are to a wrong class: 0 to 1.
-
-    The share of samples that are wrong, but smooth: the logistic function of the margin by which
-    the right class leads, in units of a part of the mean margin, less what it is for the
-    exact scores. So a few hundred samples show small changes, which hardly ever change a
-    class. Scores count relative to their spread: to shrink is no error.
+    """How much nearer than the exact scores others are to a wrong class: 0 to 1 (`wrongness`).
 
     Labels say whether a change is for the worse, but of few samples not surely; the exact network's
     classes show every change, also those to the right class. So both count.
@@ -55,32 +49,18 @@ def doubt(
         exact, scores: (N, classes).
         labels: right classes; the exact network's, where None.
     """
-    agreement = _softly_wrong(exact, scores, exact.argmax(1))
+    agreement = _more_wrong(exact, scores, exact.argmax(1))
     if labels is None:
         return agreement
-    return _AGREEMENT * agreement + 0.5 * _softly_wrong(exact, scores, labels)
+    return _AGREEMENT * agreement + 0.5 * _more_wrong(exact, scores, labels)
 
 
-def _softly_wrong(
+def _more_wrong(
     exact: npt.NDArray[np.int8],
     scores: npt.NDArray[np.int8],
     right: npt.NDArray[np.integer],
 ) -> float:
-    unit = _SOFTNESS * max(float(_margins(exact, exact.argmax(1)).mean()), 1e-9)
-    margins = [_margins(each, right) for each in (exact, scores)]
-    before, after = (float((0.5 - 0.5 * np.tanh(m / (2 * unit))).mean()) for m in margins)
-    return max(after - before, 0.0)
-
-
-def _margins(
-    scores: npt.NDArray[np.int8], winners: npt.NDArray[np.integer]
-) -> npt.NDArray[np.float64]:
-    """By how much some classes lead the others, in root mean squares of the scores, (N,)."""
-    centred = scores - scores.mean(1, keepdims=True)
-    centred /= max(float(np.sqrt((centred**2).mean())), 1e-9)
-    own = np.take_along_axis(centred, winners[:, None], 1)[:, 0]
-    np.put_along_axis(centred, winners[:, None], -np.inf, 1)
-    return own - centred.max(1)
+    return max(float((wrongness(scores, right) - wrongness(exact, right)).mean()), 0.0)
 
 
 class Guide:

@@ -12,6 +12,7 @@ from tinymlir.bindings import ir
 from tinymlir.kernels.convolution import Convolution, replace_constants
 from tinymlir.skipping.annotations import skippable
 from tinymlir.skipping.compensation import Compensation, Simple, without
+from tinymlir.skipping.influence import influence
 from tinymlir.skipping.layerwise import Bytes, Constants, Layerwise
 from tinymlir.skipping.selection import least_significant, skipped_macs
 from tinymlir.skipping.sequence import SequentialFit
@@ -20,7 +21,7 @@ from tinymlir.skipping.statistics import Statistics, flat_weights
 from tinymlir.skipping.units import Granularity, by_operand, units
 
 #: Shares of a layer's units that are left out at level 0, 1, ...
-FRACTIONS = (0.0, 0.2, 0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9)
+FRACTIONS = (0.0, 0.1, 0.2, *(n / 20 for n in range(5, 19)))
 #: Layers with a smaller share of the network's MACs stay as they are.
 _LEAST_SHARE = 0.01
 
@@ -84,26 +85,40 @@ def skippable_layers(
     score: Score,
     granularity: Granularity,
     compensation: Compensation,
+    network: Layerwise,
+    samples: Sequence[Bytes],
 ) -> list[SkippableLayer]:
-    """The layers of an outlined module that ``pays`` and that are no trifle."""
-    found = [
-        (layer.name.value, layer.operation.attributes, conv)
+    """The layers of an outlined module that ``pays`` and that are no trifle.
+
+    Args:
+        network: that of the module.
+        samples: what the `influence` of channels is measured on, where the score needs it.
+    """
+    found = {
+        layer.name.value: (layer.operation.attributes, conv)
         for layer, conv in skippable(module.operation)
-    ]
-    total = sum(attributes["tiny.macs"].value for _, attributes, _ in found)
+    }
+    total = sum(attributes["tiny.macs"].value for attributes, _ in found.values())
+    worth = {
+        symbol: conv
+        for symbol, (attributes, conv) in found.items()
+        if pays(conv) and attributes["tiny.macs"].value >= _LEAST_SHARE * total
+    }
+    influences = influence(network, worth, statistics, samples) if score == "impact" else {}
     return [
         SkippableLayer(
             symbol,
-            attributes["tiny.layer"].value,
-            attributes["tiny.macs"].value,
+            found[symbol][0]["tiny.layer"].value,
+            found[symbol][0]["tiny.macs"].value,
             conv,
             statistics[symbol],
-            significance(flat_weights(conv), statistics[symbol], score, granularity),
+            significance(
+                flat_weights(conv), statistics[symbol], score, granularity, influences.get(symbol)
+            ),
             granularity,
             compensation,
         )
-        for symbol, attributes, conv in found
-        if pays(conv) and attributes["tiny.macs"].value >= _LEAST_SHARE * total
+        for symbol, conv in worth.items()
     ]
 
 
@@ -111,21 +126,25 @@ class Reduction:
     """The constants of layers at levels."""
 
     def __init__(
-        self, layers: Sequence[SkippableLayer], network: Layerwise, samples: Sequence[Bytes]
+        self,
+        layers: Sequence[SkippableLayer],
+        convs: Mapping[str, Convolution],
+        network: Layerwise,
+        samples: Sequence[Bytes],
     ) -> None:
         """
         Args:
+            convs: all convolutions of the network, by symbol.
             network: the one that layers are of.
             samples: what weights are fitted on, where layers are fitted in sequence.
         """
         self._layers = {layer.symbol: layer for layer in layers}
-        convs = {layer.symbol: layer.conv for layer in layers}
         sequential = layers[0].compensation == "sequence"
         self._fit = SequentialFit(network, convs, samples) if sequential else None
         self._known: dict[frozenset[tuple[str, int]], dict[str, Constants]] = {}
 
     def __call__(self, levels: Mapping[str, int]) -> dict[str, Constants]:
-        """Constants by layer symbol, of the layers that are not at level 0."""
+        """Constants by layer symbol, of layers that are not at level 0 or make up for others."""
         reduced = {symbol: level for symbol, level in levels.items() if level}
         if self._fit is None:
             return {s: self._layers[s].constants(level) for s, level in reduced.items()}
@@ -146,6 +165,7 @@ def with_constants(
         symbol = function.name.value
         if symbol in constants:
             replace_constants(conv, *constants[symbol])
-            attribute = ir.IntegerAttr.get(i64, skipped[symbol])
-            function.operation.attributes["tiny.skipped_macs"] = attribute
+            if skipped.get(symbol):
+                attribute = ir.IntegerAttr.get(i64, skipped[symbol])
+                function.operation.attributes["tiny.skipped_macs"] = attribute
     return module

@@ -52,7 +52,7 @@ def render(result: dict[str, Any], chosen: int | None, command: str) -> str:
         _front_plot(result, number),
         f"<p>Dark: the front on {result['samples_reported_on']:,} samples that nothing was chosen "
         "on, with 95&nbsp;% confidence (Wilson). Light: candidates, by what they lose on the "
-        f"{result['samples_chosen_on']:,} samples of the search, at the price that they have. "
+        f"{result['samples_fitted_to']:,} samples of the search, at the price that they have. "
         "Dashed, and grey: the exact network.</p>",
         _front_table(result, number),
         *([_levels_section(result)] if "levels" in result else []),
@@ -147,12 +147,8 @@ def _front_plot(result: dict[str, Any], chosen: int) -> str:
     bounds = [edge for point in points for edge in point["accuracy_interval"]]
     floor = min(bounds) - 0.05
     # Other samples have another accuracy even when exact: what compares is the loss.
-    shift = exact["accuracy"] - exact["accuracy_when_choosing"]
-    shown = [
-        (one["instructions"], one["accuracy"] + shift)
-        for one in tried
-        if one["accuracy"] + shift >= floor
-    ]
+    losses = [(one["instructions"], exact["accuracy"] - one["loss"]["mean"]) for one in tried]
+    shown = [(instructions, accuracy) for instructions, accuracy in losses if accuracy >= floor]
     xs = [n / 1e6 for n in (*(p["instructions"] for p in points), *(n for n, _ in shown))]
     ys = [100 * y for y in (*bounds, *(accuracy for _, accuracy in shown))]
     plot = _Plot(xs, ys, "million instructions", f"{result['measure']}, %")
@@ -181,7 +177,8 @@ def _front_table(result: dict[str, Any], chosen: int) -> str:
             _share(point["accuracy"]),
             f"{_share(low)} to {_share(high)}",
             _share(point["drop"]),
-            _share(point["accuracy_when_choosing"]),
+            _share(point["promised_drop"]),
+            _share(point["shown_when_choosing"]["most"]),
             f"{point['instructions']:,}",
             f"{1 - point['instructions'] / exact['instructions']:.1%}",
             f"{point['cycles']:,}",
@@ -194,7 +191,8 @@ def _front_table(result: dict[str, Any], chosen: int) -> str:
         result["measure"],
         "95 %",
         "loss",
-        "when choosing",
+        "promised",
+        "at most, when choosing",
         "instructions",
         "fewer",
         "cycles",

@@ -8,31 +8,27 @@ from typing import Any
 
 from tinymlir.errors import TinymlirError
 from tinymlir.exploration.prices import Measured
-from tinymlir.exploration.search import Evaluated, fastest_within
+from tinymlir.exploration.search import Evaluated, Promise
 
 
 @dataclass(frozen=True)
 class Point:
     """A network of the front, compiled, measured and reported on.
 
-    ``accuracy`` and ``chosen_accuracy`` are shares of the samples that were reported on and
-    chosen on; without labels, of agreement with the exact network.
+    ``accuracy`` is a share of the samples that were reported on; without labels, of agreement with
+    the exact network.
     """
 
     levels: dict[str, int]
     kernels: Mapping[str, str]
     measured: Measured
-    candidate: Evaluated
+    promise: Promise
     accuracy: float
     interval: tuple[float, float]
     drop: tuple[float, float, float]
     confusion: list[list[int]]
     layers: list[dict[str, Any]]
     pipeline: str
-
-    @property
-    def chosen_accuracy(self) -> float:
-        return self.candidate.accuracy
 
     @property
     def macs_skipped(self) -> int:
@@ -43,8 +39,8 @@ class Point:
         return {
             "accuracy": self.accuracy,
             "accuracy_interval": self.interval,
-            "accuracy_when_choosing": self.chosen_accuracy,
-            "most_drop_when_choosing": self.candidate.most_drop,
+            "promised_drop": self.promise.loss,
+            "shown_when_choosing": asdict(self.promise.shown),
             "drop": self.drop[0],
             "drop_interval": self.drop[1:],
             "instructions": report["instructions"],
@@ -79,19 +75,16 @@ class Exploration:
         }
 
     def within(self, max_drop: float) -> Point:
-        """The fastest point that loses at most so much, on the samples that were chosen on.
-
-        What counts as no loss: `fastest_within`.
+        """The fastest point of which so much loss is promised, or less.
 
         Raises:
-            TinymlirError: no point does; names the nearest.
+            TinymlirError: there is none; names the nearest.
         """
-        points = {point.candidate: point for point in self.front}
-        found = fastest_within(list(points), self.exact.chosen_accuracy, max_drop)
-        if found is not None:
-            return points[found]
-        nearest = min(self.front, key=lambda point: point.candidate.most_drop)
+        for point in self.front:
+            if point.promise.loss <= max_drop:
+                return point
+        nearest = min(point.promise.loss for point in self.front)
         raise TinymlirError(
             f"no point of the front loses {max_drop:g} or less, as far as samples tell",
-            hint=f"the nearest does with --max-accuracy-drop {nearest.candidate.most_drop:.4f}",
+            hint=f"the nearest does with --max-accuracy-drop {nearest + 5e-5:.4f}",
         )

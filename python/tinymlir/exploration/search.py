@@ -12,51 +12,79 @@ import numpy as np
 
 from tinymlir.errors import TinymlirError
 from tinymlir.exploration.guide import Candidate
+from tinymlir.exploration.losses import Loss
+from tinymlir.progress import progress
 
-#: What may be lost by chance where nothing may be lost.
-UNSHOWN_LOSS = 0.005
 #: Candidates in a row that improve nothing, after which the search ends.
 _PATIENCE = 20
+#: Share of the instructions by which candidates that are tested differ, at least.
+_STEP = 0.01
 #: How far the search weighs a layer's errors up or down.
 _WEIGHT = 4.0
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A candidate: share of samples that are right, and instructions as prices tell.
+    """A candidate: what it loses on the samples to fit to, and instructions as prices tell.
 
-    ``worse`` is whether the samples show it to be less accurate than the exact network;
-    ``most_drop`` what it loses at most, with 95 % confidence.
+    ``doubt`` compares candidates: it shows smaller differences than what is lost (`guide.doubt`).
     """
 
     levels: Candidate
-    accuracy: float
+    loss: Loss
+    doubt: float
     instructions: float
-    worse: bool
-    most_drop: float
-
-    def loses_within(self, exact: float, loss: float) -> bool:
-        """Whether it loses at most ``loss`` of the accuracy ``exact``, as far as samples tell.
-
-        A loss is promised on the upper limit of its confidence interval: the fastest of many
-        candidates is one that chance has favoured. No loss is one that the samples do not
-        show and that is at most `UNSHOWN_LOSS`; it is within any promise.
-        """
-        unshown = not self.worse and self.accuracy >= exact - UNSHOWN_LOSS
-        return unshown or self.most_drop <= loss
 
 
-def fastest_within(candidates: Sequence[Evaluated], exact: float, loss: float) -> Evaluated | None:
-    """The fastest candidate that loses at most ``loss`` (`Evaluated.loses_within`)."""
-    fitting = [one for one in candidates if one.loses_within(exact, loss)]
-    return min(fitting, key=lambda one: (one.instructions, -one.accuracy), default=None)
+@dataclass(frozen=True)
+class Promise:
+    """A candidate that loses at most ``loss``, as ``shown`` by samples that it is not fitted to."""
+
+    candidate: Evaluated
+    loss: float
+    shown: Loss
+
+
+def confirm(
+    candidates: Sequence[Evaluated],
+    losses: Sequence[float],
+    measure: Callable[[Candidate], Loss],
+) -> list[Promise]:
+    """For each loss the fastest candidate that samples show to lose no more, fastest first.
+
+    The fastest of many is one that chance has favoured. So the samples of ``measure`` are others
+    than those of the search, and the front of the search is tested on them one by one,
+    the slowest first, up to the first that fails: in 5 % of cases at most is one accepted that
+    loses more, however many are tested. That is fixed sequence testing along the front
+    (Angelopoulos et al., "Learn then Test", 2021; Laufer-Goldshtein et al., "Pareto Testing",
+    2023).
+    Where no candidate passes, there is the slowest, and the least that can be promised of it.
+    """
+    sequence: list[Evaluated] = []
+    for one in reversed(front(candidates)):
+        if not sequence or one.instructions <= (1 - _STEP) * sequence[-1].instructions:
+            sequence.append(one)
+    shown: list[Loss] = []
+    for one in progress(sequence, len(sequence), "confirming"):
+        shown.append(measure(one.levels))
+        if not shown[-1].within(max(losses)):
+            break
+    found: dict[Evaluated, Promise] = {}
+    for loss in sorted(losses):
+        failed = next((n for n, test in enumerate(shown) if not test.within(loss)), len(shown))
+        if failed:
+            passed = sequence[failed - 1]
+            found.setdefault(passed, Promise(passed, loss, shown[failed - 1]))
+    if not found:
+        return [Promise(sequence[0], max(shown[0].most, shown[0].drop), shown[0])]
+    return sorted(found.values(), key=lambda promise: promise.candidate.instructions)
 
 
 def front(candidates: Sequence[Evaluated]) -> list[Evaluated]:
     """Those that none beats in both, the fastest first."""
     best: list[Evaluated] = []
-    for one in sorted(candidates, key=lambda c: (c.instructions, -c.accuracy, c.levels)):
-        if not best or one.accuracy > best[-1].accuracy:
+    for one in sorted(candidates, key=lambda c: (c.instructions, c.doubt, c.levels)):
+        if not best or one.doubt < best[-1].doubt:
             best.append(one)
     return best
 
@@ -97,7 +125,7 @@ def search(
     better candidates.
 
     Args:
-        evaluate: gives a candidate's accuracy and instructions.
+        evaluate: gives a candidate's loss of accuracy and instructions.
         losses: of accuracy that are of interest.
         trials: how many to evaluate at most, those of the path included.
         seed: of what is proposed; the same seed proposes the same.
@@ -112,16 +140,14 @@ def search(
             yield done[candidate]
 
     yield from look(steps[0])
-    exact = done[steps[0]].accuracy
     for loss in sorted(losses, reverse=True):
         low, high = 0, len(steps)
         while high - low > 1 and len(done) < trials:
             middle = (low + high) // 2
             yield from look(steps[middle])
-            within = done[steps[middle]].loses_within(exact, loss)
+            within = done[steps[middle]].loss.within(loss)
             low, high = (middle, high) if within else (low, middle)
-    least = exact - 2 * max(losses) - UNSHOWN_LOSS
-    near = [path[levels] for levels, one in done.items() if one.accuracy >= least]
+    near = [path[levels] for levels, one in done.items() if one.loss.within(2 * max(losses))]
     yield from _refine(look, done, guide, near, trials, seed)
 
 
@@ -137,7 +163,7 @@ def _refine(
     optuna = load_optuna()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, n_startup_trials=0)
-    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+    study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
     names = [f"layer{i}" for i in range(len(next(iter(done))))]
     known = np.log(rates).tolist()
     if len(known) < 2:
@@ -157,6 +183,6 @@ def _refine(
         yield from look(candidate)
         if candidate not in done:
             return
-        study.tell(trial, (done[candidate].accuracy, done[candidate].instructions))
+        study.tell(trial, (done[candidate].doubt, done[candidate].instructions))
         if number >= len(known):
             idle = 0 if front(list(done.values())) != best else idle + 1

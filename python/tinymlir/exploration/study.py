@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,13 +18,7 @@ from tinymlir.compiler import check_budget, versions
 from tinymlir.dialects import register
 from tinymlir.errors import TinymlirError
 from tinymlir.exploration.cluster import Cluster
-from tinymlir.exploration.confidence import (
-    most_drop,
-    paired_drop,
-    samples_for,
-    shows_loss,
-    wilson,
-)
+from tinymlir.exploration.confidence import paired_drop, samples_for, wilson
 from tinymlir.exploration.data import Data, Part, load_data
 from tinymlir.exploration.evaluator import Evaluator
 from tinymlir.exploration.guide import MEASURED, Candidate, Guide, doubt
@@ -36,9 +29,10 @@ from tinymlir.exploration.levels import (
     skippable_layers,
     with_constants,
 )
+from tinymlir.exploration.losses import Loss, measure_loss
 from tinymlir.exploration.prices import Measured, Prices, leaves_out_zeros
 from tinymlir.exploration.result import Exploration, Point
-from tinymlir.exploration.search import Evaluated, fastest_within, front, load_optuna, search
+from tinymlir.exploration.search import Evaluated, Promise, confirm, load_optuna, search
 from tinymlir.files import write_all
 from tinymlir.frontends import import_model
 from tinymlir.network import read_interface
@@ -46,6 +40,7 @@ from tinymlir.passes.tiny_outline_layers import find_main
 from tinymlir.pipeline import run_pipeline
 from tinymlir.pipelines import on_module, to_functions
 from tinymlir.progress import progress
+from tinymlir.skipping.annotations import skippable
 from tinymlir.skipping.calibration import calibrate
 from tinymlir.skipping.compensation import Compensation
 from tinymlir.skipping.layerwise import Layerwise
@@ -53,12 +48,11 @@ from tinymlir.skipping.significance import Score
 from tinymlir.skipping.units import Granularity
 from tinymlir.targets import Target, require_simulator
 
-#: Samples that statistics are taken of, that sensitivities are measured on, at most.
-_CALIBRATION, _SENSITIVITY = 1000, 1000
 #: Losses of accuracy for which the fastest point is compiled and reported on.
-_LOSSES = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1)
+_LOSSES = (0.0, 0.01, 0.02, 0.05, 0.1)
 #: What is measured already, so that a search goes on where it was stopped.
 PROGRESS_FILE = "evaluations.json"
+_Part = Literal["fitting", "confirming"]
 
 
 @dataclass(frozen=True)
@@ -67,7 +61,7 @@ class Settings:
 
     seed: int = 0
     trials: int = 60
-    score: Score = "residual"
+    score: Score = "impact"
     compensation: Compensation = "sequence"
     granularity: Granularity = "pair"
     max_flash: int | None = None
@@ -130,8 +124,8 @@ class Study:
             self.data = load_data(data, test, inputs, classes, settings.seed)
             run_pipeline(self.module, on_module(to_functions(self.target)))
             self.text = str(self.module)
-        choosing = self.data.choosing.inputs
-        self.cluster = None if dask is None else Cluster(dask, self.text, choosing)
+        inputs_there = self.data.confirming.inputs
+        self.cluster = None if dask is None else Cluster(dask, self.text, inputs_there)
 
     def run(self, promised: Sequence[float] = ()) -> Exploration:
         """Search, and report on the fastest points for some losses of accuracy.
@@ -143,8 +137,9 @@ class Study:
             return self._run(promised)
 
     def _run(self, promised: Sequence[float]) -> Exploration:
-        settings, choosing = self.settings, self.data.choosing
-        statistics = calibrate(self.module, choosing.first(_CALIBRATION).inputs)
+        settings, fitting = self.settings, self.data.fitting
+        statistics = calibrate(self.module, fitting.inputs)
+        network = Layerwise(self.module)
         layers = skippable_layers(
             self.module,
             lambda conv: leaves_out_zeros(conv, self.target),
@@ -152,6 +147,8 @@ class Study:
             settings.score,
             settings.granularity,
             settings.compensation,
+            network,
+            fitting.inputs,
         )
         if not layers:
             raise TinymlirError(
@@ -159,18 +156,20 @@ class Study:
                 hint="docs/kernels.md says which layers and cores have one",
             )
         self.layers = layers
-        network = Layerwise(self.module)
-        self.reduction = Reduction(layers, network, choosing.first(_CALIBRATION).inputs)
+        convs = {la.name.value: conv for la, conv in skippable(self.module.operation)}
+        self.reduction = Reduction(layers, convs, network, fitting.inputs)
         self.evaluator = Evaluator(network, self.reduction)
         self.prices = Prices(
             self._build, self.name, self.target, layers, settings.max_flash, settings.beside
         )
         self.known = self._load()
+        self._exact: dict[str, npt.NDArray[np.int8]] = {}
         guide = Guide(self._sensitivity(), self.prices)
-        losses = tuple(promised) or _LOSSES
+        usual = [loss for loss in _LOSSES if not promised or loss <= max(promised)]
+        losses = sorted({*usual, *promised})
         found = search(self._evaluate, guide, losses, settings.trials, settings.seed)
         tried = list(progress(found, settings.trials, "searching"))
-        return self._report(tried, guide, {*_LOSSES, *promised})
+        return self._report(tried, guide, losses)
 
     def _build(self, levels: Mapping[str, int]) -> ir.Module:
         skipped = {la.symbol: la.skipped_macs(levels.get(la.symbol, 0)) for la in self.layers}
@@ -178,7 +177,7 @@ class Study:
 
     def _sensitivity(self) -> list[dict[int, float]]:
         """Doubt about classes with one layer at a level, by layer."""
-        part = self.data.choosing.first(_SENSITIVITY)
+        part = self.data.fitting
         jobs = [(i, level) for i in range(len(self.layers)) for level in MEASURED]
         result: list[dict[int, float]] = [{} for _ in self.layers]
         exact = self.evaluator(part.inputs, {}, raw=True)
@@ -192,53 +191,57 @@ class Study:
         return result
 
     def _evaluate(self, candidate: Candidate) -> Evaluated:
-        levels = self._levels(candidate)
-        key = ",".join(map(str, candidate))
-        if key not in self.known:
-            part = self.data.choosing
-            right = self._classes(part, levels) == self._truth(part)
-            before = self._exact_right
-            lost, won = int((before & ~right).sum()), int((~before & right).sum())
-            self._remember(key, float(right.mean()), lost, won)
-        accuracy, losses, wins = self.known[key]
-        most = most_drop(losses, wins, len(self.data.choosing)) if levels else 0.0
-        instructions = self.prices.choose(levels).instructions
-        return Evaluated(candidate, accuracy, instructions, shows_loss(losses, wins), most)
+        loss, doubtful = self._measure("fitting", candidate)
+        instructions = self.prices.choose(self._levels(candidate)).instructions
+        return Evaluated(candidate, loss, doubtful, instructions)
 
-    @functools.cached_property
-    def _exact_right(self) -> npt.NDArray[np.bool_]:
-        """On which samples of those to choose on the exact network is right."""
-        part = self.data.choosing
-        return self._classes(part, {}) == self._truth(part)
+    def _confirmed(self, candidate: Candidate) -> Loss:
+        return self._measure("confirming", candidate)[0]
+
+    def _measure(self, name: _Part, candidate: Candidate) -> tuple[Loss, float]:
+        """What a candidate loses on a part of the samples to choose on, and its `doubt`."""
+        key = f"{name}:{','.join(map(str, candidate))}"
+        if key not in self.known:
+            if name not in self._exact:
+                self._exact[name] = self._scores(name, {})
+            exact, levels = self._exact[name], self._levels(candidate)
+            scores = self._scores(name, levels) if levels else exact
+            labels = getattr(self.data, name).labels
+            loss = measure_loss(exact, scores, labels)
+            self._remember(key, *astuple(loss), doubt(exact, scores, labels))
+        *known, doubtful = self.known[key]
+        return Loss(*known), doubtful
+
+    def _scores(self, name: _Part, levels: Mapping[str, int]) -> npt.NDArray[np.int8]:
+        if self.cluster is not None and name == "confirming":
+            return self.cluster(self.reduction(levels))
+        return self.evaluator(getattr(self.data, name).inputs, levels, raw=True)
 
     def _levels(self, candidate: Candidate) -> dict[str, int]:
         return {la.symbol: n for la, n in zip(self.layers, candidate, strict=True) if n}
 
     def _classes(self, part: Part, levels: Mapping[str, int]) -> npt.NDArray[np.intp]:
-        if self.cluster is not None and part is self.data.choosing:
-            return self.cluster(self.reduction(levels)).argmax(1)
         return self.evaluator(part.inputs, levels).argmax(1)
 
     def _truth(self, part: Part) -> npt.NDArray[np.integer]:
         """Labels, or what the exact network says."""
         return self._classes(part, {}) if part.labels is None else part.labels
 
-    def _report(self, tried: list[Evaluated], guide: Guide, losses: Set[float]) -> Exploration:
-        none = tried[0]
-        fitting = self._fitting(tried)
-        within = [fastest_within(fitting, none.accuracy, loss) for loss in losses]
-        picks = front([one for one in within if one is not None]) or front(fitting)[-1:]
+    def _report(self, tried: list[Evaluated], guide: Guide, losses: Sequence[float]) -> Exploration:
+        affordable = self._affordable(tried)
+        picks = confirm(affordable, losses, self._confirmed)
         points = [self._point(one) for one in progress(picks, len(picks), "measuring the front")]
+        exact = Promise(tried[0], 0.0, self._confirmed(tried[0].levels))
         curves = zip(self.layers, guide.errors.tolist(), strict=True)
         return Exploration(
             self._facts(),
-            self._point(none, self.prices.exact),
+            self._point(exact, self.prices.exact),
             points,
             tried,
             {layer.symbol: errors for layer, errors in curves},
         )
 
-    def _fitting(self, tried: list[Evaluated]) -> list[Evaluated]:
+    def _affordable(self, tried: list[Evaluated]) -> list[Evaluated]:
         """Those that ``--max-flash`` allows.
 
         Raises:
@@ -251,9 +254,9 @@ class Study:
         check_budget("flash", "--max-flash", round(min(bytes_of.values())), budget)
         return [one for one in tried if bytes_of[one] <= budget]
 
-    def _point(self, one: Evaluated, measured: Measured | None = None) -> Point:
+    def _point(self, one: Promise, measured: Measured | None = None) -> Point:
         """A candidate on the samples to report on, compiled and simulated if not ``measured``."""
-        part, levels = self.data.reporting, self._levels(one.levels)
+        part, levels = self.data.reporting, self._levels(one.candidate.levels)
         kernels: dict[str, str] = {}
         if measured is None:
             # Within a budget of flash, `compile` chooses kernels by what their code takes.
@@ -315,7 +318,7 @@ class Study:
     def calibration(self) -> dict[str, npt.NDArray[np.generic]]:
         """The samples that statistics are of, as arrays of a file for ``tiny-calibrate``."""
         inputs, _ = read_interface(find_main(self.module.operation))
-        samples = self.data.choosing.first(_CALIBRATION).inputs
+        samples = self.data.fitting.inputs
         return {
             info.name: from_object(array, info) for info, array in zip(inputs, samples, strict=True)
         }
@@ -327,11 +330,13 @@ class Study:
         functions = to_functions(self.target)
         if not skipped:
             return on_module(functions)
-        data = " data=calibration.npz" if settings.compensation == "sequence" else ""
+        data = " data=calibration.npz"
+        score = settings.score + data * (settings.score == "impact")
+        compensation = settings.compensation + data * (settings.compensation == "sequence")
         skip = (
             "tiny-calibrate{data=calibration.npz}",
-            f"tiny-significance{{score={settings.score} granularity={settings.granularity}}}",
-            f"tiny-skip-macs{{per-layer={skipped} compensate={settings.compensation}{data}}}",
+            f"tiny-significance{{score={score} granularity={settings.granularity}}}",
+            f"tiny-skip-macs{{per-layer={skipped} compensate={compensation}}}",
         )
         return on_module((*functions, *skip))
 
@@ -344,6 +349,7 @@ class Study:
             "input_sha256": self.model_sha256,
             "data_sha256": part.sha256,
             "samples_chosen_on": len(part.choosing),
+            "samples_fitted_to": len(part.fitting),
             "samples_reported_on": len(part.reporting),
             "settings": asdict(self.settings),
             "versions": versions(),

@@ -50,15 +50,13 @@ def _refit(
     before: npt.NDArray[np.float64], gone: npt.NDArray[np.bool_], statistics: Statistics
 ) -> npt.NDArray[np.float64]:
     after = before.copy()
-    covariances = [damped(c) for c in statistics.covariance]
+    inverses = [np.linalg.inv(damped(c)).astype(np.float64) for c in statistics.covariance]
 
     def channel(where: tuple[int, int]) -> None:
         if gone[where].any():
             # What was zero before stays so: it costs nothing, and may be part of a unit.
             kept = ~gone[where] & (before[where] != 0)
-            covariance = covariances[where[0]]
-            fitted = refitted(covariance @ before[where], covariance, kept)
-            after[where] = np.rint(fitted)
+            after[where] = np.rint(refitted(before[where], inverses[where[0]], kept))
 
     with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(channel, np.ndindex(before.shape[:2])))

@@ -24,6 +24,8 @@ Constants = tuple[npt.NDArray[np.int8], npt.NDArray[np.int32]]
 BATCH = 256
 #: Compiled layers that are kept, the ones used last.
 _KEPT = 512
+#: Bytes that the values of all samples of a `Layerwise.trace` take, at most.
+_MEMORY = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,24 @@ class Layerwise:
                 numbers[op.results[0]] = len(main.arguments) + len(self.steps) - 1
             else:
                 self.results = [numbers[v] for v in op.operands]
+        self.inputs = len(main.arguments)
+
+    @property
+    def scores(self) -> int:
+        """The value that is the first result; where a softmax gives that, what it is of."""
+        step = self.results[0] - self.inputs
+        softmax = step >= 0 and self.steps[step].op == "softmax"
+        return self.steps[step].sources[0] if softmax else self.results[0]
+
+    def trace(self, samples: Sequence[Bytes]) -> list[Bytes]:
+        """All values on the first of ``samples``, as many as memory allows."""
+        count = 1
+        for _ in range(2):
+            values = [array[:count] for array in samples]
+            for step in self.steps:
+                values.append(self.run(step, values))
+            count = min(len(samples[0]), max(1, _MEMORY // sum(v[0].nbytes for v in values)))
+        return values
 
     def run(self, step: Step, values: Sequence[Bytes], constants: Constants | None = None) -> Bytes:
         """What a layer gives, (N, ...), on ``values``; with other ``constants``, if any."""

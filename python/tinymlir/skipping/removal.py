@@ -78,27 +78,26 @@ def removal_costs(weights: Doubles, inverse: Doubles, table: Units) -> Doubles:
         left = np.delete(left, chosen)
 
 
-def refitted(moments: Doubles, covariance: Doubles, kept: npt.NDArray[np.bool_]) -> Doubles:
-    """Weights on the ``kept`` operands whose output comes nearest to a channel's, within int8.
+def refitted(best: Doubles, inverse: Doubles, kept: npt.NDArray[np.bool_]) -> Doubles:
+    """Weights on the ``kept`` operands whose output comes nearest to that of others, within int8.
 
-    Least squares, C_kk v = m_k. What passes a bound stays there, and the others are fitted
-    again to make up for that. Other operands get zero.
+    The least of (v - best)' C (v - best). What passes a bound stays there, and the others are
+    fitted again to make up for that. Operands that are not kept get zero.
 
     Args:
-        moments: covariance of each operand with the channel's output, (K,): C w, where the
-            operands are those that the channel had.
-        covariance: `damped`, (K, K).
+        best: weights without any bounds, (K,).
+        inverse: of the `damped` covariance C of the operands, (K, K).
         kept: (K,).
     """
-    result, free = np.zeros(len(moments)), kept.copy()
+    result, fixed, bound = best, ~kept, np.zeros(len(best))
     for _ in range(_BOUNDED):
-        if not free.any():
+        out = np.flatnonzero(fixed)
+        moves = np.linalg.solve(inverse[np.ix_(out, out)], bound[out] - best[out])
+        result = best + inverse[:, out] @ moves
+        result[out] = bound[out]
+        over = np.abs(result) > I8_MAX
+        if not over.any():
             break
-        bound = kept & ~free
-        wanted = moments[free] - covariance[np.ix_(free, bound)] @ result[bound]
-        result[free] = np.linalg.solve(covariance[np.ix_(free, free)], wanted)
-        free &= np.abs(result) <= I8_MAX
-        result = np.clip(result, -I8_MAX, I8_MAX)
-        if (free == kept & ~bound).all():
-            break
-    return result
+        fixed = fixed | over
+        bound = np.where(over, np.sign(result) * I8_MAX, bound)
+    return np.clip(result, -I8_MAX, I8_MAX)

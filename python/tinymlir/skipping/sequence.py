@@ -3,8 +3,9 @@
 `compensation.without` fits a layer to its operands as the exact network has them. But once the
 layers before leave something out, their outputs are others, and vary less; and so do those of
 every layer behind. Here a layer is fitted from the operands z that it really gets to what the
-exact one, with weights w, makes of the operands x: the least squares for w·x by v·z are
-C_zz v = C_zx w. So errors do not add up from layer to layer.
+exact one, with weights w, makes of the operands x: the least squares for y = w·x by v·z are
+C_zz v = C_zy. So errors do not add up from layer to layer. Layers that leave nothing out make up
+for those before them as well.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -25,14 +27,26 @@ from tinymlir.skipping.statistics import flat_weights, spread, windows
 
 #: Windows that a layer is fitted on, at least, and for each operand.
 _WINDOWS, _WINDOWS_BY_OPERAND = 1 << 14, 32
-#: Bytes that the activations of all samples take, at most.
-_MEMORY = 1 << 28
-#: Elements of the window matrix that is made at a time, and samples with the same windows.
-_BLOCK, _TOGETHER = 1 << 22, 32
+#: Windows for each operand without which a layer that leaves nothing out stays as it is.
+_ENOUGH = 4
+#: Samples with the same windows, and elements of the window matrix that is made at a time.
+_TOGETHER, _BLOCK = 32, 1 << 22
+#: Products of two int8 of which float32 holds the sum, whatever the order: 2²⁴ / 2¹⁴.
+_EXACT = 1 << 10
 
 
-#: Means of the operands x and z, (G, K), and their covariances C_zz and C_zx, (G, K, K).
-Moments = tuple[Doubles, Doubles, Doubles, Doubles]
+@dataclass(frozen=True)
+class Moments:
+    """Of operands z, and of outputs y without bias.
+
+    ``mean_z`` (G, K), ``mean_y`` (G, O per group), and covariances ``zz`` (G, K, K), ``zy``
+    (G, K, O per group).
+    """
+
+    mean_z: Doubles
+    mean_y: Doubles
+    zz: Doubles
+    zy: Doubles
 
 
 class SequentialFit:
@@ -43,36 +57,39 @@ class SequentialFit:
     ) -> None:
         """
         Args:
-            convs: convolutions by layer symbol.
+            convs: convolutions by layer symbol, those that may be refitted.
             samples: one array per input, (N, *shape); as many count as memory allows.
         """
         self.network, self.convs = network, convs
-        bytes_of_one = sum(v[0].nbytes for v in self._exact([array[:1] for array in samples]))
-        self.count = min(len(samples[0]), max(1, _MEMORY // bytes_of_one))
-        self.exact = self._exact([array[: self.count] for array in samples])
+        self.exact = network.trace(samples)
         #: moments of layers before which nothing is left out
         self._unchanged: dict[str, Moments] = {}
 
     def __call__(self, gone: Mapping[str, npt.NDArray[np.bool_]]) -> dict[str, Constants]:
-        """Constants of the layers that are reduced.
+        """Constants of the layers that are reduced, and of those behind them.
 
         Args:
             gone: operands that are left out, (channels, K), by layer symbol.
         """
-        values = self.exact[: len(self.exact) - len(self.network.steps)]
+        values = self.exact[: self.network.inputs]
         fitted: dict[str, Constants] = {}
         for step in self.network.steps:
-            if step.symbol in gone:
-                moments = self._moments(step, values)
-                fitted[step.symbol] = _fit(self.convs[step.symbol], moments, gone[step.symbol])
             same = all(values[n] is self.exact[n] for n in step.sources)
             if same and step.symbol not in gone:
                 values.append(self.exact[len(values)])
-            elif len(fitted) < len(gone):
-                values.append(self.network.run(step, values, fitted.get(step.symbol)))
-            else:
-                break
+                continue
+            if step.symbol in self.convs and (step.symbol in gone or self._enough(step)):
+                conv = self.convs[step.symbol]
+                none = np.zeros((conv.groups * conv.out_per_group, conv.weights[0, 0].size), bool)
+                moments = self._moments(step, values)
+                fitted[step.symbol] = _fit(conv, moments, gone.get(step.symbol, none))
+            values.append(self.network.run(step, values, fitted.get(step.symbol)))
         return fitted
+
+    def _enough(self, step: Step) -> bool:
+        conv = self.convs[step.symbol]
+        windows = _places(conv, len(self.exact[0])) * len(self.exact[0])
+        return windows >= _ENOUGH * conv.weights[0, 0].size
 
     def _moments(self, step: Step, values: Sequence[Bytes]) -> Moments:
         x, z = (known[step.sources[0]] for known in (self.exact, values))
@@ -82,57 +99,64 @@ class SequentialFit:
             self._unchanged[step.symbol] = _moments(self.convs[step.symbol], x, x)
         return self._unchanged[step.symbol]
 
-    def _exact(self, samples: Sequence[Bytes]) -> list[Bytes]:
-        values = list(samples)
-        for step in self.network.steps:
-            values.append(self.network.run(step, values))
-        return values
-
 
 def _fit(conv: Convolution, moments: Moments, skipped: npt.NDArray[np.bool_]) -> Constants:
     before = flat_weights(conv).astype(np.float64)
     gone = skipped.reshape(before.shape)
-    mean_x, mean_z, zz, zx = moments
     after = np.zeros_like(before)
-    added = [noise(covariance) for covariance in zz]
 
     def channel(where: tuple[int, int]) -> None:
-        group = where[0]
-        wanted = (zx[group] + added[group]) @ before[where]
         # What was zero before stays so: it costs nothing, and may be part of a unit.
         kept = ~gone[where] & (before[where] != 0)
-        after[where] = np.rint(refitted(wanted, zz[group] + added[group], kept))
+        after[where] = np.rint(refitted(best[where], inverses[where[0]], kept))
 
     with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:
+        added = [noise(covariance) for covariance in moments.zz]
+        inverses = list(pool.map(np.linalg.inv, moments.zz + added))
+        wanted = moments.zy + added @ before.transpose(0, 2, 1)
+        best = (inverses @ wanted).transpose(0, 2, 1)
         list(pool.map(channel, np.ndindex(before.shape[:2])))
-    moved = np.einsum("gok,gk->go", before, mean_x) - np.einsum("gok,gk->go", after, mean_z)
+    moved = moments.mean_y - np.einsum("gok,gk->go", after, moments.mean_z)
     bias = np.clip(conv.bias + np.rint(moved).reshape(-1), I32_MIN, I32_MAX)
     return after.reshape(conv.weights.shape).astype(np.int8), bias.astype(np.int32)
+
+
+def _places(conv: Convolution, samples: int) -> int:
+    """Output positions of each sample that a layer is fitted on."""
+    wanted = max(_WINDOWS, _WINDOWS_BY_OPERAND * conv.weights[0, 0].size)
+    return min(-(-wanted // samples), conv.out_hw[0] * conv.out_hw[1])
 
 
 def _moments(conv: Convolution, x: Bytes, z: Bytes) -> Moments:
     """Over windows of all samples, at places that differ from batch to batch.
 
-    Sums of integers in float64 are exact, so they depend neither on batches nor on threads.
+    Sums of integers are exact, in float32 for so few of them, so they depend neither on
+    batches nor on threads.
     """
-    groups, _, operands = flat_weights(conv).shape
-    wanted = max(_WINDOWS, _WINDOWS_BY_OPERAND * operands)
-    places = min(-(-wanted // len(x)), conv.out_hw[0] * conv.out_hw[1])
+    weights = flat_weights(conv).transpose(0, 2, 1)
+    groups, operands, channels = weights.shape
+    places = _places(conv, len(x))
     step = max(1, min(_TOGETHER, _BLOCK // (places * groups * operands)))
-    sums = [np.zeros((groups, operands)) for _ in range(2)]
-    squares = [np.zeros((groups, operands, operands)) for _ in range(2)]
+    kind = np.float32 if operands <= _EXACT else np.float64
+    mean_z, mean_y = np.zeros((groups, operands)), np.zeros((groups, channels))
+    zz, zy = np.zeros((groups, operands, operands)), np.zeros((groups, operands, channels))
     for start in range(0, len(x), step):
         part = slice(start, start + step)
         counted = spread(conv, places, start // step * places)
-        a, b = (windows(conv, v[part], counted).astype(np.float64) for v in (x, z))
-        for total, seen in zip(sums, (a, b), strict=True):
-            total += seen.sum(1)
-        for square, seen in zip(squares, (b, a), strict=True):
-            square += b.transpose(0, 2, 1) @ seen
+        b = windows(conv, z[part], counted)
+        a = b if x is z else windows(conv, x[part], counted)
+        y = (a.astype(kind) @ weights.astype(kind)).astype(np.float64)
+        mean_z += b.sum(1)
+        mean_y += y.sum(1)
+        zy += b.transpose(0, 2, 1).astype(np.float64) @ y
+        for first in range(0, b.shape[1], _EXACT):
+            few = b[:, first : first + _EXACT].astype(np.float32)
+            zz += few.transpose(0, 2, 1) @ few
     count = len(x) * places
-    mean_x, mean_z = (total / count for total in sums)
-    zz, zx = (
-        square / count - mean_z[:, :, None] * mean[:, None, :]
-        for square, mean in zip(squares, (mean_z, mean_x), strict=True)
+    mean_z, mean_y = mean_z / count, mean_y / count
+    return Moments(
+        mean_z,
+        mean_y,
+        zz / count - mean_z[:, :, None] * mean_z[:, None, :],
+        zy / count - mean_z[:, :, None] * mean_y[:, None, :],
     )
-    return mean_x, mean_z, zz, zx

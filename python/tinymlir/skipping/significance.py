@@ -15,12 +15,16 @@ from tinymlir.skipping.removal import damped, removal_costs
 from tinymlir.skipping.statistics import Statistics
 from tinymlir.skipping.units import Granularity, Units, sum_by_unit, units
 
-Score = Literal["expected-share", "rms-over-std", "residual"]
+Score = Literal["expected-share", "rms-over-std", "residual", "impact"]
 Doubles = npt.NDArray[np.float64]
 
 
 def significance(
-    weights: npt.NDArray[np.int8], statistics: Statistics, score: Score, granularity: Granularity
+    weights: npt.NDArray[np.int8],
+    statistics: Statistics,
+    score: Score,
+    granularity: Granularity,
+    influence: Doubles | None = None,
 ) -> Doubles:
     """The score of every unit, (G · O per group, U); 0 for units whose weights are zero.
 
@@ -31,14 +35,21 @@ def significance(
     * ``residual``: root mean square of the error of the output, over its standard deviation,
       once this unit and all that score lower are gone and the rest is refitted
       (`removal_costs`).
+    * ``impact``: that error, times the root of the channel's ``influence``: root mean square of
+      what becomes of the network's scores.
 
     Args:
         weights: (G, O per group, K).
+        influence: of each output channel, (O,) (`tinymlir.skipping.influence`).
     """
     table = units(weights.shape[-1], granularity)
     values = _SCORES[score](weights.astype(np.float64), statistics, table)
     dead = sum_by_unit((weights != 0).astype(np.float64), table) == 0
-    return np.where(dead, 0, values).reshape(-1, len(table))
+    values = np.where(dead, 0, values).reshape(-1, len(table))
+    if score != "impact":
+        return values
+    assert influence is not None
+    return values * np.sqrt(influence)[:, None]
 
 
 def _expected_share(weights: Doubles, statistics: Statistics, table: Units) -> Doubles:
@@ -74,4 +85,5 @@ _SCORES: dict[Score, Callable[[Doubles, Statistics, Units], Doubles]] = {
     "expected-share": _expected_share,
     "rms-over-std": _rms_over_std,
     "residual": _residual,
+    "impact": _residual,
 }

@@ -131,4 +131,9 @@ class Accumulation:
         mean = self.first / self.count
         covariance = self.second / self.count - mean[:, :, None] * mean[:, None, :]
         shares = np.abs(self.weights) * self.shares / np.maximum(self.counted, 1)
-        return Statistics(mean, covariance, shares.reshape(-1, shares.shape[-1]), self.zero_point)
+        shares = shares.reshape(-1, shares.shape[-1])
+        # As they are as attributes, so that choices are the same there.
+        mean, covariance, shares = (
+            array.astype(np.float32).astype(np.float64) for array in (mean, covariance, shares)
+        )
+        return Statistics(mean, covariance, shares, self.zero_point)

@@ -1,0 +1,87 @@
+"""How much accuracy an approximation loses, as well as few samples tell.
+
+Of a thousand samples, an approximation changes the class of some dozens, and what it loses is the
+difference between those that it spoils and those that it mends: a number mostly of chance. Samples
+whose class it does not change tell as much. So a sample counts as wrong by a smooth share: the
+logistic function of the lead of the right class, in units of a part of the mean lead. As long as
+leads near zero are about as frequent at one distance as at another, that share changes with
+the approximation as accuracy does, and it takes a third of the samples to show it as surely.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tinymlir.exploration.confidence import most_drop, most_mean
+
+Scores = npt.NDArray[np.int8]
+Classes = npt.NDArray[np.integer[Any]]
+
+#: Share of the mean lead that makes a class doubtful.
+_SOFTNESS = 0.1
+#: No loss: one that is likely to be so small, and surely no greater than that.
+_LIKELY, _SURELY = 0.0025, 0.01
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What some samples say of a network beside the exact one.
+
+    ``accuracy`` is the share that is right and ``drop`` how much less that is than the exact
+    one's; ``mean`` is the smooth estimate of that loss, and ``most`` what it is at most, with 95 %
+    confidence.
+    """
+
+    accuracy: float
+    drop: float
+    mean: float
+    most: float
+
+    def within(self, loss: float) -> bool:
+        """Whether samples show that no more than ``loss`` is lost; no loss is within any."""
+        surely = max(self.most, self.drop)
+        return surely <= loss or (surely <= _SURELY and self.mean <= _LIKELY)
+
+
+def measure_loss(exact: Scores, scores: Scores, labels: Classes | None) -> Loss:
+    """What is lost from ``exact`` to ``scores``.
+
+    Without labels, any other class is one that is lost; since no approximation is right where
+    the exact network is wrong by then, leads near zero are not alike on both sides, and samples
+    just count.
+
+    Args:
+        exact, scores: (N, classes).
+        labels: right classes, (N,).
+    """
+    truth = exact.argmax(1) if labels is None else labels
+    before, after = exact.argmax(1) == truth, scores.argmax(1) == truth
+    lost, won = int((before & ~after).sum()), int((~before & after).sum())
+    accuracy, drop = float(after.mean()), (lost - won) / len(truth)
+    if (exact == scores).all():
+        return Loss(accuracy, 0.0, 0.0, 0.0)
+    if labels is None:
+        return Loss(accuracy, drop, drop, most_drop(lost, won, len(truth)))
+    moved = wrongness(scores, truth) - wrongness(exact, truth)
+    return Loss(accuracy, drop, float(moved.mean()), most_mean(moved))
+
+
+def wrongness(scores: Scores, right: Classes) -> npt.NDArray[np.float64]:
+    """How wrong each sample is, 0 to 1, (N,); a half where the best two classes are equal.
+
+    Scores count relative to the leads that there are: to shrink is no error.
+    """
+    unit = _SOFTNESS * float(_leads(scores, scores.argmax(1)).mean())
+    return 0.5 - 0.5 * np.tanh(_leads(scores, right) / (2 * max(unit, 1e-9)))
+
+
+def _leads(scores: Scores, classes: Classes) -> npt.NDArray[np.float64]:
+    """By how much ``classes`` lead all others, (N,)."""
+    others = scores.astype(np.float64)
+    own = np.take_along_axis(others, classes[:, None], 1)[:, 0]
+    np.put_along_axis(others, classes[:, None], -np.inf, 1)
+    return own - others.max(1)
