@@ -56,7 +56,7 @@ def candidate(number: int, loss: float, instructions: float) -> Evaluated:
     return Evaluated((number,), losing(loss), loss, instructions)
 
 
-HOPELESS = Promise(candidate(9, 0.3, 10), 0.4, losing(0.3, 0.4))
+HOPELESS = Promise((9,), 0.4, losing(0.3, 0.4))
 
 
 @pytest.fixture(scope="module")
@@ -575,13 +575,18 @@ def test_promises_are_of_samples_that_nothing_was_fitted_to() -> None:
         asked.append(levels)
         return elsewhere[levels]
 
-    found = confirm(searched, [0.0, 0.02, 0.05], measure)
-    assert [(one.candidate.levels, one.loss) for one in found] == [((1,), 0.0)]
+    def price(levels: tuple[int, ...]) -> float:
+        return 100 - 10 * levels[0]
+
+    found = confirm(searched, [0.0, 0.02, 0.05], measure, price)
+    assert [(one.levels, one.loss) for one in found] == [((1,), 0.0)]
     assert asked == [(0,), (1,), (2,)], "the first that fails ends the sequence"
-    found = confirm(searched, [0.0, 0.1], measure)
-    assert [(one.candidate.levels, one.loss) for one in found] == [((3,), 0.1), ((1,), 0.0)]
-    (least,) = confirm(searched[2:], [0.0], measure)
-    assert (least.candidate.levels, least.loss) == ((2,), 0.06), "where none passes"
+    found = confirm(searched, [0.0, 0.1], measure, price)
+    assert [(one.levels, one.loss) for one in found] == [((3,), 0.1), ((1,), 0.0)]
+    far = confirm([searched[0], searched[3]], [0.0, 0.02], measure, price)
+    assert [(one.levels, one.loss) for one in far] == [((1,), 0.0)], "a step between"
+    (least,) = confirm(searched[2:], [0.0], measure, price)
+    assert (least.levels, least.loss) == ((2,), 0.06), "where none passes"
 
 
 def test_no_loss_is_likely_small_and_surely_not_great() -> None:

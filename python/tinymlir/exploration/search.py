@@ -18,7 +18,7 @@ from tinymlir.progress import progress
 #: Candidates in a row that improve nothing, after which the search ends.
 _PATIENCE = 20
 #: Share of the instructions by which candidates that are tested differ, at least.
-_STEP = 0.01
+_STEP = 0.02
 #: How far the search weighs a layer's errors up or down.
 _WEIGHT = 4.0
 
@@ -40,7 +40,7 @@ class Evaluated:
 class Promise:
     """A candidate that loses at most ``loss``, as ``shown`` by samples that it is not fitted to."""
 
-    candidate: Evaluated
+    levels: Candidate
     loss: float
     shown: Loss
 
@@ -49,6 +49,7 @@ def confirm(
     candidates: Sequence[Evaluated],
     losses: Sequence[float],
     measure: Callable[[Candidate], Loss],
+    price: Callable[[Candidate], float],
 ) -> list[Promise]:
     """For each loss the fastest candidate that samples show to lose no more, fastest first.
 
@@ -57,19 +58,21 @@ def confirm(
     the slowest first, up to the first that fails: in 5 % of cases at most is one accepted that
     loses more, however many are tested. That is fixed sequence testing along the front
     (Angelopoulos et al., "Learn then Test", 2021; Laufer-Goldshtein et al., "Pareto Testing",
-    2023).
-    Where no candidate passes, there is the slowest, and the least that can be promised of it.
+    2023). Where no candidate passes, there is the slowest, and the least that can be promised
+    of it.
+
+    Args:
+        candidates: those of the search.
+        measure: gives what a candidate loses on samples that the search has not seen.
+        price: gives its instructions.
     """
-    sequence: list[Evaluated] = []
-    for one in reversed(front(candidates)):
-        if not sequence or one.instructions <= (1 - _STEP) * sequence[-1].instructions:
-            sequence.append(one)
+    sequence = _sequence(candidates, price)
     shown: list[Loss] = []
     for one in progress(sequence, len(sequence), "confirming"):
-        shown.append(measure(one.levels))
+        shown.append(measure(one))
         if not shown[-1].within(max(losses)):
             break
-    found: dict[Evaluated, Promise] = {}
+    found: dict[Candidate, Promise] = {}
     for loss in sorted(losses):
         failed = next((n for n, test in enumerate(shown) if not test.within(loss)), len(shown))
         if failed:
@@ -77,7 +80,23 @@ def confirm(
             found.setdefault(passed, Promise(passed, loss, shown[failed - 1]))
     if not found:
         return [Promise(sequence[0], max(shown[0].most, shown[0].drop), shown[0])]
-    return sorted(found.values(), key=lambda promise: promise.candidate.instructions)
+    return sorted(found.values(), key=lambda promise: price(promise.levels))
+
+
+def _sequence(
+    candidates: Sequence[Evaluated], price: Callable[[Candidate], float]
+) -> list[Candidate]:
+    """The front, the slowest first, and steps between those that are far apart."""
+    ends = [one.levels for one in reversed(front(candidates))]
+    found = ends[:1]
+    for end in ends[1:]:
+        start = found[-1]
+        steps = max(1, int(np.log(price(end) / price(start)) / np.log(1 - _STEP)))
+        for part in np.arange(1, steps + 1) / steps:
+            way = np.rint(start + part * np.subtract(end, start)).astype(int)
+            if price(tuple(way.tolist())) <= (1 - _STEP) * price(found[-1]):
+                found.append(tuple(way.tolist()))
+    return found
 
 
 def front(candidates: Sequence[Evaluated]) -> list[Evaluated]:

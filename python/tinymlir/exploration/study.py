@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
+from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
@@ -229,9 +230,9 @@ class Study:
 
     def _report(self, tried: list[Evaluated], guide: Guide, losses: Sequence[float]) -> Exploration:
         affordable = self._affordable(tried)
-        picks = confirm(affordable, losses, self._confirmed)
+        picks = confirm(affordable, losses, self._confirmed, self._price)
         points = [self._point(one) for one in progress(picks, len(picks), "measuring the front")]
-        exact = Promise(tried[0], 0.0, self._confirmed(tried[0].levels))
+        exact = Promise(tried[0].levels, 0.0, self._confirmed(tried[0].levels))
         curves = zip(self.layers, guide.errors.tolist(), strict=True)
         return Exploration(
             self._facts(),
@@ -254,9 +255,15 @@ class Study:
         check_budget("flash", "--max-flash", round(min(bytes_of.values())), budget)
         return [one for one in tried if bytes_of[one] <= budget]
 
+    def _price(self, candidate: Candidate) -> float:
+        """Instructions of a candidate; without end where ``--max-flash`` does not allow it."""
+        choice, budget = self.prices.choose(self._levels(candidate)), self.prices.max_flash
+        fits = budget is None or choice.flash_bytes <= budget
+        return choice.instructions if fits else inf
+
     def _point(self, one: Promise, measured: Measured | None = None) -> Point:
         """A candidate on the samples to report on, compiled and simulated if not ``measured``."""
-        part, levels = self.data.reporting, self._levels(one.candidate.levels)
+        part, levels = self.data.reporting, self._levels(one.levels)
         kernels: dict[str, str] = {}
         if measured is None:
             # Within a budget of flash, `compile` chooses kernels by what their code takes.
