@@ -174,7 +174,7 @@ def _print(planner: Planner, front: list[Setting], chosen: Setting) -> None:
     print(render_table(["RAM", "arena", "overhead", "stages", ""], rows))
     print(
         f"\nRAM is the arena and {planner.io_bytes} bytes of input and output; input"
-        f" {planner.mode}; stages are numbers of layers, with their strips"
+        f" {planner.mode}; stages are numbers of layers, ×strips, |tensors with a cache"
     )
     if cuts := _cuts(planner):
         names = ", ".join(f"'{cut['name']}' ({cut['op']})" for cut in cuts)
