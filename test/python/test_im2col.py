@@ -9,7 +9,12 @@ from tinymlir.host import HostModel
 from tinymlir.targets import get_target
 
 KERNELS = pytest.mark.parametrize(
-    ("kernel", "core"), [("im2col", "cortex-m4"), ("im2col-bytes", "rv32imc_xcv")]
+    ("kernel", "core"),
+    [
+        ("im2col", "cortex-m4"),
+        ("im2col-wide", "cortex-m4"),
+        ("im2col-bytes", "rv32imc_xcv"),
+    ],
 )
 
 

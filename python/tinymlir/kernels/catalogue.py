@@ -18,6 +18,7 @@ from tinymlir.kernels.helium_depthwise_rows import HeliumDepthwiseRows
 from tinymlir.kernels.helium_dot import HeliumDot
 from tinymlir.kernels.im2col import Im2col
 from tinymlir.kernels.im2col_bytes import Im2colBytes
+from tinymlir.kernels.im2col_wide import Im2colWide
 from tinymlir.kernels.kernel import Kernel
 from tinymlir.kernels.swar import Swar
 from tinymlir.kernels.unpacked import Unpacked
@@ -35,6 +36,7 @@ KERNELS: tuple[type[Kernel], ...] = (
     HeliumDepthwise,
     HeliumDepthwiseRows,
     Im2col,
+    Im2colWide,
     Im2colBytes,
     Swar,
     DepthwisePairs,

@@ -6,6 +6,8 @@ holds a pair of operands of two channels, and widening it serves all pixels of a
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -18,13 +20,23 @@ from tinymlir.kernels.emitter import Index
 from tinymlir.kernels.forms import HALFWORDS, Form
 from tinymlir.kernels.kernel import Layer
 from tinymlir.kernels.pairs import STEP, operand_pairs
+from tinymlir.kernels.parking import (
+    Cell,
+    Held,
+    held_loop,
+    opaque_pointer,
+    park,
+    parked_loop,
+)
 from tinymlir.kernels.pixels import Site, finish, finish_mix
 from tinymlir.kernels.price import Mix, line, loop
-from tinymlir.kernels.words import advance, extend, fetch, stream
+from tinymlir.kernels.words import advance, advance_bytes, extend, fetch, stream
 
 #: The most steps between two branches, about 120 bytes of code each, of a pixel by itself, which
 #: uses each weight once.
 _STEPS_OF_ONE_PIXEL = 8
+#: Steps between two branches that are too few to spill a pointer at each branch.
+_SHORT_TURN = 18
 
 
 class DotProducts:
@@ -38,6 +50,10 @@ class DotProducts:
 
     #: how operands of windows lie in scratch memory
     form: ClassVar[Form] = HALFWORDS
+    #: whether the sums and their operands take all registers
+    parks: ClassVar[bool] = True
+    #: words that hold a channel's weights of a step
+    weight_words: ClassVar[int] = 1
 
     def __init__(
         self,
@@ -51,6 +67,8 @@ class DotProducts:
         self.layer, self.unroll = layer, unroll
         self.conv, self.tables = conv, channel_tables(conv, layer.root)
         self.steps, self.pitch = operands.shape[1] // STEP, pitch
+        #: words of the tables of a channel
+        self.table_words = sum(table.itemsize // 4 for table in self.tables.values())
         #: channels computed together, the first of them, and their constants block by block
         self.blocks: list[tuple[int, int, np.ndarray]] = []
         start = 0
@@ -70,43 +88,51 @@ class DotProducts:
 
     def emit(self, site: Site, pixels: int, scratch: ir.Value) -> None:
         """All channels of ``pixels`` neighbours, from ``site`` on."""
-        emitter, pool = self.layer.emitter, self.layer.pool
+        emitter, target = self.layer.emitter, self.layer.target
+        keep, loop = (park, parked_loop) if self.parks else (Held, held_loop)
+        windows = keep(stream(scratch))
+        first_pixel = target.position(emitter, [0, site.row, site.column, 0])
+        place = keep(advance_bytes(stream(target.buffer), first_pixel))
         for channels, start, packed in self.blocks:
 
             def block(
-                number: Index,
-                w: ir.Value,
+                number: Callable[[], Index],
+                constants: Cell,
                 channels: int = channels,
                 start: int = start,
-                packed: np.ndarray = packed,
-            ) -> list[ir.Value]:
-                first = emitter.add(emitter.mul(number, channels), start)
-                if turn_of(self.steps, pixels, self.unroll) < self.steps:
-                    return [self._block(site, pixels, scratch, w, first, channels)]
-                # Without a loop within, a pointer found anew leaves a register more.
-                at = advance(w, emitter.mul(number, packed.shape[1]))
-                self._block(site, pixels, scratch, at, first, channels)
-                return [w]
+            ) -> None:
+                sums = self._block_sums(constants, windows.load(), pixels, channels)
+                first = emitter.add(emitter.mul(number(), channels), start)
+                there = replace(site, place=advance_bytes(place.load(), first))
+                tables = advance(constants.load(), -channels * self.table_words)
+                self._finish(there, first, channels, sums, tables)
 
-            constants = pool.get(packed.reshape(-1), "weights")
-            emitter.loop(0, len(packed), 1, block, [stream(constants)])
+            constants = self.layer.pool.get(packed.reshape(-1), "weights")
+            loop(emitter, len(packed), block, stream(constants))
 
-    def _block(
-        self, site: Site, pixels: int, scratch: ir.Value, w: ir.Value, first: Index, channels: int
-    ) -> ir.Value:
-        """A block of channels, whose constants begin at ``w``; where they end."""
+    def _block_sums(
+        self, constants: Cell, windows: ir.Value, pixels: int, channels: int
+    ) -> list[ir.Value]:
+        """The dot products of a block, whose ``constants`` are then those of the next block."""
+        w = constants.load()
         biases = [fetch(w, b) for b in range(channels)] * pixels
-        w, sums = self._sums(advance(w, channels), stream(scratch), biases, channels)
+        end, sums = self._sums(advance(w, channels), windows, biases, channels)
+        constants.store(advance(end, channels * self.table_words))
+        return sums
+
+    def _finish(
+        self, site: Site, first: Index, channels: int, sums: list[ir.Value], tables: ir.Value
+    ) -> None:
+        """Store what becomes of the sums of ``channels`` from ``first`` on."""
         place = 0
         for b in range(channels):
             known: dict[ir.Value, ir.Value] = {}
             for value, table in self.tables.items():
-                words = [fetch(w, place + word) for word in range(table.itemsize // 4)]
+                words = [fetch(tables, place + word) for word in range(table.itemsize // 4)]
                 known[value] = element_of(words)
                 place += len(words)
-            for p in range(pixels):
-                finish(self.conv, site, p, first, sums[p * channels + b], known, lane=b)
-        return advance(w, place)
+            for p, total in enumerate(sums[b::channels]):
+                finish(self.conv, site, p, first, total, known, lane=b)
 
     def _sums(
         self, weights: ir.Value, activations: ir.Value, biases: list[ir.Value], channels: int
@@ -118,11 +144,18 @@ class DotProducts:
             totals = list(sums)
             for step in range(steps):
                 totals = self._step(step, w, a, totals, channels)
-            return [advance(w, steps * channels), advance(a, self.form.step_words * steps), *totals]
+            w = advance(w, steps * channels * self.weight_words)
+            return [w, advance(a, self.form.step_words * steps), *totals]
 
         size = turn_of(self.steps, len(biases) // channels, self.unroll)
         carried = [weights, activations, *biases]
-        carried = emitter.loop(0, self.steps // size, 1, lambda _, *v: turn(size, *v), carried)
+        short = self.parks and size <= _SHORT_TURN
+
+        def again(_: Index, *carried: ir.Value) -> list[ir.Value]:
+            w, *others = turn(size, *carried)
+            return [opaque_pointer(w) if short else w, *others]
+
+        carried = emitter.loop(0, self.steps // size, 1, again, carried)
         end, _, *sums = turn(self.steps % size, *carried)
         return end, sums
 
@@ -164,7 +197,8 @@ class DotProducts:
             turn = step * (steps // turns)
             sums = loop(turn + cls.turn_mix(pixels, channels), turns) if turns > 1 else turn
             sums += step * rest
-            block = line(load=words * channels, alu=4, store=1) + sums + finish * channels
+            parked = line(load=5, store=1) if cls.parks else Mix()
+            block = line(load=words * channels, alu=4, store=1) + parked + sums + finish * channels
             mix += loop(block, left // channels)
             left, channels = left % channels, channels // 2
         return mix
@@ -181,7 +215,7 @@ class DotProducts:
     def turn_mix(pixels: int, channels: int) -> Mix:
         """What LLVM adds at a branch: it moves accumulators and pointers about."""
         kept = pixels * channels
-        return line(alu=4 * kept, load=kept, store=kept)
+        return line(alu=0.75 * kept, load=kept / 2, store=kept / 2)
 
     @staticmethod
     def pack(weights: np.ndarray) -> np.ndarray:
@@ -208,5 +242,5 @@ def turn_of(steps: int, pixels: int, unroll: int) -> int:
         unroll = min(unroll, _STEPS_OF_ONE_PIXEL)
     elif steps <= most_at_once(unroll):
         return steps
-    fair = range(-(-unroll // 2), unroll + 1)
+    fair = range(-(-unroll // 2), most_at_once(unroll) + 1)
     return min(steps, max((n for n in fair if steps % n == 0), default=unroll))

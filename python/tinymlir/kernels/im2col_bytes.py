@@ -25,7 +25,7 @@ class ByteProducts(DotProducts):
     two pointers.
     """
 
-    form = BYTES
+    form, parks = BYTES, False
 
     def _step(
         self, step: int, w: ir.Value, a: ir.Value, totals: list[ir.Value], channels: int

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinymlir.bindings import arith, ir
+from tinymlir.bindings import arith, ir, llvm
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Emitter, Index
 from tinymlir.kernels.evaluator import VIEW_OPS
 from tinymlir.kernels.kernel import Layer
 from tinymlir.kernels.price import Mix, line
+from tinymlir.kernels.words import advance_bytes
 from tinymlir.linalg_info import is_linalg
 
 
@@ -28,6 +29,8 @@ class Site:
     column_taps: tuple[Index, Index]
     #: whether padding may lie under the window: subtract its value, use the full bias
     border: bool
+    #: a pointer to where the first channel computed goes, of the first column, if it is known
+    place: ir.Value | None = None
 
 
 def input_row(emitter: Emitter, conv: Convolution, row: Index, kh: Index) -> Index:
@@ -96,8 +99,11 @@ def finish(
     result = evaluator.at(root, indices)
     evaluator.registers = {}
     # One address for all that is computed together, and constant distances from it.
-    start = layer.target.position(emitter, [0, site.row, site.column, channel])
     distance = pixel * layer.target.channels + lane
+    if site.place is not None:
+        llvm.store(result, advance_bytes(site.place, distance), alignment=1)
+        return
+    start = layer.target.position(emitter, [0, site.row, site.column, channel])
     emitter.store(result, layer.target.buffer, [emitter.add(start, distance)])
 
 
