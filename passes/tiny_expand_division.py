@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from tinymlir.bindings import arith, func, ir, scf
+from tinymlir.linalg_info import constant_scalar
 
 from ._pass import Pass, PassFailure, find_ops, register_pass
 
 _HELPER = "divide"
+#: Bits of numbers of which a product is a word.
+_SHORT = 16
 _Cast = Callable[[ir.Type, ir.Value], ir.Value]
 
 
@@ -20,7 +23,8 @@ class ExpandDivision(Pass):
     """Replace arith.divui and arith.remui by calls to a shift-and-subtract routine
 
     On a core without a divide instruction LLVM would call a run-time library that
-    the object must not need. Works on index and on integers of up to 32 bits.
+    the object must not need. Works on index and on integers of up to 32 bits. Those of up to 16
+    bits by a constant are a product, with an inverse that is one too small at the most.
 
     Before::
 
@@ -42,25 +46,41 @@ class ExpandDivision(Pass):
 
     def run(self, op: ir.Operation) -> None:
         found = find_ops(op, "arith.divui", "arith.remui")
-        if not found:
-            return
-        with ir.InsertionPoint.at_block_begin(op.regions[0].blocks[0]), op.location:
-            _emit_divide()
+        if not all(map(_short_divisor, found)):
+            with ir.InsertionPoint.at_block_begin(op.regions[0].blocks[0]), op.location:
+                _emit_divide()
         for division in found:
             with ir.InsertionPoint(division), division.location:
-                result = _call_divide(division)
+                result = _divide(division)
             division.results[0].replace_all_uses_with(result)
             division.erase()
 
 
-def _call_divide(division: ir.Operation) -> ir.Value:
+def _short_divisor(division: ir.Operation) -> int | None:
+    """A constant that numbers are divided by of which a product fits a word."""
+    kind = division.results[0].type
+    if not isinstance(kind, ir.IntegerType) or kind.width > _SHORT:
+        return None
+    value = constant_scalar(division.operands[1])
+    return value % (1 << kind.width) or None if value is not None else None
+
+
+def _divide(division: ir.Operation) -> ir.Value:
     i32 = ir.IntegerType.get_signless(32)
     kind = division.results[0].type
     widen, narrow = _casts(division, kind)
-    operands = [widen(i32, v) for v in division.operands]
-    value = func.call([i32], _HELPER, operands)
+    dividend, divisor = (widen(i32, v) for v in division.operands)
+    known = _short_divisor(division)
+    if known is None:
+        value = func.call([i32], _HELPER, [dividend, divisor])
+    else:
+        product = arith.muli(dividend, arith.constant(i32, (1 << _SHORT) // known))
+        value = arith.shrui(product, arith.constant(i32, _SHORT))
+        left = arith.subi(dividend, arith.muli(value, divisor))
+        more = arith.cmpi(arith.CmpIPredicate.uge, left, divisor)
+        value = arith.addi(value, arith.extui(i32, more))
     if division.name == "arith.remui":
-        value = arith.subi(operands[0], arith.muli(value, operands[1]))
+        value = arith.subi(dividend, arith.muli(value, divisor))
     return narrow(kind, value)
 
 

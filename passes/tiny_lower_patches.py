@@ -214,13 +214,10 @@ class _Lowering:
         self.scratch: list[int] = []
         for layer, node in zip(self.layers, self.graph.layers, strict=True):
             columns, root = self._widest(node.output), yielded(layer.body.blocks[0])
-            for lean in (False, True):
-                kernel = choose(layer, root, self.core, by_rows=True, lean=lean)
-                wanted = 0 if kernel is None else kernel.row_scratch_bytes(columns)
-                if wanted <= room:
-                    break
+            usual = choose(layer, root, self.core, by_rows=True)
+            kernel = None if usual is None else usual.for_rows(columns, room)
             self.kernels.append(kernel)
-            self.scratch.append(wanted)
+            self.scratch.append(0 if kernel is None else kernel.row_scratch_bytes(columns))
 
     def _stream(
         self, functions: Streaming, source: ir.Value, output: ir.Value, work: ir.Value

@@ -15,6 +15,8 @@ from ._pass import Pass, find_ops, register_pass
 class LowerRings(Pass):
     """Turn tiny.ring_slot into a remainder, or a mask where the slots are a power of two
 
+    Rows have numbers of 16 bits: such a remainder is a product on every core.
+
     Before::
 
         func.func @f(%row: index) -> (index, index) {
@@ -26,8 +28,10 @@ class LowerRings(Pass):
     After::
 
         func.func @f(%row: index) -> (index, index) {
-          %c3 = arith.constant 3 : index
-          %a = arith.remui %row, %c3 : index
+          %short = arith.index_cast %row : index to i16
+          %c3 = arith.constant 3 : i16
+          %rest = arith.remui %short, %c3 : i16
+          %a = arith.index_castui %rest : i16 to index
           %mask = arith.constant 3 : index
           %b = arith.andi %row, %mask : index
           return %a, %b : index, index
@@ -41,7 +45,10 @@ class LowerRings(Pass):
             slots, row = slot.attributes["slots"].value, slot.operands[0]
             with ir.InsertionPoint(slot), slot.location:
                 if slots & (slots - 1):
-                    result = arith.remui(row, arith.constant(row.type, slots))
+                    i16 = ir.IntegerType.get_signless(16)
+                    number = arith.index_cast(i16, row)
+                    rest = arith.remui(number, arith.constant(i16, slots))
+                    result = arith.index_castui(row.type, rest)
                 else:
                     result = arith.andi(row, arith.constant(row.type, slots - 1))
             slot.results[0].replace_all_uses_with(result)

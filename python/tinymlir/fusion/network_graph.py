@@ -161,4 +161,4 @@ def _row_scratch_bytes(kernel: Kernel | None) -> tuple[int, ...]:
     """Work space of a layer that makes rows of one column, of two and so on."""
     if kernel is None:
         return (0,)
-    return tuple(kernel.row_scratch_bytes(columns) for columns in range(1, kernel.pixels + 1))
+    return tuple(kernel.row_scratch_bytes(n) for n in range(1, kernel.conv.out_hw[1] + 1))

@@ -101,7 +101,18 @@ class Im2col(Kernel):
 
     def lean(self) -> Kernel:
         """One pixel at a time."""
-        return type(self)(self.conv, self.core, self.unroll, pixels=1)
+        return self._narrow(1)
+
+    def for_rows(self, columns: int, room: int) -> Kernel:
+        """As many pixels at a time as there are columns, and room."""
+        counts = range(min(self.pixels, columns), 1, -1)
+        return self._narrow(next((n for n in counts if self.row_scratch_bytes(n) <= room), 1))
+
+    def _narrow(self, pixels: int) -> Kernel:
+        """So many pixels at a time; their channels are computed together as suits these."""
+        if pixels == self.pixels:
+            return self
+        return type(self)(self.conv, self.core, self.unroll, pixels)
 
     def executed_macs(self, rows: range | None = None, columns: range | None = None) -> int:
         """MACs of whole windows: padding included."""

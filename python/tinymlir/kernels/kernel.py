@@ -112,6 +112,13 @@ class Kernel(ABC):
         """The kernel in its form that wants the least scratch memory, fast or not."""
         return self
 
+    def for_rows(self, columns: int, room: int) -> Kernel:
+        """The kernel in its fastest form for rows of up to so many columns.
+
+        It wants ``room`` bytes of scratch memory for them at the most, which do for `lean`.
+        """
+        return self if self.row_scratch_bytes(columns) <= room else self.lean()
+
     def executed_macs(self, rows: range | None = None, columns: range | None = None) -> int:
         """MACs that the loops execute; for these output rows and columns, if not all."""
         height, width = self.conv.out_hw

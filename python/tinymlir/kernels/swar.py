@@ -12,7 +12,8 @@ and after the last chunk ``high`` is the sum of the second pixel, and total − 
 the first, exactly; what t began with is taken off in the constant that ``total`` begins with.
 With chunks of n operands that is n multiplications and two additions for 2n MACs, one load of
 a weight for as many pixels as are computed together, and no unpacking of activations, which
-all output channels share: windows are gathered in scratch memory (`window_pairs`).
+all output channels share: windows are gathered in scratch memory (`window_pairs`). A pixel that
+has no other beside it has words, products and a sum of its own.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ import numpy as np
 from tinymlir.bindings import arith, func, ir
 from tinymlir.kernels.channel_tables import channel_tables, table_bytes
 from tinymlir.kernels.chunks import Chunks, best_chunks
-from tinymlir.kernels.columns import Columns
+from tinymlir.kernels.columns import Columns, Span
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Emitter, Index
 from tinymlir.kernels.kernel import Kernel, Layer
 from tinymlir.kernels.pixels import Site, finish, finish_mix, multiply_accumulate
 from tinymlir.kernels.price import Mix, function, line, loop
-from tinymlir.kernels.window_pairs import PIXELS, Run, emit_gather, gather_mix
-from tinymlir.kernels.words import halves, view
+from tinymlir.kernels.window_pairs import PIXELS, Run, emit_gather, gather_mix, words_of
+from tinymlir.kernels.words import halves, moved, view
 from tinymlir.targets import Target
 
 #: What a chunk begins with, and the most that its low half may have.
@@ -130,8 +131,10 @@ class Swar(Kernel):
     pixels = PIXELS
     gathers = True
 
-    def __init__(self, conv: Convolution, core: Target) -> None:
-        super().__init__(conv, core)
+    def __init__(self, conv: Convolution, core: Target, pixels: int | None = None) -> None:
+        super().__init__(conv, core, **({} if pixels is None else {"pixels": pixels}))
+        #: neighbours computed together at the most; by rows an odd one may join them
+        self.pixels = pixels or PIXELS
         self.chunks = best_chunks(conv.weights[0].reshape(conv.out_per_group, -1))
         # A channel keeps four sums; besides there are the words of a chunk, two chunks on their
         # way, a weight, a product, what chunks begin with, two pointers and a counter.
@@ -151,9 +154,19 @@ class Swar(Kernel):
         return kernel.chunks is not None and kernel.scratch_bytes() <= SCRATCH_LIMIT
 
     def scratch_bytes(self) -> int:
-        """A word for each operand and two pixels."""
+        return self._windows_bytes(PIXELS)
+
+    def row_scratch_bytes(self, columns: int) -> int:
+        return self._windows_bytes(self._most(columns))
+
+    def _windows_bytes(self, pixels: int) -> int:
+        """The windows of a block."""
         assert self.chunks is not None
-        return self.chunks.count * self.chunks.size * PIXELS // 2 * 4
+        return self.chunks.count * self.chunks.size * words_of(pixels) * 4
+
+    def lean(self) -> Kernel:
+        """Two pixels at a time."""
+        return type(self)(self.conv, self.core, pixels=2)
 
     def executed_macs(self, rows: range | None = None, columns: range | None = None) -> int:
         """MACs of whole windows: padding included."""
@@ -199,7 +212,7 @@ class Swar(Kernel):
     def prepare(self, layer: Layer, scratch: ir.Value | None) -> None:
         super().prepare(layer, scratch)
         self.tables = channel_tables(self.conv, layer.root)
-        self.gathers_of: dict[tuple[bool, bool], str] = {}
+        self.gathers_of: dict[tuple[int, bool, bool], str] = {}
 
     def whole(self) -> None:
         """All pixels as one row, where rows are no whole blocks."""
@@ -212,32 +225,53 @@ class Swar(Kernel):
         self._blocks(flat, 0, 0, Run(pixels - 1, pixels % PIXELS == 0, wraps=height > 1))
 
     def row(self, row: Index, columns: Columns) -> None:
-        first, last = columns.first, columns.last
-        known = isinstance(first, int) and isinstance(last, int)
-        whole = known and (last - first) % PIXELS == 0
-        end = self.layer.emitter.sub(last, 1)
-        self._blocks(self.conv, row, first, Run(end, whole, wraps=False))
+        # Narrower strips have no more room than the widest.
+        most = self._most(max(last - first for first, last in columns.spans))
+
+        def block(column: Index, count: int) -> None:
+            end = self.layer.emitter.add(column, count - 1)
+            self._block(self.conv, row, column, Run(end, True, wraps=False, pixels=count))
+
+        columns.in_blocks(self.layer.emitter, lambda *span: self._runs(most, *span), block)
+
+    def _most(self, columns: int) -> int:
+        """Pixels computed together at the most, in rows of so many columns."""
+        joined = self.pixels == PIXELS < columns and columns % PIXELS == 1
+        return PIXELS + 1 if joined else min(columns, self.pixels)
+
+    def _runs(self, most: int, first: int, last: int) -> dict[int, Span]:
+        """The columns of a row that are computed so many together: ``most``, or as usual."""
+        blocks, rest = divmod(last - first, self.pixels)
+        if rest == 1 and blocks and most > self.pixels:
+            rest = most
+        runs = {self.pixels: (first, last - rest), rest: (last - rest, last)}
+        return {count: run for count, run in runs.items() if run[0] < run[1]}
 
     def _blocks(self, conv: Convolution, row: Index, first: Index, run: Run) -> None:
-        """The pixels of a run from column ``first`` on: windows, then all channels."""
-        layer, emitter = self.layer, self.layer.emitter
-        if (run.whole, run.wraps) not in self.gathers_of:
-            self.gathers_of[run.whole, run.wraps] = emit_gather(self.conv, layer, self.scratch, run)
-        symbol = self.gathers_of[run.whole, run.wraps]
+        """The pixels of a run from column ``first`` on, block by block."""
+        emitter = self.layer.emitter
+        emitter.loop(
+            first,
+            emitter.add(run.last, 1),
+            run.pixels,
+            lambda column: self._block(conv, row, column, run),
+        )
 
-        def block(column: Index) -> None:
-            where = (row, column, run.last, layer.source.first_column)
-            operands = [layer.source.buffer, self.scratch, *map(emitter.index, where)]
-            func.call([], symbol, operands)
-            self.all_channels(conv, row, column, run)
-
-        emitter.loop(first, emitter.add(run.last, 1), PIXELS, block)
+    def _block(self, conv: Convolution, row: Index, column: Index, run: Run) -> None:
+        """The pixels of a block: windows, then all channels."""
+        layer, emitter, kind = self.layer, self.layer.emitter, (run.pixels, run.whole, run.wraps)
+        if kind not in self.gathers_of:
+            self.gathers_of[kind] = emit_gather(self.conv, layer, self.scratch, run)
+        where = (row, column, run.last, layer.source.first_column)
+        operands = [layer.source.buffer, self.scratch, *map(emitter.index, where)]
+        func.call([], self.gathers_of[kind], operands)
+        self.all_channels(conv, row, column, run)
 
     def all_channels(self, conv: Convolution, row: Index, column: Index, run: Run) -> None:
         """Emit all channels of the block at ``column``, whose windows are gathered."""
         emitter, channels = self.layer.emitter, conv.out_per_group
         whole = channels // self.block * self.block
-        places = [run.place(emitter, column, p) for p in range(PIXELS)]
+        places = [run.place(emitter, column, p) for p in range(run.pixels)]
         sites = [Site(self.layer, row, c, (0, 0), (0, 0), border=False) for c in places]
         emitter.loop(0, whole // self.block, 1, self._channels(conv, sites, 0, self.block))
         if whole < channels:
@@ -247,7 +281,8 @@ class Swar(Kernel):
         self, conv: Convolution, sites: list[Site], first: int, width: int
     ) -> Callable[[Index], None]:
         """Emits the block of ``width`` channels with a given number, counted from ``first``."""
-        chunks, emitter, words = self.chunks, self.layer.emitter, PIXELS // 2
+        chunks, emitter, pixels = self.chunks, self.layer.emitter, len(sites)
+        words = pixels // 2
         assert chunks is not None
         tables = list(self.tables.values())
         sizes = tuple(t.itemsize for t in tables)
@@ -265,39 +300,48 @@ class Swar(Kernel):
         def block(number: Index) -> None:
             header = [load(number, i) for i in range(2 + 2 * width)]
             rounding, totals, highs = header[0], header[2 : 2 + width], header[2 + width :]
-            # per channel: a total and a high sum for each word
+            # per channel: a total and a high sum for each word; the sum of an odd pixel
             sums = [s for pair in zip(totals, highs, strict=True) for s in pair * words]
+            alone = highs * (pixels % 2)
 
             def weights(at: Index) -> list[ir.Value]:
                 return [emitter.widen(load(number, emitter.add(at, b), 1)) for b in range(width)]
 
+            def add(
+                started: list[ir.Value], alone: list[ir.Value], row: list[ir.Value], at: Index
+            ) -> tuple[list[ir.Value], list[ir.Value]]:
+                """``started`` and ``alone`` with a weight's products with an operand."""
+                x = self._activations(at, pixels)
+                started = multiply_accumulate(emitter, started, row, x[:words])
+                return started, multiply_accumulate(emitter, alone, row, x[words:])
+
             def chunk(k: Index, *carried: ir.Value) -> list[ir.Value]:
-                started = [rounding] * (width * words)
+                started, alone = [rounding] * (width * words), list(carried[len(sums) :])
                 for i in range(chunks.size):
                     operand = emitter.add(emitter.mul(k, chunks.size), i)
                     at = emitter.add(layout.weights, emitter.mul(operand, width))
-                    row = weights(at)
-                    pairs = self._activations(operand)
-                    started = multiply_accumulate(emitter, started, row, pairs)
-                return split(emitter, list(carried), started)
+                    started, alone = add(started, alone, weights(at), operand)
+                return [*split(emitter, list(carried[: len(sums)]), started), *alone]
 
-            sums = emitter.loop(0, chunks.count, 1, chunk, sums, unroll=turn)
+            found = emitter.loop(0, chunks.count, 1, chunk, [*sums, *alone], unroll=turn)
+            sums, alone = found[: len(sums)], found[len(sums) :]
             if excess:
 
                 def one(i: Index, *started: ir.Value) -> list[ir.Value]:
                     step = emitter.mul(i, width)
-                    result = list(started)
+                    pairs, odd = list(started[: width * words]), list(started[width * words :])
                     for b, weight in enumerate(weights(emitter.add(layout.excess_weights, step))):
-                        own = slice(b * words, (b + 1) * words)
+                        own, its = slice(b * words, (b + 1) * words), slice(b, b + pixels % 2)
                         at = emitter.add(layout.places // 2 + b, step)
                         place = arith.index_castui(ir.IndexType.get(), load(number, at, 2))
-                        pairs = self._activations(place)
-                        result[own] = multiply_accumulate(emitter, result[own], [weight], pairs)
-                    return result
+                        pairs[own], odd[its] = add(pairs[own], odd[its], [weight], place)
+                    return [*pairs, *odd]
 
                 count = arith.index_castui(ir.IndexType.get(), header[1])
-                started = emitter.loop(0, count, 1, one, [rounding] * (width * words))
-                sums = split(emitter, sums, started)
+                start = [rounding] * (width * words) + alone
+                found = emitter.loop(0, count, 1, one, start)
+                sums = split(emitter, sums, found[: width * words])
+                alone = found[width * words :]
             for b in range(width):
                 own_sums = sums[2 * words * b : 2 * words * (b + 1)]
                 channel = emitter.add(first + b, emitter.mul(number, width))
@@ -305,15 +349,25 @@ class Swar(Kernel):
                     value: load(number, layout.table(i) // table.itemsize + b, table.itemsize)
                     for i, (value, table) in enumerate(self.tables.items())
                 }
-                for site, total in zip(sites, unpaired(emitter, own_sums), strict=True):
+                results = unpaired(emitter, own_sums) + alone[b : b + pixels % 2]
+                for site, total in zip(sites, results, strict=True):
                     finish(conv, site, 0, channel, total, elements)
 
         return block
 
-    def _activations(self, operand: Index) -> list[ir.Value]:
-        """The words of an operand."""
-        emitter = self.layer.emitter
-        return halves(emitter, emitter.load(view(self.scratch, 64), [operand]))
+    def _activations(self, operand: Index, pixels: int) -> list[ir.Value]:
+        """The words of an operand of so many pixels."""
+        emitter, words = self.layer.emitter, words_of(pixels)
+        if words == 2:
+            return halves(emitter, emitter.load(view(self.scratch, 64), [operand]))
+        first = emitter.mul(operand, words)
+        found: list[ir.Value] = []
+        if words > 2:
+            # Loaded together, where a core can, from any word.
+            pair = view(moved(emitter, self.scratch, emitter.mul(first, 4)), 64)
+            found = halves(emitter, emitter.load(pair, [0]))
+        at = [emitter.add(first, word) for word in range(len(found), words)]
+        return [*found, *(emitter.load(view(self.scratch, 32), [place]) for place in at)]
 
 
 def split(emitter: Emitter, sums: list[ir.Value], chunks: list[ir.Value]) -> list[ir.Value]:

@@ -14,9 +14,10 @@ import numpy as np
 from tinymlir.bindings import func, ir
 from tinymlir.dialects import tiny
 from tinymlir.kernels.channel_tables import table_bytes
+from tinymlir.kernels.columns import Columns
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Index
-from tinymlir.kernels.kernel import Layer
+from tinymlir.kernels.kernel import Kernel, Layer
 from tinymlir.kernels.pixels import Site, finish, finish_mix
 from tinymlir.kernels.price import Mix, function, line, loop
 from tinymlir.kernels.swar import (
@@ -55,6 +56,12 @@ class UnpackedSwar(Swar):
         """A word for each operand and two pixels."""
         return int(self.conv.weights[0, 0].size) * PIXELS // 2 * 4
 
+    def row_scratch_bytes(self, columns: int) -> int:
+        return self.scratch_bytes()
+
+    def lean(self) -> Kernel:
+        return self
+
     def executed_macs(self, rows: range | None = None, columns: range | None = None) -> int:
         """One for each weight that is kept, padding included."""
         height, width = self.conv.out_hw
@@ -87,6 +94,13 @@ class UnpackedSwar(Swar):
     def prepare(self, layer: Layer, scratch: ir.Value | None) -> None:
         super().prepare(layer, scratch)
         self.symbols: dict[tuple[bool, bool], list[str]] = {}
+
+    def row(self, row: Index, columns: Columns) -> None:
+        """Blocks of one size: each would have a function for each channel."""
+        known = isinstance(columns.first, int) and isinstance(columns.last, int)
+        whole = known and (columns.last - columns.first) % PIXELS == 0
+        end = self.layer.emitter.sub(columns.last, 1)
+        self._blocks(self.conv, row, columns.first, Run(end, whole, wraps=False))
 
     def all_channels(self, conv: Convolution, row: Index, column: Index, run: Run) -> None:
         kind = run.whole, run.wraps

@@ -1,4 +1,4 @@
-"""The windows of four pixels side by side, two pixels in a word of scratch memory."""
+"""The windows of some pixels side by side, two pixels in a word of scratch memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tinymlir.kernels.rows import Rows
 from tinymlir.kernels.window_copy import emit_to_scratch
 from tinymlir.kernels.words import view
 
-#: Pixels gathered together: two words.
+#: Pixels gathered together where rows have room for them: two words.
 PIXELS = 4
 #: Operands gathered between two branches.
 _UNROLL = 4
@@ -36,17 +36,23 @@ def gather_mix(conv: Convolution) -> Mix:
     return function(loop(row + line(alu=4), conv.kernel[0]))
 
 
+def words_of(pixels: int) -> int:
+    """Words of scratch memory that an operand of so many pixels takes: an odd one has its own."""
+    return -(-pixels // 2)
+
+
 @dataclass(frozen=True)
 class Run:
     """The pixels that blocks are taken from: columns of a row up to ``last``, included.
 
-    Columns beyond ``last`` are that one again, unless ``whole`` says that there are none. With
-    ``wraps``, columns beyond the output's width belong to the rows that follow.
+    A block has so many ``pixels``. Columns beyond ``last`` are that one again, unless ``whole``
+    says that there are none. With ``wraps``, columns beyond the output's width belong to the rows that follow.
     """
 
     last: Index
     whole: bool
     wraps: bool
+    pixels: int = PIXELS
 
     def place(self, emitter: Emitter, column: Index, pixel: int) -> Index:
         """The column of a pixel of the block that begins at ``column``."""
@@ -57,11 +63,12 @@ class Run:
 def emit_gather(conv: Convolution, layer: Layer, scratch: ir.Value, run: Run) -> str:
     """``@layer<i>_gather…(input, scratch, row, column, last, first)``: a block's windows.
 
-    Words 2·operand and 2·operand + 1 of the scratch memory get x₀ + 2¹⁶·x₁, that operand of
-    the first two and of the last two pixels, in the order kernel row, kernel column, channel;
-    padding included. ``last`` is the run's; ``first`` is the first column that is in memory.
+    Each operand has as many words as `words_of` says: x₀ + 2¹⁶·x₁ of two pixels, of the next
+    two, and x of an odd one, in the order kernel row, kernel column, channel; padding included.
+    ``last`` is the run's; ``first`` is the first column that is in memory.
     """
-    kind = "" if run.whole else "_last"
+    kind = "" if run.pixels == PIXELS else f"_{run.pixels}"
+    kind += "" if run.whole else "_last"
     kind += "_wrapped" if run.wraps else ""
 
     def windows(
@@ -89,6 +96,7 @@ class _Windows:
     ) -> None:
         self.conv, self.emitter, self.pool = conv, emitter, pool
         self.source, self.scratch = source, view(scratch, 32)
+        self.pixels, self.words = run.pixels, words_of(run.pixels)
         self.depth = conv.in_per_group
         #: operands of a kernel row
         self.run = conv.kernel[1] * self.depth
@@ -103,11 +111,11 @@ class _Windows:
     def _places(self, row: Index, column: Index, run: Run) -> list[tuple[Index, Index]]:
         """Row and column of each pixel."""
         emitter, width = self.emitter, self.conv.out_hw[1]
-        columns = [run.place(emitter, column, p) for p in range(PIXELS)]
+        columns = [run.place(emitter, column, p) for p in range(self.pixels)]
         if not run.wraps:
             return [(row, place) for place in columns]
         size = emitter.index(width)
-        if width < PIXELS:
+        if width < self.pixels:
             numbers = [emitter.index(place) for place in columns]
             return [(arith.divui(n, size), arith.remui(n, size)) for n in numbers]
         top = arith.divui(emitter.index(column), size)
@@ -130,9 +138,9 @@ class _Windows:
         tests = []
         (_, first), (_, last) = self.places[0], self.places[-1]
         if run.wraps or not run.whole:
-            neighbours = emitter.index(emitter.add(first, PIXELS - 1))
+            neighbours = emitter.index(emitter.add(first, self.pixels - 1))
             tests.append(arith.cmpi(arith.CmpIPredicate.eq, emitter.index(last), neighbours))
-        reach = conv.dilation[1] * (conv.kernel[1] - 1) + conv.stride[1] * (PIXELS - 1)
+        reach = conv.dilation[1] * (conv.kernel[1] - 1) + conv.stride[1] * (self.pixels - 1)
         if self.bordered[1]:
             tests.append(self._below(self.corners[0][1], max(conv.in_hw[1] - reach, 0)))
         return tests
@@ -179,7 +187,7 @@ class _Windows:
         def operands(at: Index, begin: Index, count: int) -> None:
             def operand(r: Index) -> None:
                 where = emitter.add(begin, r)
-                places = [emitter.add(where, p * apart) for p in range(PIXELS)]
+                places = [emitter.add(where, p * apart) for p in range(self.pixels)]
                 bytes_ = [emitter.load(self.source.buffer, [place]) for place in places]
                 self._put(emitter.add(at, r), bytes_)
 
@@ -199,7 +207,7 @@ class _Windows:
     def _put_apart(self, kh: Index, first: Index) -> None:
         """A kernel row tap by tap, each pixel by itself."""
         emitter, conv = self.emitter, self.conv
-        rows = [self._input_row(p, kh) for p in range(PIXELS)]
+        rows = [self._input_row(p, kh) for p in range(self.pixels)]
 
         def tap(kw: Index) -> None:
             places = []
@@ -240,7 +248,9 @@ class _Windows:
         """One operand of all pixels."""
         emitter = self.emitter
         wide = [emitter.widen(value) for value in activations]
-        for q in range(PIXELS // 2):
-            high = arith.shli(wide[2 * q + 1], emitter.integer(16))
-            where = emitter.add(emitter.mul(operand, PIXELS // 2), q)
-            emitter.store(arith.addi(wide[2 * q], high), self.scratch, [where])
+        for q in range(self.words):
+            word = wide[2 * q]
+            if 2 * q + 1 < self.pixels:
+                word = arith.addi(word, arith.shli(wide[2 * q + 1], emitter.integer(16)))
+            where = emitter.add(emitter.mul(operand, self.words), q)
+            emitter.store(word, self.scratch, [where])

@@ -25,6 +25,22 @@ func.func @split(%a: index, %b: index, %c: i8, %d: i8) -> (index, i8) {
 
 // -----
 
+// Short divisions by a constant need no routine.
+// CHECK-LABEL: module
+// CHECK-NEXT: func.func @short
+// CHECK: %[[D:.*]] = arith.extui %c3{{.*}} : i16 to i32
+// CHECK: arith.muli %{{.*}}, %c21845_i32
+// CHECK: arith.cmpi uge, %{{.*}}, %[[D]]
+// CHECK-NOT: remui
+// CHECK: return
+func.func @short(%a: i16) -> i16 {
+  %c3 = arith.constant 3 : i16
+  %r = arith.remui %a, %c3 : i16
+  return %r : i16
+}
+
+// -----
+
 // Other operations stay.
 // CHECK-LABEL: module
 // CHECK-NEXT: func.func @others

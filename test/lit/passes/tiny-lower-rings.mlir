@@ -1,7 +1,8 @@
 // RUN: tinymlir-opt %s --tiny-lower-rings | FileCheck %s
 
 // CHECK-LABEL: func.func @slots
-// CHECK: arith.remui %{{.*}}, %c3
+// CHECK: %[[ROW:.*]] = arith.index_cast %{{.*}} : index to i16
+// CHECK: arith.remui %[[ROW]], %c3_i16 : i16
 // CHECK: arith.andi %{{.*}}, %c7
 // CHECK-NOT: tiny.ring_slot
 func.func @slots(%row: index) -> (index, index) {
