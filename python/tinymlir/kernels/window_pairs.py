@@ -46,7 +46,8 @@ class Run:
     """The pixels that blocks are taken from: columns of a row up to ``last``, included.
 
     A block has so many ``pixels``. Columns beyond ``last`` are that one again, unless ``whole``
-    says that there are none. With ``wraps``, columns beyond the output's width belong to the rows that follow.
+    says that there are none. With ``wraps``, columns beyond the output's width belong to the rows
+    that follow.
     """
 
     last: Index
