@@ -243,14 +243,15 @@ class _Lowering:
             SCRATCH: (max(self.scratch), i8),
         }
         for tensor, tile in self.tiles.items():
-            kinds[tensor] = tile.rows * tile.columns * self._channels(tensor), i8
+            kind = self._type(tensor)
+            kinds[tensor] = tile.rows * tile.columns * kind.shape[3], kind.element_type
         for tensor, part in self._caches().items():
             rows = self.stage.timeline.rows_made(tensor)
             kinds[Cache(tensor)] = rows * part.columns * part.channels, i8
         for position, layer in enumerate(self.graph.layers):
             if layer.accumulates:
                 kind = pooling_of(self.layers[position]).results[0].type
-                kinds[-1 - position] = self._channels(layer.output), kind.element_type
+                kinds[-1 - position] = kind.shape[3], kind.element_type
         places, self.ends = {}, [0]
         for buffer in self.stage.buffers():
             count, element = kinds[buffer.name]
@@ -296,18 +297,20 @@ class _Lowering:
                 raise PassFailure(call.location, "expects a 'tiny.patch_tile' on its result")
         return tiles
 
-    def _channels(self, tensor: int) -> int:
-        return self.graph.tensors[tensor].channels
+    def _type(self, tensor: int) -> ir.RankedTensorType:
+        """The type of a tensor. The plan counts bytes for channels: four of a float32."""
+        return next(value.type for value, number in self.numbers.items() if number == tensor)
 
     def _part(self, tensor: int) -> Part:
         """How rows of a tensor lie: all of them, or in a ring."""
-        place, whole = self.stage.timeline.place(tensor), self.graph.tensors[tensor]
+        place = self.stage.timeline.place(tensor)
+        _, rows, columns, channels = self._type(tensor).shape
         if place not in self.tiles:
-            return Part(whole.columns, whole.channels)
+            return Part(columns, channels)
         tile = self.tiles[place]
-        slots = tile.rows if tile.rows < whole.rows else None
-        strip = self.strips > 1 and tile.columns < whole.columns
-        return Part(tile.columns, whole.channels, slots, strip)
+        slots = tile.rows if tile.rows < rows else None
+        strip = self.strips > 1 and tile.columns < columns
+        return Part(tile.columns, channels, slots, strip)
 
     def _rows(self) -> list[StepCall]:
         """Emit the functions of all layers."""

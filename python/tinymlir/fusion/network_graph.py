@@ -114,7 +114,9 @@ def _layer(
     alone = choose(function, root, core)
     by_rows, lean = (choose(function, root, core, by_rows=True, lean=x) for x in (False, True))
     image = tensors[output]
-    fusable = plain and all(_is_image(value.type) for value in (root, *function.arguments))
+    # An input may be float32 still.
+    images = all(_is_image(a.type, ir.F32Type.get()) for a in function.arguments)
+    fusable = plain and images and _is_image(root.type)
     reads = []
     for argument, source in zip(function.arguments, sources, strict=True):
         found = windows(argument, root)
@@ -141,9 +143,9 @@ def _layer(
     )
 
 
-def _is_image(kind: ir.RankedTensorType) -> bool:
-    """Whether it has rows of bytes."""
-    return kind.rank == 4 and kind.element_type == ir.IntegerType.get_signless(8)
+def _is_image(kind: ir.RankedTensorType, *others: ir.Type) -> bool:
+    """Whether it has rows, of bytes or of ``others``."""
+    return kind.rank == 4 and kind.element_type in (ir.IntegerType.get_signless(8), *others)
 
 
 def _pixels(tensor: Tensor) -> int:
