@@ -333,7 +333,7 @@ class _Lowering:
             else:
                 scratch = self.scratch[position] > 0
                 kinds, work = self._types(buffers), self.types[SCRATCH] if scratch else None
-                function = rows.emit(symbol, kinds, work, kernel, self.pool)
+                function = rows.emit(symbol, kinds, work, kernel, self.pool, self.core)
                 if len(set(buffers)) < len(buffers):
                     mark_aliased(function)
                 columns = [tensors[-1]] if self.strips > 1 else []

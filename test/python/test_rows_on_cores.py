@@ -36,12 +36,13 @@ CHAINS = {
 
 
 def chain(windows: list[tuple[int, int, tuple[int, int, int, int]]]) -> tuple[Network, Value]:
-    """Depthwise convolutions of 20 channels between two of pixels."""
+    """Depthwise convolutions of 20 channels and a sum between two of pixels."""
     network = Network(len(windows))
     y = network.conv(network.input(1, 15, 29, 5), 20, Window())
     for size, stride, pad in windows:
         window = Window((size, size), (stride, stride), pad=pad)
         y = network.conv(y, 20, window, groups=20, pad_value=-9)
+    y = network.add(y, network.conv(y, 20, Window()))
     return network, network.conv(y, 6, Window())
 
 

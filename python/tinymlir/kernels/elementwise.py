@@ -1,4 +1,4 @@
-"""Elementwise layers as one loop over all elements, some of them between two branches."""
+"""Elementwise layers as one loop over all elements, or a row's, some of them between branches."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from math import prod
 from tinymlir.bindings import ir
 from tinymlir.kernels.emitter import Index
 from tinymlir.kernels.evaluator import Evaluator
+from tinymlir.kernels.rows import Rows
 from tinymlir.linalg_info import indexing_maps, is_linalg
 
 #: Elements between two branches, and bodies that are short enough for it.
@@ -45,3 +46,32 @@ def emit(evaluator: Evaluator, root: ir.Value, target: ir.Value) -> None:
         emitter.store(value, result, [position])
 
     emitter.loop(0, prod(root.type.shape), 1, element, unroll=_UNROLL)
+
+
+def emit_run(
+    evaluator: Evaluator, root: ir.Value, out: Rows, start: tuple[Index, Index], count: int
+) -> None:
+    """Fill ``count`` neighbours of ``out`` from a row and column on; inputs are rows as well."""
+    emitter = evaluator.emitter
+    inputs = [v for v in root.owner.operation.operands if isinstance(v, ir.BlockArgument)]
+    places = {value: rows_of(evaluator, value) for value in inputs}
+    begins = {value: rows.position(emitter, [0, *start, 0]) for value, rows in places.items()}
+    result = out.position(emitter, [0, *start, 0])
+
+    def element(position: Index) -> None:
+        evaluator.registers = {
+            value: emitter.load(rows.buffer, [emitter.add(begins[value], position)])
+            for value, rows in places.items()
+        }
+        value = evaluator.at(root, [0] * root.type.rank)
+        evaluator.registers = {}
+        emitter.store(value, out.buffer, [emitter.add(result, position)])
+
+    emitter.loop(0, count, 1, element, unroll=_UNROLL)
+
+
+def rows_of(evaluator: Evaluator, value: ir.Value) -> Rows:
+    """The rows of an input of a layer that runs row by row."""
+    rows = evaluator.buffers[value]
+    assert isinstance(rows, Rows)
+    return rows

@@ -66,7 +66,7 @@ def emit(scalars: Evaluator, root: ir.Value, out: ir.Value, core: Target) -> Non
             emitter.loop(0, rows[len(indices)], 1, lambda i: row([*indices, i]))
             return
         done, starts = 0, [0] * (len(shape) - 1) if one_run else indices
-        for count in (vectors.BYTES, vectors.WORDS) if _is_of_bytes(root) else (vectors.WORDS,):
+        for count in sizes(root):
             end = done + (length - done) // count * count
             emitter.loop(done, end, count, lambda first, n=count: neighbours(starts, first, n))
             done = end
@@ -74,6 +74,11 @@ def emit(scalars: Evaluator, root: ir.Value, out: ir.Value, core: Target) -> Non
             single(indices, at)
 
     row([])
+
+
+def sizes(root: ir.Value) -> tuple[int, ...]:
+    """Elements computed together, the most first."""
+    return (vectors.BYTES, vectors.WORDS) if _is_of_bytes(root) else (vectors.WORDS,)
 
 
 def _is_of_bytes(root: ir.Value) -> bool:

@@ -11,8 +11,10 @@ from tinymlir.kernels.columns import Columns, Span
 from tinymlir.kernels.emitter import ConstantPool, Emitter, Index
 from tinymlir.kernels.evaluator import Evaluator
 from tinymlir.kernels.kernel import Kernel, Layer
+from tinymlir.kernels.row_elements import emit_row
 from tinymlir.kernels.rows import Rows
 from tinymlir.linalg_info import indexing_maps, yielded
+from tinymlir.targets import Target
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,9 @@ class RowFunction:
         scratch: ir.Type | None,
         kernel: Kernel | None,
         pool: ConstantPool,
+        core: Target,
     ) -> func.FuncOp:
-        """The function beside the layer, empty but for one row of ``kernel``, or by element."""
+        """The function beside the layer: one row of ``kernel``, or of elements as ``core`` can."""
         layer, index = self.layer, ir.IndexType.get()
         moving = sum(part.strip for part in self.parts)
         types = [*buffers, *([scratch] if scratch else []), index]
@@ -68,7 +71,7 @@ class RowFunction:
                 kernel.row(row, columns)
             else:
                 ends = columns.first, columns.last
-                emit_row_by_element(bound.evaluator, bound.root, bound.target, row, ends)
+                emit_row(bound.evaluator, bound.root, bound.target, row, ends, core)
             func.ReturnOp([])
         return function
 
