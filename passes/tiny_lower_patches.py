@@ -352,7 +352,7 @@ class _Lowering:
     def _caches(self) -> dict[int, Part]:
         """How the rows of tensors with a column cache lie there."""
         return {
-            tensor: Part(self.tiles[tensor].cached, self._channels(tensor))
+            tensor: Part(self.tiles[tensor].cached, self._type(tensor).shape[3])
             for tensor in self.stage.caches
         }
 
