@@ -52,7 +52,7 @@ def lenet() -> nn.Sequential:
 
 
 def alexnet() -> nn.Sequential:
-    """Five convolutions, the proportions of AlexNet on 32×32 images."""
+    """Five convolutions, as AlexNet, to 32, 64, 96, 96, 64 channels: 18,055,808 MACs."""
     return nn.Sequential(
         *conv(3, 32, 1),
         nn.MaxPool2d(2),
