@@ -11,14 +11,14 @@ what rows, rings and strips cost besides. Outputs on a random input must be thos
 from __future__ import annotations
 
 import argparse
-import json
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-import numpy as np
 import numpy.typing as npt
+from harness import fixed_sample, publish
 
 from tinymlir import artifact
 from tinymlir.codegen import generate
@@ -48,9 +48,7 @@ def run(model: Path, target: Target, fusion: Fusion | None) -> Run:
     compilation = compile_model(model, target, fusion=fusion)
     code = generate(compilation.module, target)
     report = artifact.report(compilation, code, {})
-    random = np.random.default_rng(0)
-    sample = [random.integers(-128, 128, info.shape, np.int8) for info in compilation.inputs]
-    done = simulate(report, code.object, sample)
+    done = simulate(report, code.object, fixed_sample(compilation))
     counts = done.counts
     instructions = sum(work.instructions for work in (*counts.layers, counts.invoke))
     return Run(report, instructions, done.stack_bytes, done.outputs[0])
@@ -100,20 +98,17 @@ def main() -> int:
     form.add_argument("--json", action="store_true")
     form.add_argument("--markdown", action="store_true")
     args = parser.parse_args()
-    try:
+
+    def gather() -> list[dict[str, Any]]:
         target = get_target(args.target)
-        found = [
-            row
-            for model in args.models
-            for row in measure(model, target, args.input_mode, args.limits)
-        ]
-    except TinymlirError as error:
-        print(f"fused_code: error: {error}", file=sys.stderr)
-        return 1
-    if args.json:
-        json.dump(found, sys.stdout, indent=2)
-        print()
-        return 0
+        mode, limits = args.input_mode, args.limits
+        return [row for model in args.models for row in measure(model, target, mode, limits)]
+
+    render = render_markdown if args.markdown else render_table
+    return publish(gather, args.json, lambda found: print(_table(found, render)))
+
+
+def _table(found: list[dict[str, Any]], render: Callable[[list[str], list[Any]], str]) -> str:
     header = ["network", "input", "F", "arena", "RAM", "stack", "instructions", "ratio", "over F"]
     table = [
         [
@@ -129,8 +124,7 @@ def main() -> int:
         ]
         for row in found
     ]
-    print((render_markdown if args.markdown else render_table)(header, table))
-    return 0
+    return render(header, table)
 
 
 if __name__ == "__main__":

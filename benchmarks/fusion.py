@@ -10,13 +10,14 @@ Networks for it: `benchmarks/mobilenet.py`, MCUNet.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
-from tinymlir.errors import TinymlirError
+from harness import publish
+
 from tinymlir.fusion.planner import Planner
 from tinymlir.fusion.setting import InputMode
 from tinymlir.targets import get_target
@@ -59,16 +60,20 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--markdown", action="store_true")
     args = parser.parse_args()
-    try:
-        rows = [row for m in args.models for row in measure(m, args.target, args.limits)]
-    except TinymlirError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    if args.json:
-        json.dump(rows, sys.stdout, indent=2)
-        print()
-        return 0
-    limits = [f"F ≤ {limit:g}" for limit in args.limits]
+    render = render_markdown if args.markdown else render_table
+    return publish(
+        lambda: [row for m in args.models for row in measure(m, args.target, args.limits)],
+        args.json,
+        lambda rows: print(_table(rows, args.limits, render)),
+    )
+
+
+def _table(
+    rows: list[dict[str, Any]],
+    overheads: list[float],
+    render: Callable[[list[str], list[Any]], str],
+) -> str:
+    limits = [f"F ≤ {limit:g}" for limit in overheads]
     head = ["network", "input", "layer by layer", *limits, "least", "at F", "CPU seconds"]
     table = [
         [
@@ -82,8 +87,7 @@ def main() -> int:
         ]
         for row in rows
     ]
-    print((render_markdown if args.markdown else render_table)(head, table))
-    return 0
+    return render(head, table)
 
 
 if __name__ == "__main__":

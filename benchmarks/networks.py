@@ -12,29 +12,25 @@ with that core, beside ours, by the model, with the flash of that board where it
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from harness import fixed_sample, grid_parser, over_grid, publish
 
 from tinymlir import artifact
 from tinymlir.compiler import compile_model
-from tinymlir.errors import TinymlirError
 from tinymlir.fitting import generate_within
 from tinymlir.pipelines import BALANCED
-from tinymlir.progress import progress
 from tinymlir.simulators import simulate
 from tinymlir.simulators.flash import parse_flash
-from tinymlir.targets import TARGETS, get_target
+from tinymlir.targets import get_target
 from tinymlir.tools.table import render_markdown, render_table
 
 HERE = Path(__file__).parent
-EXAMPLE = HERE.parent / "examples" / "surface_inspection" / "surface_qdq.onnx"
-SIMULATED = [name for name, target in TARGETS.items() if target.simulated]
 
 
 def measure(model: Path, target_name: str) -> dict[str, Any]:
@@ -46,10 +42,7 @@ def measure(model: Path, target_name: str) -> dict[str, Any]:
     )
     seconds = time.perf_counter() - begin
     report = artifact.report(compilation, code, {})
-    random = np.random.default_rng(0)
-    sample = [
-        random.integers(-128, 128, (1, *info.shape), dtype=np.int8) for info in compilation.inputs
-    ]
+    sample = fixed_sample(compilation)
     run = simulate(report, code.object, sample)
     total = run.counts.total
     boards = published("cycles", report["macs"], target_name)
@@ -104,27 +97,18 @@ def published(measure: str, macs: int, target_name: str) -> list[dict[str, Any]]
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("models", nargs="*", type=Path, default=[EXAMPLE], metavar="MODEL")
-    parser.add_argument(
-        "--targets", default=",".join(SIMULATED), help="comma-separated (default: all simulated)"
-    )
+    parser = grid_parser(__doc__)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print the figures as JSON")
     form.add_argument("--markdown", action="store_true", help="print the table for a page")
     args = parser.parse_args()
-    jobs = [(model, target) for model in args.models for target in args.targets.split(",")]
-    try:
-        figures = [measure(*job) for job in progress(jobs, len(jobs), "measuring")]
-    except TinymlirError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    if args.json:
-        json.dump(figures, sys.stdout, indent=2)
-        print()
-        return 0
+    render = render_markdown if args.markdown else render_table
+    return publish(
+        lambda: over_grid(args, measure), args.json, lambda figures: print(_table(figures, render))
+    )
+
+
+def _table(figures: list[dict[str, Any]], render: Callable[[list[str], list[Any]], str]) -> str:
     head = ["network", "target", "instructions", "per MAC", "cycles", "per MAC", "on the board",
             "published", "arena", "flash", "peers, over ours"]  # fmt: skip
     rows = [
@@ -135,8 +119,7 @@ def main() -> int:
          ", ".join(f"{stack} {ratio:.2f}" for stack, ratio in f["peers"].items()) or None]
         for f in figures
     ]  # fmt: skip
-    print((render_markdown if args.markdown else render_table)(head, rows))
-    return 0
+    return render(head, rows)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,6 @@ the fastest ones there are.
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from collections import defaultdict
 from dataclasses import asdict
@@ -21,19 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from harness import fixed_sample, grid_parser, over_grid, publish
 
 from tinymlir import artifact
 from tinymlir.codegen import generate
 from tinymlir.compiler import compile_model, kernel_candidates
-from tinymlir.errors import TinymlirError
 from tinymlir.kernels.price import Price
-from tinymlir.progress import progress
 from tinymlir.simulators import simulate
-from tinymlir.targets import TARGETS, get_target
+from tinymlir.targets import get_target
 from tinymlir.tools.table import render_table
-
-EXAMPLE = Path(__file__).parent.parent / "examples" / "surface_inspection" / "surface_qdq.onnx"
-SIMULATED = [name for name, target in TARGETS.items() if target.simulated]
 
 
 def measure(model: Path, target_name: str) -> list[dict[str, Any]]:
@@ -51,11 +45,7 @@ def measure(model: Path, target_name: str) -> list[dict[str, Any]]:
         compilation = compile_model(model, target, kernels=taken)
         code = generate(compilation.module, target)
         report = artifact.report(compilation, code, {})
-        random = np.random.default_rng(0)
-        sample = [
-            random.integers(-128, 128, (1, *info.shape), np.int8) for info in compilation.inputs
-        ]
-        counts = simulate(report, code.object, sample).counts.layers
+        counts = simulate(report, code.object, fixed_sample(compilation)).counts.layers
         for layer, work in zip(report["layers"], counts, strict=True):
             if layer["name"] in taken:
                 flash = layer["code_bytes"] + layer["constant_bytes"]
@@ -85,30 +75,22 @@ def errors(rows: list[dict[str, Any]], measure: str) -> dict[str, float]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("models", nargs="*", type=Path, default=[EXAMPLE], metavar="MODEL")
-    parser.add_argument(
-        "--targets", default=",".join(SIMULATED), help="comma-separated (default: all simulated)"
-    )
+    parser = grid_parser(__doc__)
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     args = parser.parse_args()
-    jobs = [(model, target) for model in args.models for target in args.targets.split(",")]
-    try:
-        groups = [measure(*job) for job in progress(jobs, len(jobs), "measuring")]
-    except TinymlirError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    if args.json:
-        json.dump([row for rows in groups for row in rows], sys.stdout, indent=2)
-        print()
-        return 0
+    return publish(
+        lambda: [row for rows in over_grid(args, measure) for row in rows],
+        args.json,
+        lambda found: _show(found, args.targets.split(",")),
+    )
+
+
+def _show(found: list[dict[str, Any]], targets: list[str]) -> None:
     measures = list(Price.__dataclass_fields__)
     head = ["network", "target", "layer", "kernel"]
     head += [text for name in measures for text in (name.replace("_", " "), "off by")]
     rows = []
-    for row in (row for group in groups for row in group):
+    for row in found:
         figures: list[object] = [row["network"], row["target"], row["layer"], row["kernel"]]
         for name in measures:
             measured = max(1, row["measured"][name])
@@ -117,13 +99,12 @@ def main() -> int:
     print(render_table(head, rows))
     for name in measures:
         summaries = [
-            f"{target} {found['mean']:.0%} (at most {found['greatest']:.0%},"
-            f" regret {found['regret']:.1%})"
-            for target in args.targets.split(",")
-            for found in [errors([r for g in groups for r in g if r["target"] == target], name)]
+            f"{target} {off['mean']:.0%} (at most {off['greatest']:.0%},"
+            f" regret {off['regret']:.1%})"
+            for target in targets
+            for off in [errors([row for row in found if row["target"] == target], name)]
         ]
         print(f"{name.replace('_', ' ')} off by: {', '.join(summaries)}")
-    return 0
 
 
 if __name__ == "__main__":

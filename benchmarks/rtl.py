@@ -18,14 +18,12 @@ once, into build/verilated/, in about ten seconds.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from networks import EXAMPLE
+from harness import EXAMPLE, fixed_sample, publish
 from verilated import simulation
 from verilated.cores import CORES, Core, build_core
 
@@ -61,9 +59,7 @@ class Network:
         self.name = model.stem
         self.report = artifact.report(compilation, code, {})
         self.image = build_image(self.report, code.object)
-        random = np.random.default_rng(0)
-        shapes = [info.shape for info in compilation.inputs]
-        self.sample = [random.integers(-128, 128, (1, *shape), np.int8) for shape in shapes]
+        self.sample = fixed_sample(compilation)
         self.expected = compile_for_host(model)(*self.sample)
         self.modelled: Counts | None = None
         if target.simulated:
@@ -150,21 +146,15 @@ def main() -> int:
     form.add_argument("--markdown", action="store_true", help="print the table for a page")
     args = parser.parse_args()
     cores = [CORES[name] for name in args.core or CORES]
-    try:
+
+    def gather() -> list[dict[str, Any]]:
         wanted = [(m, t) for m in args.models for t in dict.fromkeys(c.target for c in cores)]
         compiled = (Network(model, get_target(target)) for model, target in wanted)
         networks = dict(zip(wanted, progress(compiled, len(wanted), "compiling"), strict=True))
         jobs = [(networks[model, core.target], core) for model in args.models for core in cores]
-        figures = [network.measure(core) for network, core in progress(jobs, len(jobs), "running")]
-    except TinymlirError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    if args.json:
-        json.dump(figures, sys.stdout, indent=2)
-        print()
-    else:
-        _print(figures, args.layers, args.markdown)
-    return 0
+        return [network.measure(core) for network, core in progress(jobs, len(jobs), "running")]
+
+    return publish(gather, args.json, lambda figures: _print(figures, args.layers, args.markdown))
 
 
 def _print(figures: list[dict[str, Any]], layers: bool, markdown: bool) -> None:
