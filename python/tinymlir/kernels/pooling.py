@@ -276,6 +276,22 @@ class _Fold(ABC):
             for i in range(size)
         ]
 
+    def over(
+        self,
+        window: _Window,
+        channel: Index,
+        elements: Callable[[Index], list[ir.Value]],
+        join: Callable[[ir.Value, ir.Value], ir.Value],
+        starts: Sequence[ir.Value | None],
+    ) -> list[ir.Value]:
+        """``elements`` of all taps of a window, each joined to what was there before."""
+
+        def tap(at: Index, *values: ir.Value | None) -> list[ir.Value]:
+            pairs = zip(values, elements(at), strict=True)
+            return [b if a is None else join(a, b) for a, b in pairs]
+
+        return self.walk.taps(window, window.rows, channel, tap, starts)
+
 
 #: What pools so many channels.
 _Block: TypeAlias = tuple[_Fold, int]
@@ -287,16 +303,8 @@ class _MaxOfBytes(_Fold):
         self.target = target
 
     def block(self, window: _Window, channel: Index, size: int) -> None:
-        most = self.walk.taps(
-            window,
-            window.rows,
-            channel,
-            lambda at, *most: [
-                b if a is None else arith.maxsi(a, b)
-                for a, b in zip(most, self.bytes(at, size), strict=True)
-            ],
-            self._starts(window, -128, size),
-        )
+        starts = self._starts(window, -128, size)
+        most = self.over(window, channel, lambda at: self.bytes(at, size), arith.maxsi, starts)
         for i, value in enumerate(most):
             byte = arith.trunci(ir.IntegerType.get_signless(8), value)
             self.emitter.store(byte, self.target, [self._position(window, channel, i)])
@@ -316,14 +324,11 @@ class _MaxOfWords(_MaxOfBytes):
     """With a comparison for four bytes."""
 
     def block(self, window: _Window, channel: Index, size: int) -> None:
-        most = self.walk.taps(
+        most = self.over(
             window,
-            window.rows,
             channel,
-            lambda at, *most: [
-                b if a is None else tiny.MaxBytesOp(a, b).res
-                for a, b in zip(most, self.words(at, size), strict=True)
-            ],
+            lambda at: self.words(at, size),
+            lambda a, b: tiny.MaxBytesOp(a, b).res,
             self._starts(window, repeated(-128, 8), size // _LANES),
         )
         for w, value in enumerate(most):
@@ -386,15 +391,8 @@ class _SumOfBytes(_Fold):
         self.finish = finish
 
     def block(self, window: _Window, channel: Index, size: int) -> None:
-        sums = self.walk.taps(
-            window,
-            window.rows,
-            channel,
-            lambda at, *sums: [
-                arith.addi(a, b) for a, b in zip(sums, self.bytes(at, size), strict=True)
-            ],
-            [self.emitter.integer(0)] * size,
-        )
+        zeros = [self.emitter.integer(0)] * size
+        sums = self.over(window, channel, lambda at: self.bytes(at, size), arith.addi, zeros)
         self.finish.store(window, channel, sums)
 
 
