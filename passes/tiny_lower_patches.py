@@ -29,6 +29,8 @@ from tinymlir.targets import Target, get_target
 from ._pass import Pass, PassFailure, find_ops, register_pass
 from .tiny_plan_arena import mark_aliased
 
+_TILE = "tiny.patch_tile"
+
 
 @register_pass
 @dataclass(frozen=True)
@@ -139,24 +141,25 @@ class _Lowering:
             if layer in self.layers[:number] or f"{name}_row" in self.functions:
                 where = self.calls[number].location
                 raise PassFailure(where, f"runs '{name}' in stages a second time: give it a copy")
-        tiled = [
-            o.operation for o in self.block.operations if o.operation.name == "tiny.patch_tile"
-        ]
+        tiles = [o.operation for o in self.block.operations if o.operation.name == _TILE]
+        #: what the stage keeps of tensors
+        self.tiles = {self.numbers[tile.operands[0]]: _Tile.of(tile) for tile in tiles}
         #: whether the stage's input arrives row by row
-        self.streamed = any(self.numbers[tile.operands[0]] in self.graph.inputs for tile in tiled)
+        self.streamed = any(tensor in self.graph.inputs for tensor in self.tiles)
         made = {self.numbers[call.results[0]]: p for p, call in enumerate(self.calls)}
-        caching = [
-            self.numbers[o.operands[0]] for o in tiled if "tiny.cached_columns" in o.attributes
-        ]
         self.stage = whole_stage(
             op.location,
             self.graph,
             self.strips,
             streamed=self.streamed,
             lean="tiny.lean" in op.attributes,
-            cached=[made[tensor] for tensor in caching if tensor in made],
+            cached=[made[t] for t, tile in self.tiles.items() if tile.cached and t in made],
         )
-        self.tiles = self._tiles()
+        for tile in tiles:
+            self._check(tile)
+        for call in self.calls:
+            if self.numbers[call.results[0]] not in (*self.tiles, self.stage.output):
+                raise PassFailure(call.location, "expects a 'tiny.patch_tile' on its result")
         self.symbols: list[str] = []
 
     def run(self) -> None:
@@ -262,40 +265,20 @@ class _Lowering:
             self.ends.append(self.ends[-1] + aligned(count * width))
         return places
 
-    def _tiles(self) -> dict[int, _Tile]:
-        """What the stage keeps of its inner tensors, big enough for its schedule."""
-        tiles: dict[int, _Tile] = {}
-        for child in self.block.operations:
-            op = child.operation
-            if op.name != "tiny.patch_tile":
-                continue
-            tensor = self.numbers[op.operands[0]]
-            tile = _Tile(
-                op.attributes["rows"].value,
-                op.attributes["columns"].value,
-                "tiny.in_place" in op.attributes,
-                op.attributes["tiny.cached_columns"].value
-                if "tiny.cached_columns" in op.attributes
-                else 0,
-            )
-            tiles[tensor] = tile
-            if tile.in_place != (tensor in self.stage.timeline.shared):
-                able = "not be" if tile.in_place else "be"
-                raise PassFailure(op.location, f"must {able} in place")
-            needs = [("cached columns", tile.cached, int(self.stage.caches.get(tensor, [0])[0]))]
-            if not tile.in_place:
-                rows, columns = self.stage.ring(tensor)
-                needs += [("rows", tile.rows, rows), ("columns", tile.columns, columns)]
-            for what, got, least in needs:
-                if got < least:
-                    raise PassFailure(
-                        op.location, f"keeps {got} {what}, but its readers need {least}"
-                    )
-        for call in self.calls:
-            tensor = self.numbers[call.results[0]]
-            if tensor not in tiles and tensor != self.stage.output:
-                raise PassFailure(call.location, "expects a 'tiny.patch_tile' on its result")
-        return tiles
+    def _check(self, op: ir.Operation) -> None:
+        """Whether a tile is big enough for the schedule of the stage."""
+        tensor = self.numbers[op.operands[0]]
+        tile = self.tiles[tensor]
+        if tile.in_place != (tensor in self.stage.timeline.shared):
+            able = "not be" if tile.in_place else "be"
+            raise PassFailure(op.location, f"must {able} in place")
+        needs = [("cached columns", tile.cached, int(self.stage.caches.get(tensor, [0])[0]))]
+        if not tile.in_place:
+            rows, columns = self.stage.ring(tensor)
+            needs += [("rows", tile.rows, rows), ("columns", tile.columns, columns)]
+        for what, got, least in needs:
+            if got < least:
+                raise PassFailure(op.location, f"keeps {got} {what}, but its readers need {least}")
 
     def _type(self, tensor: int) -> ir.RankedTensorType:
         """The type of a tensor. The plan counts bytes for channels: four of a float32."""
@@ -400,6 +383,16 @@ class _Tile:
     columns: int
     in_place: bool
     cached: int
+
+    @staticmethod
+    def of(op: ir.Operation) -> _Tile:
+        attributes, cached = op.attributes, "tiny.cached_columns"
+        return _Tile(
+            attributes["rows"].value,
+            attributes["columns"].value,
+            "tiny.in_place" in attributes,
+            attributes[cached].value if cached in attributes else 0,
+        )
 
 
 def _symbols(names: list[str]) -> ir.ArrayAttr:

@@ -6,6 +6,7 @@ later layers need does not change when an earlier one joins.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
@@ -285,6 +286,14 @@ class Stage:
         rows, self.timeline = self.timeline.rows, streamed
         self._add_ring(self._graph.inputs[0], rows)
         return True
+
+    def reach(self) -> list[tuple[int, int, int]]:
+        """Each input, with how far above the output and above the buffers it must start to share
+        their memory. For one strip.
+        """
+        ends = list(itertools.accumulate(buffer.size for buffer in self.buffers()))
+        inputs = self.timeline.inputs
+        return [(t, self.overlap(t), self.work_overlap(t, ends)) for t in inputs]
 
     def overlap(self, tensor: int) -> int:
         """Bytes above the output that input ``tensor`` must start for both to share memory.

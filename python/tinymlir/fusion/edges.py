@@ -6,7 +6,6 @@ numbers of strips that it divides into, with and without column caches.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -59,18 +58,31 @@ class Edges:
             [self.cached[place] for place in places],
         )
 
+    @staticmethod
+    def one(
+        first: int, last: int, strips: int, *, size: int, macs: int, elements: int = 0
+    ) -> Edges:
+        """A single way, without caches."""
+        counts, sizes, work, made = (np.array([n]) for n in (strips, size, macs, elements))
+        return Edges(first, last, counts, sizes, work, made, np.array([False]), [()])
+
     def useful(self) -> Edges:
         """Without those with caches that no setting takes, since another has at most the bytes and
         fewer MACs, or as many and at most the elements.
         """
-        rank, keep = np.empty(len(self.bytes), np.int64), np.array([not c for c in self.cached])
-        rank[np.lexsort((self.elements, self.macs))] = np.arange(len(rank))
+        work, keep = np.empty(len(self.bytes), np.int64), np.array([not c for c in self.cached])
+        work[np.lexsort((self.elements, self.macs))] = np.arange(len(work))
         for lean in (False, True):
             places = np.flatnonzero(self.lean == lean)
-            places = places[np.lexsort((rank[places], self.bytes[places]))]
-            least = np.minimum.accumulate(rank[places])
-            keep[places[least == rank[places]]] = True
+            keep[places[unbeaten(self.bytes[places], work[places])]] = True
         return self.at(np.flatnonzero(keep))
+
+
+def unbeaten(size: Ints, work: Ints) -> Ints:
+    """Places of the pairs that no other beats in both, by size; of equal ones the first."""
+    order = np.lexsort((work, size))
+    before = np.append(np.iinfo(np.int64).max, np.minimum.accumulate(work[order]))
+    return order[work[order] < before[:-1]]
 
 
 class Memory:
@@ -147,9 +159,8 @@ def alone(graph: Graph, memory: Memory, position: int) -> Edges:
     layer = graph.layers[position]
     saved = memory.saved(position, ((r.tensor, r.overlap, APART) for r in layer.reads))
     size = memory.live(position, position) - saved + aligned(layer.scratch_bytes)
-    costs = (0, size, layer.macs, graph.tensors[layer.output].bytes)
-    strips, sizes, macs, elements = (np.array([cost]) for cost in costs)
-    return Edges(position, position, strips, sizes, macs, elements, strips > 0, [()])
+    elements = graph.tensors[layer.output].bytes
+    return Edges.one(position, position, 0, size=size, macs=layer.macs, elements=elements)
 
 
 def _stages(memory: Memory, stage: Stage, streamed: bool) -> Iterator[Edges]:
@@ -189,7 +200,5 @@ def _bytes(memory: Memory, stage: Stage) -> Ints:
     """Bytes in the arena while a stage runs."""
     size = stage.bytes + memory.live(stage.first, stage.last)
     if stage.strips[0] == 1:
-        ends = list(itertools.accumulate(buffer.size for buffer in stage.buffers()))
-        reach = ((t, stage.overlap(t), stage.work_overlap(t, ends)) for t in stage.timeline.inputs)
-        size[0] -= memory.saved(stage.last, reach, ends[-1])
+        size[0] -= memory.saved(stage.last, stage.reach(), int(stage.bytes[0]))
     return size

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from tinymlir.fusion.edges import Edges
 from tinymlir.fusion.graph import Graph, Layer, Tensor
 
@@ -27,9 +25,8 @@ def edges(graph: Graph) -> Iterator[list[Edges]]:
         for first in range(last + 1):
             cost = _cost(graph, layers, first, last)
             if cost is not None:
-                strips, size, macs = (np.array([value]) for value in (int(first < last), *cost))
-                none = np.zeros(1, np.int64)
-                found.append(Edges(first, last, strips, size, macs, none, none > 0, [()]))
+                size, macs = cost
+                found.append(Edges.one(first, last, int(first < last), size=size, macs=macs))
         yield found
 
 

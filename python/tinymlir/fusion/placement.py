@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -51,16 +50,10 @@ def place(graph: Graph, mode: InputMode, blocks: Sequence[Block]) -> Placement:
     overlaps = {}
     for number, block in enumerate(blocks):
         last = graph.layers[block.last]
-        reach: list[tuple[int, int, int]] = []
         if block.strips:
             stage = make_stage(graph, mode, block, "")
-            reached = list(itertools.accumulate(buffer.size for buffer in stage.buffers()))
-            work = reached[-1]
-            if block.strips == 1:
-                reach = [
-                    (t, stage.overlap(t), stage.work_overlap(t, reached))
-                    for t in stage.timeline.inputs
-                ]
+            work = int(stage.bytes[0])
+            reach = stage.reach() if block.strips == 1 else []
         else:
             work = aligned(last.scratch_bytes)
             reach = [(read.tensor, read.overlap, APART) for read in last.reads]

@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from math import inf
 
+import numpy as np
+
 from tinymlir.errors import TinymlirError
-from tinymlir.fusion.edges import Edges, edges
+from tinymlir.fusion.edges import Edges, edges, unbeaten
 from tinymlir.fusion.graph import Graph
 from tinymlir.fusion.placement import place
 from tinymlir.fusion.search import Preference, cheapest, front
@@ -72,14 +74,13 @@ class Planner:
             for size, _ in progress(points, len(points), "placing")
             for setting in self._settle(ways, plain, size)
         ]
-        found.sort(key=lambda setting: (setting.macs, setting.bytes))
         if not found:
             raise TinymlirError(
                 "no stage of this network can take its input row by row",
                 hint="leave its input external, or in the arena",
             )
-        best = [s for i, s in enumerate(found) if all(s.bytes < less.bytes for less in found[:i])]
-        return best[::-1]
+        sizes, macs = np.array([(setting.bytes, setting.macs) for setting in found]).T
+        return [found[place] for place in unbeaten(sizes, macs)]
 
     def _of(self, schemes: Sequence[Scheme]) -> list[list[Edges]]:
         """The fusion graph with no other schemes."""

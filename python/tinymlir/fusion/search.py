@@ -11,8 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from tinymlir.fusion.edges import Edges
-from tinymlir.fusion.graph import Ints
+from tinymlir.fusion.edges import Edges, unbeaten
 from tinymlir.fusion.setting import Block
 
 #: What to have least of where memory and computation are equal: layers in stages, whose kernels
@@ -35,20 +34,13 @@ def front(ways: Iterable[list[Edges]]) -> list[tuple[int, int]]:
             start = nodes[edge.first]
             size = np.maximum(start[0][:, None], edge.bytes[None, :]).ravel()
             work = (start[1][:, None] + edge.macs[None, :]).ravel()
-            keep = _best(size, work)
+            keep = unbeaten(size, work)
             sizes.append(size[keep])
             macs.append(work[keep])
         size, work = np.concatenate(sizes), np.concatenate(macs)
-        keep = _best(size, work)
+        keep = unbeaten(size, work)
         nodes.append((size[keep], work[keep]))
     return [(int(size), int(work)) for size, work in zip(*nodes[-1], strict=True)]
-
-
-def _best(size: Ints, macs: Ints) -> Ints:
-    """Places of the pairs that no other beats, by size."""
-    order = np.lexsort((macs, size))
-    before = np.append(np.iinfo(np.int64).max, np.minimum.accumulate(macs[order]))
-    return order[macs[order] < before[:-1]]
 
 
 def cheapest(

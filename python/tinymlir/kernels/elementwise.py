@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import prod
+from typing import TypeAlias
 
 from tinymlir.bindings import ir
 from tinymlir.kernels.emitter import Index
@@ -13,6 +14,8 @@ from tinymlir.linalg_info import indexing_maps, is_linalg
 #: Elements between two branches, and bodies that are short enough for it.
 _UNROLL = 8
 _MOST_OPS = 16
+#: A flat buffer, and where a run of elements begins in it.
+_Run: TypeAlias = tuple[ir.Value, Index]
 
 
 def takes(root: ir.Value) -> bool:
@@ -35,43 +38,41 @@ def takes(root: ir.Value) -> bool:
 def emit(evaluator: Evaluator, root: ir.Value, target: ir.Value) -> None:
     """Fill ``target`` with ``root``."""
     emitter = evaluator.emitter
-    inputs = [v for v in root.owner.operation.operands if isinstance(v, ir.BlockArgument)]
-    sources = {value: emitter.flat(evaluator.buffers[value]) for value in inputs}
-    result = emitter.flat(target)
-
-    def element(position: Index) -> None:
-        evaluator.registers = {v: emitter.load(s, [position]) for v, s in sources.items()}
-        value = evaluator.at(root, [0] * root.type.rank)
-        evaluator.registers = {}
-        emitter.store(value, result, [position])
-
-    emitter.loop(0, prod(root.type.shape), 1, element, unroll=_UNROLL)
+    sources = {value: (emitter.flat(evaluator.buffers[value]), 0) for value in _operands(root)}
+    _emit(evaluator, root, sources, (emitter.flat(target), 0), prod(root.type.shape))
 
 
 def emit_run(
     evaluator: Evaluator, root: ir.Value, out: Rows, start: tuple[Index, Index], count: int
 ) -> None:
     """Fill ``count`` neighbours of ``out`` from a row and column on; inputs are rows as well."""
+
+    def run(rows: Rows | ir.Value) -> _Run:
+        assert isinstance(rows, Rows)
+        return rows.buffer, rows.position(evaluator.emitter, [0, *start, 0])
+
+    sources = {value: run(evaluator.buffers[value]) for value in _operands(root)}
+    _emit(evaluator, root, sources, run(out), count)
+
+
+def _operands(root: ir.Value) -> list[ir.Value]:
+    """The inputs of the layer that ``root`` reads."""
+    return [v for v in root.owner.operation.operands if isinstance(v, ir.BlockArgument)]
+
+
+def _emit(
+    evaluator: Evaluator, root: ir.Value, sources: dict[ir.Value, _Run], result: _Run, count: int
+) -> None:
+    """Fill ``count`` elements from the place ``result`` on."""
     emitter = evaluator.emitter
-    inputs = [v for v in root.owner.operation.operands if isinstance(v, ir.BlockArgument)]
-    places = {value: rows_of(evaluator, value) for value in inputs}
-    begins = {value: rows.position(emitter, [0, *start, 0]) for value, rows in places.items()}
-    result = out.position(emitter, [0, *start, 0])
 
     def element(position: Index) -> None:
         evaluator.registers = {
-            value: emitter.load(rows.buffer, [emitter.add(begins[value], position)])
-            for value, rows in places.items()
+            value: emitter.load(buffer, [emitter.add(begin, position)])
+            for value, (buffer, begin) in sources.items()
         }
         value = evaluator.at(root, [0] * root.type.rank)
         evaluator.registers = {}
-        emitter.store(value, out.buffer, [emitter.add(result, position)])
+        emitter.store(value, result[0], [emitter.add(result[1], position)])
 
     emitter.loop(0, count, 1, element, unroll=_UNROLL)
-
-
-def rows_of(evaluator: Evaluator, value: ir.Value) -> Rows:
-    """The rows of an input of a layer that runs row by row."""
-    rows = evaluator.buffers[value]
-    assert isinstance(rows, Rows)
-    return rows

@@ -30,6 +30,10 @@ class Part:
     slots: int | None = None
     strip: bool = False
 
+    def rows(self, buffer: ir.Value, first: Index = 0) -> Rows:
+        """The rows in ``buffer``, in a strip from column ``first`` on."""
+        return Rows(buffer, self.columns, self.channels, self.slots, first)
+
 
 @dataclass(frozen=True)
 class RowFunction:
@@ -85,9 +89,7 @@ class RowFunction:
         source, sums, row = function.arguments
         emitter, part = Emitter(), self.parts[0]
         with ir.InsertionPoint(function.body.blocks[0]), self.layer.location:
-            given: dict[ir.Value, ir.Value | Rows] = {
-                self.layer.arguments[0]: Rows(source, part.columns, part.channels, part.slots)
-            }
+            given: dict[ir.Value, ir.Value | Rows] = {self.layer.arguments[0]: part.rows(source)}
             evaluator = Evaluator(emitter, pool, given)
             first = arith.cmpi(arith.CmpIPredicate.eq, row, emitter.index(0))
 
@@ -112,9 +114,8 @@ class RowFunction:
         emitter, part = Emitter(), self.parts[-1]
         with ir.InsertionPoint(function.body.blocks[0]), self.layer.location:
             evaluator = Evaluator(emitter, pool, {op.results[0]: Rows(sums, 1, part.channels)})
-            target = Rows(result, part.columns, part.channels, part.slots)
             root = yielded(self.layer.body.blocks[0])
-            emit_row_by_element(evaluator, root, target, row, (0, 1))
+            emit_row_by_element(evaluator, root, part.rows(result), row, (0, 1))
             func.ReturnOp([])
         return function
 
@@ -138,13 +139,7 @@ class RowFunction:
         # Firsts come last, but a helper function adds arguments of its own.
         firsts = iter(list(function.arguments)[self._first_of_firsts(function) :])
         rows = [
-            Rows(
-                function.arguments[number],
-                part.columns,
-                part.channels,
-                part.slots,
-                next(firsts) if part.strip else 0,
-            )
+            part.rows(function.arguments[number], next(firsts) if part.strip else 0)
             for number, part in enumerate(self.parts)
         ]
         buffers: dict[ir.Value, ir.Value | Rows] = dict(zip(arguments, rows, strict=False))

@@ -251,8 +251,7 @@ class StageFunctions:
         emitter, (ring, cache) = self.emitter, self.cached[tensor]
         place = self.stage.timeline.place(tensor)
         (first,) = self._first_column(strip, tensor) if ring.strip else (0,)
-        rows = Rows(buffers[place], ring.columns, ring.channels, ring.slots, first)
-        kept = Rows(buffers[Cache(tensor)], cache.columns, cache.channels)
+        rows, kept = ring.rows(buffers[place], first), cache.rows(buffers[Cache(tensor)])
         # After the last strip there is none that needs any.
         needed, made = self.stage.columns(tensor)[0], self.stage.columns_made(tensor)[0]
         ends = np.append(np.stack([needed, made], axis=1), [[0, 0]], axis=0)
