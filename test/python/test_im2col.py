@@ -47,8 +47,13 @@ def check(network: Network, y: Value, kernel: str, core: str) -> None:
         # Pixels that are no whole words: gathered at once, and in a loop.
         ((6, 9, 3), 5, Window((3, 3), (2, 2), pad=(1, 1, 0, 0))),
         ((6, 9, 7), 4, Window((4, 3), pad=(1, 1, 1, 1))),
-        # Rows apart.
+        # Kernel rows of whole words, of pixels that are not.
+        ((13, 11, 1), 8, Window((10, 8), (2, 2), pad=(4, 3, 5, 4))),
+        # Rows apart; columns apart: of whole words, gathered at once, and in a loop.
         ((9, 6, 4), 4, Window((3, 3), dilation=(2, 1), pad=(2, 1, 2, 1))),
+        ((9, 11, 8), 4, Window((2, 3), dilation=(1, 4), pad=(0, 4, 0, 4))),
+        ((7, 9, 3), 5, Window((3, 3), dilation=(2, 2), pad=(2, 2, 2, 2))),
+        ((7, 9, 7), 4, Window((4, 3), dilation=(1, 3), pad=(1, 3, 1, 2))),
         # Dot products of several turns, and something over; of so many columns that fewer pixels
         # are within reach.
         ((3, 6, 76), 4, Window((1, 3), pad=(0, 1, 0, 1))),

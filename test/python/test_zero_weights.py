@@ -82,7 +82,8 @@ def test_convolution(
     network = SparseNetwork(seed, kept)
     x = network.negate(network.input(1, height, width, depth))
     size = (min(3, height + pad), min(2, width + pad))
-    window = Window(size, (1 + seed % 2, 1), pad=(pad, 0, 0, pad))
+    dilation = (1, min(3, width + pad - 1) if seed % 5 == 0 and size[1] > 1 else 1)
+    window = Window(size, (1 + seed % 2, 1), dilation, (pad, 0, 0, pad))
     y = network.conv(x, channels, window, 1, pad_value=seed)
     with pytest.MonkeyPatch.context() as patch:
         if by_rows:

@@ -30,12 +30,12 @@ class Blocks(Kernel):
 
     @classmethod
     def takes(cls, conv: Convolution, core: Target) -> bool:
-        """Whether there is room for the windows, in an order that can be copied."""
+        """Whether there is room for the windows."""
         room = cls(conv, core).scratch_bytes() <= _SCRATCH_LIMIT
-        return core.has("dsp") and windows.takes(conv) and room
+        return core.has("dsp") and conv.groups == 1 and room
 
     def scratch_bytes(self) -> int:
-        return windows.scratch_bytes(self.conv, self.pixels)
+        return windows.scratch_bytes(self.conv, self.pixels) + windows.staging_bytes(self.conv)
 
     def executed_macs(self, rows: range | None = None, columns: range | None = None) -> int:
         """Two for each pair that is kept, padding included."""

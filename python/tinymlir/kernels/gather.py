@@ -96,7 +96,8 @@ class SharedColumns(Gather):
         """Whether pixels are whole words, and no column is copied in vain."""
         near = conv.stride[1] <= conv.kernel[1]
         apart = conv.kernel[1] == 1 and len(conv.interior(1)) == conv.out_hw[1]
-        return conv.in_per_group % STEP == 0 and (near or apart)
+        dense = conv.kernel[1] == 1 or conv.dilation[1] == 1
+        return conv.in_per_group % STEP == 0 and dense and (near or apart)
 
     def _columns(self, pixels: int) -> int:
         return (pixels - 1) * self.advance + self.conv.kernel[1]

@@ -87,8 +87,7 @@ class Im2col(Kernel):
     def takes(cls, conv: Convolution, core: Target) -> bool:
         """Whether enough channels share the widening, and there is room for it."""
         enough = conv.out_per_group >= STEP and conv.weights[0, 0].size >= 2 * STEP
-        plain = conv.groups == 1 and conv.dilation[1] == 1
-        if not (core.has(cls.extension) and plain and enough):
+        if not (core.has(cls.extension) and conv.groups == 1 and enough):
             return False
         return cls(conv, core).scratch_bytes() <= _SCRATCH_LIMIT
 

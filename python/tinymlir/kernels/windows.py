@@ -6,7 +6,9 @@ after the other, or beside the same words of neighbouring pixels (`Places`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from tinymlir.bindings import arith, ir
 from tinymlir.kernels.convolution import Convolution
@@ -16,7 +18,7 @@ from tinymlir.kernels.kernel import Layer
 from tinymlir.kernels.pairs import STEP
 from tinymlir.kernels.price import Mix, either, line, loop
 from tinymlir.kernels.window_copy import Where, WindowCopy, emit_window_copy
-from tinymlir.kernels.words import load_any, load_word, repeated, store_word, view
+from tinymlir.kernels.words import load_any, load_word, repeated, store_any, view
 
 #: Words of a window copied between two branches.
 _UNROLL = 4
@@ -38,9 +40,9 @@ class Places:
         return Places(pixels, 1)
 
 
-def takes(conv: Convolution) -> bool:
-    """Whether a kernel row's operands are neighbours in memory."""
-    return conv.groups == 1 and conv.dilation[1] == 1
+def _run(conv: Convolution) -> int:
+    """Operands that are neighbours in memory: a kernel row's, or a tap's where it is dilated."""
+    return conv.in_per_group * (conv.kernel[1] if conv.dilation[1] == 1 else 1)
 
 
 def steps(conv: Convolution) -> int:
@@ -53,26 +55,30 @@ def scratch_bytes(conv: Convolution, pixels: int, form: Form = HALFWORDS) -> int
     return steps(conv) * form.step_words * 4 * pixels
 
 
+def staging_bytes(conv: Convolution) -> int:
+    """Scratch memory for a window's bytes on their way, where windows lie beside each other."""
+    return steps(conv) * 4 if conv.in_per_group % STEP else 0
+
+
 def copy_mix(conv: Convolution, form: Form = HALFWORDS) -> Mix:
     """The copy of one window, on average."""
-    rows, run = conv.kernel[0], conv.kernel[1] * conv.in_per_group
-    widen = form.mix()
-    if conv.in_per_group % STEP == 0:
-        word = line(load=1) + widen
-        inside = loop(loop(word, run // STEP, _UNROLL) + line(alu=6), rows)
-        border = loop(loop(word + line(alu=2), run // STEP) + line(alu=25), rows)
-    else:
-        operand = line(load=1) + line(alu=8, store=1)
-        inside = border = loop(loop(operand, run) + line(alu=25), rows)
+    run = _run(conv)
+    runs = conv.weights[0, 0].size // run
+    word = line(load=1) + form.mix()
+    fill = loop(line(store=1), steps(conv) * form.step_words, _UNROLL)
+    by_words = loop(loop(word, run // STEP, _UNROLL) + line(alu=8), runs)
+    part = line(load=1, store=1)
+    by_bytes = loop(loop(part, run // STEP) + loop(part, run % STEP) + line(alu=16), runs)
+    if form is not BYTES:
+        by_bytes += loop(word, steps(conv), _UNROLL)
+        fill = loop(line(store=1), steps(conv), _UNROLL) if conv.in_per_group % STEP else fill
+    border = fill + line(alu=30) + (by_bytes if conv.in_per_group % STEP else by_words)
+    inside = by_words
+    if run % STEP:
+        inside = by_bytes
         if steps(conv) <= _MOST_UNROLLED_STEPS:
-            # A word that goes on in the next kernel row is put together.
-            inside = (line(load=1) + widen) * steps(conv) + line(load=3, alu=8) * (rows - 1)
-    if form is BYTES:
-        part = line(load=1, store=1)
-        existing = loop(part, run // STEP) + loop(part, run % STEP) + line(alu=16)
-        border = loop(line(store=1), steps(conv), _UNROLL) + loop(existing, rows) + line(alu=30)
-        if conv.in_per_group % STEP and steps(conv) > _MOST_UNROLLED_STEPS:
-            inside = border
+            # A word that goes on in the next run is put together.
+            inside = word * steps(conv) + line(load=3, alu=8) * (runs - 1)
     pixels = conv.out_hw[0] * conv.out_hw[1]
     share = len(conv.interior(0)) * len(conv.interior(1)) / pixels
     return line(alu=16, load=4, store=4) + (inside if share == 1 else either(share, inside, border))
@@ -83,140 +89,147 @@ def emit_copy(conv: Convolution, layer: Layer, scratch: ir.Value, places: Places
     return emit_window_copy(conv, layer, scratch, "window", lambda where: _Copy(where, places))
 
 
+#: From one to before another, of rows or columns of the kernel.
+_Taps: TypeAlias = tuple[Index, Index]
+
+
 class _Copy(WindowCopy):
-    """The window of one output pixel, as words of operands."""
+    """The window of one output pixel, as words of operands.
+
+    Runs of whole words take their form on the way. Others are put together as bytes first.
+    """
 
     def __init__(self, where: Where, places: Places) -> None:
         self.start, self.word = where.emitter.mul(where.place, places.pixel), places.word
         super().__init__(where, where.conv.kernel[1])
         self.form = places.form
-        self.depth = where.conv.in_per_group
-        #: operands of a kernel row, which are neighbours in memory
-        self.run = where.conv.kernel[1] * self.depth
-        #: whether activations are loaded a word at a time
-        self.whole_words = self.depth % STEP == 0
+        self.depth, self.run = where.conv.in_per_group, _run(where.conv)
+        self.dilated = where.conv.dilation[1] > 1
+        #: words before the window as bytes: itself, its own second half, or what is behind all
+        self.staged = self.start
+        if self.form is not BYTES:
+            behind = places.word * self.form.step_words * steps(self.conv)
+            second = where.emitter.add(self.start, steps(self.conv))
+            self.staged = second if places.word == 1 else behind
 
     def _put_inside(self) -> None:
-        emitter, rows = self.emitter, self.conv.kernel[0]
-        if self.whole_words:
-            words = self.run // STEP
-
-            def kernel_row(kh: Index) -> None:
-                origin, first = self._origin(kh), emitter.mul(kh, words)
-                emitter.loop(
-                    0,
-                    words,
-                    1,
-                    lambda q: self._put_word(
-                        emitter.add(first, q), emitter.add(origin, emitter.mul(q, STEP))
-                    ),
-                    unroll=_UNROLL,
-                )
-
-            emitter.loop(0, rows, 1, kernel_row)
-        elif steps(self.conv) <= _MOST_UNROLLED_STEPS:
-            origins = [self._origin(kh) for kh in range(rows)]
-            for step in range(steps(self.conv)):
-                places = [divmod(step * STEP + lane, self.run) for lane in range(STEP)]
-                positions = [emitter.add(origins[kh], r) for kh, r in places if kh < rows]
-                self._put(step, self._load(positions, places[0][0] == places[-1][0]))
+        everything: tuple[_Taps, _Taps] = ((0, self.conv.kernel[0]), (0, self.conv.kernel[1]))
+        if self.run % STEP == 0:
+            self._put_words(*everything)
+        elif steps(self.conv) > _MOST_UNROLLED_STEPS:
+            self._put_bytes(*everything)
         else:
-            self._put_at_border()
+            self._put_unrolled()
+
+    def _put_unrolled(self) -> None:
+        emitter, (rows, columns) = self.emitter, self.conv.kernel
+        taps = [(kh, kw) for kh in range(rows) for kw in (range(columns) if self.dilated else [0])]
+        origins = [emitter.add(self._origin(kh), self._reach(kw)) for kh, kw in taps]
+        for step in range(steps(self.conv)):
+            places = [divmod(step * STEP + lane, self.run) for lane in range(STEP)]
+            positions = [emitter.add(origins[n], r) for n, r in places if n < len(taps)]
+            self._put(step, self._load(positions, places[0][0] == places[-1][0]))
 
     def _put_at_border(self) -> None:
+        """Padding everywhere, and over it what there is."""
+        there = self._taps(0, self.top), self._taps(1, self.left)
+        filler = self.form.filler(self.conv.pad_value)
+        if self.depth % STEP:
+            words = repeated(self.conv.pad_value, 8)
+            self._fill(steps(self.conv), words, lambda word: self.emitter.add(self.staged, word))
+            self._put_bytes(*there)
+        else:
+            self._fill(steps(self.conv) * self.form.step_words, filler, self._place)
+            self._put_words(*there)
+
+    def _taps(self, axis: int, start: Index) -> _Taps:
+        """Rows or columns of the kernel that lie on the input."""
         emitter, conv = self.emitter, self.conv
-        first = emitter.minimum(emitter.maximum(emitter.sub(0, self.left), 0), conv.kernel[1])
-        room = emitter.minimum(emitter.sub(conv.in_hw[1], self.left), conv.kernel[1])
-        # A window wholly beside the image has no columns in it.
-        last = emitter.maximum(room, first)
-        low, high = emitter.mul(first, self.depth), emitter.mul(last, self.depth)
-        if self.form is BYTES:
-            self._put_bytes(low, high)
-            return
+        before = emitter.maximum(emitter.sub(0, start), 0)
+        room = emitter.maximum(emitter.sub(conv.in_hw[axis], start), 0)
+        first, last = (emitter.ceildiv(n, conv.dilation[axis]) for n in (before, room))
+        first = emitter.minimum(first, conv.kernel[axis])
+        # A window wholly beside the input has none on it.
+        return first, emitter.maximum(emitter.minimum(last, conv.kernel[axis]), first)
 
-        def kernel_row(kh: Index) -> None:
-            row = emitter.add(self.top, emitter.mul(kh, conv.dilation[0]))
-            inside = self._below(row, conv.in_hw[0])
-            zero = emitter.index(0)
-            begin = arith.select(inside, emitter.index(low), zero)
-            end = arith.select(inside, emitter.index(high), zero)
-            origin = self._origin(kh)
-            self._put_run(kh, 0, begin, None)
-            self._put_run(kh, begin, end, origin)
-            self._put_run(kh, end, self.run, None)
-
-        emitter.loop(0, conv.kernel[0], 1, kernel_row)
-
-    def _put_bytes(self, low: Index, high: Index) -> None:
-        """Padding everywhere, and over it operands ``low`` to ``high`` of each kernel row."""
-        emitter, conv = self.emitter, self.conv
-        filler = emitter.integer(self.form.filler(conv.pad_value))
-        words = view(self.scratch, 32)
+    def _fill(self, count: int, filler: int, place: Callable[[Index], Index]) -> None:
+        emitter, words = self.emitter, view(self.scratch, 32)
+        value = emitter.integer(filler)
         emitter.loop(
-            0,
-            steps(conv),
-            1,
-            lambda word: emitter.store(filler, words, [self._place(word)]),
-            unroll=_UNROLL,
+            0, count, 1, lambda word: emitter.store(value, words, [place(word)]), unroll=_UNROLL
         )
-        before = emitter.maximum(emitter.sub(0, self.top), 0)
-        room = emitter.maximum(emitter.sub(conv.in_hw[0], self.top), 0)
-        first = emitter.ceildiv(before, conv.dilation[0])
-        last = emitter.minimum(emitter.ceildiv(room, conv.dilation[0]), conv.kernel[0])
-        size = emitter.sub(high, low)
-        whole = emitter.down(size, STEP)
+
+    def _runs(
+        self, rows: _Taps, columns: _Taps, body: Callable[[Index, Index, Index], None]
+    ) -> None:
+        """``body(origin in the input, first operand, operands)`` for each run under some taps."""
+        emitter, (first, last) = self.emitter, columns
 
         def kernel_row(kh: Index) -> None:
-            source = emitter.add(self._origin(kh), low)
-            start = emitter.add(emitter.mul(self.start, STEP), emitter.mul(kh, self.run))
-            target = emitter.add(start, low)
+            origin, operand = self._origin(kh), emitter.mul(kh, self.conv.kernel[1] * self.depth)
+
+            def run(kw: Index, count: Index) -> None:
+                at = emitter.add(origin, self._reach(kw))
+                body(at, emitter.add(operand, emitter.mul(kw, self.depth)), count)
+
+            if self.dilated:
+                emitter.loop(first, last, 1, lambda kw: run(kw, self.depth))
+            else:
+                run(first, emitter.mul(emitter.sub(last, first), self.depth))
+
+        emitter.loop(*rows, 1, kernel_row)
+
+    def _reach(self, kernel_column: Index) -> Index:
+        """From the origin of a kernel row to what lies under one of its columns."""
+        return self.emitter.mul(kernel_column, self.conv.dilation[1] * self.depth)
+
+    def _put_words(self, rows: _Taps, columns: _Taps) -> None:
+        emitter = self.emitter
+
+        def run(origin: Index, operand: Index, count: Index) -> None:
+            step, words = _quarter(emitter, operand), _quarter(emitter, count)
+
+            def word(q: Index) -> None:
+                value = load_any(
+                    emitter, self.source.buffer, emitter.add(origin, emitter.mul(q, STEP))
+                )
+                self._put(emitter.add(step, q), value)
+
+            emitter.loop(0, words, 1, word, unroll=_UNROLL)
+
+        self._runs(rows, columns, run)
+
+    def _put_bytes(self, rows: _Taps, columns: _Taps) -> None:
+        emitter, source = self.emitter, self.source.buffer
+        start = emitter.mul(self.staged, STEP)
+
+        def run(origin: Index, operand: Index, count: Index) -> None:
+            target, whole = emitter.add(start, operand), emitter.down(count, STEP)
 
             def word(r: Index) -> None:
-                at, to = emitter.add(source, r), emitter.add(target, r)
-                word = load_any(emitter, self.source.buffer, at)
-                store_word(emitter, word, self.scratch, [emitter.add(to, i) for i in range(STEP)])
+                value = load_any(emitter, source, emitter.add(origin, r))
+                store_any(emitter, value, self.scratch, emitter.add(target, r))
 
             def byte(r: Index) -> None:
-                value = emitter.load(self.source.buffer, [emitter.add(source, r)])
+                value = emitter.load(source, [emitter.add(origin, r)])
                 emitter.store(value, self.scratch, [emitter.add(target, r)])
 
             emitter.loop(0, whole, STEP, word)
-            emitter.loop(whole, size, 1, byte)
+            emitter.loop(whole, count, 1, byte)
 
-        emitter.loop(first, last, 1, kernel_row)
+        self._runs(rows, columns, run)
+        if self.form is BYTES:
+            return
+        words = view(self.scratch, 32)
 
-    def _put_run(self, kernel_row: Index, begin: Index, end: Index, origin: Index | None) -> None:
-        """Operands ``begin`` to ``end`` of a kernel row, from the input or the padding value."""
-        emitter, fill = self.emitter, self.conv.pad_value
-        first = emitter.mul(kernel_row, self.run)
+        def widen(step: Index) -> None:
+            self._put(step, emitter.load(words, [emitter.add(self.staged, step)]))
 
-        def operand(r: Index) -> None:
-            if origin is None:
-                value = emitter.integer(fill, 16)
-            else:
-                byte = emitter.load(self.source.buffer, [emitter.add(origin, r)])
-                value = arith.extsi(ir.IntegerType.get_signless(16), byte)
-            self._put_halfword(emitter.add(first, r), value)
-
-        def word(q: Index) -> None:
-            step = emitter.add(_quarter(emitter, first), q)
-            if origin is None:
-                self._put(step, emitter.integer(repeated(fill, 8)))
-            else:
-                self._put_word(step, emitter.add(origin, emitter.mul(q, STEP)))
-
-        if self.whole_words:
-            emitter.loop(_quarter(emitter, begin), _quarter(emitter, end), 1, word)
-        else:
-            emitter.loop(begin, end, 1, operand)
-
-    def _put_word(self, step: Index, where: Index) -> None:
-        positions = [self.emitter.add(where, lane) for lane in range(STEP)]
-        self._put(step, self._load(positions, neighbours=True))
+        emitter.loop(0, steps(self.conv), 1, widen, unroll=_UNROLL)
 
     def _load(self, positions: list[Index], neighbours: bool) -> ir.Value:
         """The bytes at ``positions`` as a word."""
-        if neighbours and self.form is BYTES:
+        if neighbours:
             # LLVM does not always see that they are, and these cores load words at any address.
             return load_any(self.emitter, self.source.buffer, positions[0])
         return load_word(self.emitter, self.source.buffer, positions)
@@ -227,16 +240,6 @@ class _Copy(WindowCopy):
         words = view(self.scratch, 32)
         for number, part in enumerate(self.form.words(word)):
             self.emitter.store(part, words, [self._place(self.emitter.add(first, number))])
-
-    def _put_halfword(self, operand: Index, value: ir.Value) -> None:
-        """One operand at the place where `_put` would put it."""
-        emitter = self.emitter
-        number, one = emitter.index(operand), emitter.index(1)
-        step = arith.shrui(number, emitter.index(2))
-        pair = arith.addi(arith.shli(step, one), arith.andi(number, one))
-        high = arith.andi(arith.shrui(number, one), one)
-        at = emitter.add(emitter.mul(self._place(pair), 2), high)
-        emitter.store(value, view(self.scratch, 16), [at])
 
     def _place(self, word: Index) -> Index:
         return self.emitter.add(self.start, self.emitter.mul(word, self.word))
