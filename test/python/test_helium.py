@@ -71,6 +71,7 @@ def _shapes() -> tuple[Network, list[Value]]:
         network.conv(x, 7, Window((1, 1), (2, 1)), rounding="nearest_even"),
         network.conv(x, 33, Window()),
         network.conv(wide, 5, Window((2, 3), dilation=(2, 1), pad=(0, 3, 1, 0)), pad_value=100),
+        network.conv(wide, 6, Window((2, 3), dilation=(1, 3), pad=(0, 3, 1, 1)), pad_value=9),
         network.dense(flat, 10),
         network.conv(wide, 20, Window((3, 3), (2, 1), pad=(1, 1, 1, 1)), 20, 5),
     ]

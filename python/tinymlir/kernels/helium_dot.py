@@ -62,11 +62,10 @@ class HeliumDot(Kernel):
     @classmethod
     def takes(cls, conv: Convolution, core: Target) -> bool:
         """Whether windows fill a vector half, and there is room for them."""
-        plain = conv.groups == 1 and conv.dilation[1] == 1
         enough = conv.weights[0, 0].size >= vectors.BYTES // 2
         return (
             core.has("mve")
-            and plain
+            and conv.groups == 1
             and enough
             and cls(conv, core).scratch_bytes() <= _SCRATCH_LIMIT
         )
@@ -99,8 +98,9 @@ class HeliumDot(Kernel):
         work = function(loop(row + line(alu=6), rows))
         if self._in_place():
             return work
-        run = -(-conv.kernel[1] * conv.in_per_group // vectors.BYTES)
-        copy = function(loop(loop(line(vector=2), run) + line(alu=16, load=2), conv.kernel[0]))
+        runs = conv.kernel[0] * (conv.kernel[1] if conv.dilation[1] > 1 else 1)
+        run = -(-conv.weights[0, 0].size // (runs * vectors.BYTES))
+        copy = function(loop(loop(line(vector=2), run) + line(alu=16, load=2), runs))
         return work + copy.times(rows * columns)
 
     def _pixel_mix(self, pixels: int) -> Mix:

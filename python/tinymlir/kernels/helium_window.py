@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tinymlir.bindings import ir, scf
+from tinymlir.bindings import ir
 from tinymlir.kernels import vectors
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Index
 from tinymlir.kernels.kernel import Layer
-from tinymlir.kernels.window_copy import Where, WindowCopy, emit_window_copy
+from tinymlir.kernels.window_copy import Taps, Where, WindowCopy, emit_window_copy
 
 #: Vectors copied without a loop over kernel rows.
 _MOST_UNROLLED = 16
@@ -40,7 +40,8 @@ def windows_of(conv: Convolution, pixels: int) -> Windows:
     kernel_h, kernel_w = conv.kernel
     run, stride = kernel_w * conv.in_per_group, conv.stride[1]
     # Vectors in scratch memory are loaded as words, which must lie at words.
-    if run % vectors.BYTES or conv.in_per_group % vectors.WORDS or stride > kernel_w:
+    whole = run % vectors.BYTES == 0 and conv.in_per_group % vectors.WORDS == 0
+    if not whole or stride > kernel_w or conv.dilation[1] > 1:
         size = _whole_vectors(kernel_h * run)
         return Windows(1, size // vectors.BYTES, size, size, pixels, size)
     pixel = stride * conv.in_per_group
@@ -78,41 +79,35 @@ class _Copy(WindowCopy):
         self.line = windows.line if windows.copies == 1 and windows.runs > 1 else self.run
 
     def _put_inside(self) -> None:
-        emitter, run = self.emitter, self.run
-        copies = -(-run // vectors.BYTES)
-
-        def kernel_row(kh: Index) -> None:
-            place = emitter.add(self.start, emitter.mul(kh, self.line))
-            vectors.copy(emitter, self.source.buffer, self._origin(kh), self.scratch, place, run)
-
-        emitter.loop(0, self.conv.kernel[0], 1, kernel_row, unroll=max(1, _MOST_UNROLLED // copies))
+        emitter, (rows, columns) = self.emitter, self.extent
+        if self.dilated:
+            self._put_pixels((0, rows), (0, columns))
+            return
+        copies = -(-self.run // vectors.BYTES)
+        unroll = max(1, _MOST_UNROLLED // copies)
+        emitter.loop(0, rows, 1, lambda kh: self._put(kh, 0, self.run), unroll=unroll)
 
     def _put_at_border(self) -> None:
         """Padding everywhere, and over it what there is, pixel by pixel."""
-        emitter, conv = self.emitter, self.conv
-        depth = conv.in_per_group
-        filler = vectors.splat(conv.pad_value, vectors.BYTES, 8)
+        filler = vectors.splat(self.conv.pad_value, vectors.BYTES, 8)
 
         def fill(at: Index) -> None:
-            vectors.store(emitter, filler, self.scratch, emitter.add(self.start, at))
+            vectors.store(self.emitter, filler, self.scratch, self.emitter.add(self.start, at))
 
-        emitter.loop(0, self.size, vectors.BYTES, fill)
-        begin = emitter.maximum(emitter.sub(0, self.left), 0)
-        end = emitter.minimum(emitter.sub(conv.in_hw[1], self.left), self.extent[1])
+        self.emitter.loop(0, self.size, vectors.BYTES, fill)
+        self._put_pixels(self._taps(0), self._taps(1))
 
-        def kernel_row(kh: Index) -> None:
-            row = emitter.add(self.top, emitter.mul(kh, conv.dilation[0]))
-            origin, place = self._origin(kh), emitter.add(self.start, emitter.mul(kh, self.line))
+    def _put_pixels(self, rows: Taps, columns: Taps) -> None:
+        """What lies under some rows and columns of the kernel."""
+        emitter, depth = self.emitter, self.conv.in_per_group
+        emitter.loop(
+            *rows, 1, lambda kh: emitter.loop(*columns, 1, lambda kw: self._put(kh, kw, depth))
+        )
 
-            def pixel(kw: Index) -> None:
-                at = emitter.mul(kw, depth)
-                ends = emitter.add(origin, at), emitter.add(place, at)
-                vectors.copy(emitter, self.source.buffer, ends[0], self.scratch, ends[1], depth)
-
-            inside = scf.IfOp(self._below(row, conv.in_hw[0]))
-            with ir.InsertionPoint(inside.then_block):
-                # Nothing where the window lies beside the image: the end comes first.
-                emitter.loop(begin, end, 1, pixel)
-                scf.yield_([])
-
-        emitter.loop(0, conv.kernel[0], 1, kernel_row)
+    def _put(self, kh: Index, kw: Index, count: int) -> None:
+        """So many bytes from the place under a row and column of the kernel on."""
+        emitter = self.emitter
+        source = emitter.add(self._origin(kh), self._reach(kw))
+        line = emitter.add(self.start, emitter.mul(kh, self.line))
+        place = emitter.add(line, emitter.mul(kw, self.conv.in_per_group))
+        vectors.copy(emitter, self.source.buffer, source, self.scratch, place, count)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from tinymlir.bindings import arith, func, ir, scf
 from tinymlir.kernels.convolution import Convolution
@@ -72,12 +73,18 @@ def call_window_copy(
     func.call([], symbol, [layer.source.buffer, scratch, *operands])
 
 
+#: From one to before another, of rows or columns of the kernel.
+Taps: TypeAlias = tuple[Index, Index]
+
+
 class WindowCopy(ABC):
     """A window of so many ``columns`` of the input, copied one way where it has no padding."""
 
     def __init__(self, where: Where, columns: int) -> None:
         self.conv, self.emitter, self.source = where.conv, where.emitter, where.source
         self.scratch = where.scratch
+        #: whether the operands of a kernel row are no neighbours
+        self.dilated = where.conv.dilation[1] > 1
         #: (rows, columns) of the input under the window, if it is dense
         self.extent = (where.conv.kernel[0], columns)
         self.top = input_row(where.emitter, where.conv, where.row, 0)
@@ -120,6 +127,21 @@ class WindowCopy(ABC):
         """Whether a position is on the input along an axis."""
         index = self.emitter.index
         return arith.cmpi(arith.CmpIPredicate.ult, index(position), index(size))
+
+    def _taps(self, axis: int) -> Taps:
+        """Rows or columns of the kernel that lie on the input."""
+        emitter, conv = self.emitter, self.conv
+        start, size, taps = (self.top, self.left)[axis], conv.in_hw[axis], self.extent[axis]
+        before = emitter.maximum(emitter.sub(0, start), 0)
+        room = emitter.maximum(emitter.sub(size, start), 0)
+        first, last = (emitter.ceildiv(n, conv.dilation[axis]) for n in (before, room))
+        first = emitter.minimum(first, taps)
+        # A window wholly beside the input has none on it.
+        return first, emitter.maximum(emitter.minimum(last, taps), first)
+
+    def _reach(self, kernel_column: Index) -> Index:
+        """From the origin of a kernel row to what lies under one of its columns."""
+        return self.emitter.mul(kernel_column, self.conv.dilation[1] * self.conv.in_per_group)
 
     def _origin(self, kernel_row: Index) -> Index:
         """Where the run of a kernel row begins in the input."""

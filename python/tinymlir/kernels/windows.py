@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from tinymlir.bindings import arith, ir
 from tinymlir.kernels.convolution import Convolution
@@ -17,7 +16,7 @@ from tinymlir.kernels.forms import BYTES, HALFWORDS, Form
 from tinymlir.kernels.kernel import Layer
 from tinymlir.kernels.pairs import STEP
 from tinymlir.kernels.price import Mix, either, line, loop
-from tinymlir.kernels.window_copy import Where, WindowCopy, emit_window_copy
+from tinymlir.kernels.window_copy import Taps, Where, WindowCopy, emit_window_copy
 from tinymlir.kernels.words import load_any, load_word, repeated, store_any, view
 
 #: Words of a window copied between two branches.
@@ -89,10 +88,6 @@ def emit_copy(conv: Convolution, layer: Layer, scratch: ir.Value, places: Places
     return emit_window_copy(conv, layer, scratch, "window", lambda where: _Copy(where, places))
 
 
-#: From one to before another, of rows or columns of the kernel.
-_Taps: TypeAlias = tuple[Index, Index]
-
-
 class _Copy(WindowCopy):
     """The window of one output pixel, as words of operands.
 
@@ -104,7 +99,6 @@ class _Copy(WindowCopy):
         super().__init__(where, where.conv.kernel[1])
         self.form = places.form
         self.depth, self.run = where.conv.in_per_group, _run(where.conv)
-        self.dilated = where.conv.dilation[1] > 1
         #: words before the window as bytes: itself, its own second half, or what is behind all
         self.staged = self.start
         if self.form is not BYTES:
@@ -113,7 +107,7 @@ class _Copy(WindowCopy):
             self.staged = second if places.word == 1 else behind
 
     def _put_inside(self) -> None:
-        everything: tuple[_Taps, _Taps] = ((0, self.conv.kernel[0]), (0, self.conv.kernel[1]))
+        everything: tuple[Taps, Taps] = ((0, self.conv.kernel[0]), (0, self.conv.kernel[1]))
         if self.run % STEP == 0:
             self._put_words(*everything)
         elif steps(self.conv) > _MOST_UNROLLED_STEPS:
@@ -132,7 +126,7 @@ class _Copy(WindowCopy):
 
     def _put_at_border(self) -> None:
         """Padding everywhere, and over it what there is."""
-        there = self._taps(0, self.top), self._taps(1, self.left)
+        there = self._taps(0), self._taps(1)
         filler = self.form.filler(self.conv.pad_value)
         if self.depth % STEP:
             words = repeated(self.conv.pad_value, 8)
@@ -142,16 +136,6 @@ class _Copy(WindowCopy):
             self._fill(steps(self.conv) * self.form.step_words, filler, self._place)
             self._put_words(*there)
 
-    def _taps(self, axis: int, start: Index) -> _Taps:
-        """Rows or columns of the kernel that lie on the input."""
-        emitter, conv = self.emitter, self.conv
-        before = emitter.maximum(emitter.sub(0, start), 0)
-        room = emitter.maximum(emitter.sub(conv.in_hw[axis], start), 0)
-        first, last = (emitter.ceildiv(n, conv.dilation[axis]) for n in (before, room))
-        first = emitter.minimum(first, conv.kernel[axis])
-        # A window wholly beside the input has none on it.
-        return first, emitter.maximum(emitter.minimum(last, conv.kernel[axis]), first)
-
     def _fill(self, count: int, filler: int, place: Callable[[Index], Index]) -> None:
         emitter, words = self.emitter, view(self.scratch, 32)
         value = emitter.integer(filler)
@@ -159,9 +143,7 @@ class _Copy(WindowCopy):
             0, count, 1, lambda word: emitter.store(value, words, [place(word)]), unroll=_UNROLL
         )
 
-    def _runs(
-        self, rows: _Taps, columns: _Taps, body: Callable[[Index, Index, Index], None]
-    ) -> None:
+    def _runs(self, rows: Taps, columns: Taps, body: Callable[[Index, Index, Index], None]) -> None:
         """``body(origin in the input, first operand, operands)`` for each run under some taps."""
         emitter, (first, last) = self.emitter, columns
 
@@ -179,11 +161,7 @@ class _Copy(WindowCopy):
 
         emitter.loop(*rows, 1, kernel_row)
 
-    def _reach(self, kernel_column: Index) -> Index:
-        """From the origin of a kernel row to what lies under one of its columns."""
-        return self.emitter.mul(kernel_column, self.conv.dilation[1] * self.depth)
-
-    def _put_words(self, rows: _Taps, columns: _Taps) -> None:
+    def _put_words(self, rows: Taps, columns: Taps) -> None:
         emitter = self.emitter
 
         def run(origin: Index, operand: Index, count: Index) -> None:
@@ -199,7 +177,7 @@ class _Copy(WindowCopy):
 
         self._runs(rows, columns, run)
 
-    def _put_bytes(self, rows: _Taps, columns: _Taps) -> None:
+    def _put_bytes(self, rows: Taps, columns: Taps) -> None:
         emitter, source = self.emitter, self.source.buffer
         start = emitter.mul(self.staged, STEP)
 
