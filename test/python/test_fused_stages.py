@@ -137,6 +137,19 @@ def test_strips_keep_columns(core: str, every: int, tmp_path: Path) -> None:
     assert (np.asarray(run.outputs[0]).ravel() == result.array[0].ravel()).all()
 
 
+def test_rows_arrive_without_the_columns_that_nothing_needs() -> None:
+    network = Network(1)
+    x = network.input(1, 11, 16, 3)
+    x = network.conv(x, 4, Window((3, 3), (2, 2), pad=(0, 1, 1, 0)))
+    result = network.pool(x, Window((3, 3), (2, 2)), "max")
+    target = get_target("cortex-m4")
+    compilation = lower(network.text(result), target, fusion=Fusion(input="streamed"))
+    code, summary = generate(compilation.module, target), facts(compilation)
+    assert summary["overhead"] < 1
+    run = simulate(report(compilation, code, {}), code.object, [network.inputs[0].array[0]])
+    assert (np.asarray(run.outputs[0]).ravel() == result.array[0].ravel()).all()
+
+
 def test_layers_stay_alone_where_they_fit(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

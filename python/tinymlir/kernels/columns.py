@@ -70,3 +70,14 @@ def with_rest(first: int, last: int, count: int) -> dict[int, Span]:
     rest = (last - first) % count
     runs = {count: (first, last - rest)} if last - rest > first else {}
     return runs | ({rest: (last - rest, last)} if rest else {})
+
+
+def none_alone(first: int, last: int, count: int) -> dict[int, Span]:
+    """Blocks of ``count`` columns; one that would be left over shares two blocks with the last."""
+    if count < 3 or last - first <= count or (last - first) % count != 1:
+        return with_rest(first, last, count)
+    start = last - count - 1
+    runs = {count: (first, start)} if start > first else {}
+    if count == 3:
+        return runs | {2: (start, last)}
+    return runs | {count - 1: (start, last - 2), 2: (last - 2, last)}

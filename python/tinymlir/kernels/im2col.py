@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from tinymlir.bindings import ir
 from tinymlir.kernels.channel_tables import table_bytes
-from tinymlir.kernels.columns import Columns, Span, with_rest
+from tinymlir.kernels.columns import Columns, Span, none_alone, with_rest
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.dot_products import DotProducts, most_at_once
 from tinymlir.kernels.emitter import Index
@@ -168,15 +168,9 @@ class Im2col(Kernel):
 
     def _runs(self, first: int, last: int) -> dict[int, Span]:
         """The columns of a row that are computed so many together, from left to right."""
-        most = self.pixels
-        blocks, rest = divmod(last - first, most)
-        if rest == 1 and most > 2 and 0 < blocks <= _SHORT:
-            # A pixel alone widens weights for itself.
-            runs = {most: (first, last - most - 1), most - 1: (last - most - 1, last - 2)}
-            return {count: run for count, run in runs.items() if run[0] < run[1]} | {
-                2: (last - 2, last)
-            }
-        return with_rest(first, last, most)
+        # A pixel alone widens weights for itself.
+        runs = with_rest if last - first > (_SHORT + 1) * self.pixels else none_alone
+        return runs(first, last, self.pixels)
 
     def _block(self, row: Index, column: Index, pixels: int) -> None:
         site = Site(self.layer, row, column, (0, 0), (0, 0), border=False)

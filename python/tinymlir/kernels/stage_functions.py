@@ -155,18 +155,19 @@ class StageFunctions:
         return arith.index_cast(ir.IntegerType.get_signless(32), missing)
 
     def _copy(self, rows: ir.Value, place: Index, ring: ir.Value, row: Index) -> None:
-        """Copy row ``place`` of ``rows`` into the ring, where it is ``row``."""
+        """Copy what is needed of row ``place`` of ``rows`` into the ring, where it is ``row``."""
         emitter = self.emitter
         ((tensor, kind),) = self.inputs.items()
-        size = kind.shape[2] * kind.shape[3]
-        target = Rows(ring, kind.shape[2], kind.shape[3], self.stage.ring(tensor)[0])
-        begin, at = emitter.mul(place, size), target.origin(emitter, row)
+        slots, columns = self.stage.ring(tensor)
+        target = Rows(ring, columns, kind.shape[3], slots)
+        begin = emitter.mul(place, kind.shape[2] * kind.shape[3])
+        at = target.origin(emitter, row)
 
         def copy(byte: Index) -> None:
             value = emitter.load(rows, [emitter.add(begin, byte)])
             emitter.store(value, ring, [emitter.add(at, byte)])
 
-        emitter.loop(0, size, 1, copy, unroll=_UNROLL)
+        emitter.loop(0, columns * kind.shape[3], 1, copy, unroll=_UNROLL)
 
     def _new(
         self, symbol: str, types: Sequence[ir.Type], results: Sequence[ir.Type] = ()
