@@ -10,6 +10,7 @@ from tinymlir.bindings import ir
 from tinymlir.kernels import vectors
 from tinymlir.kernels.emitter import Emitter, Index
 from tinymlir.kernels.evaluator import Evaluator
+from tinymlir.kernels.rows import Rows
 from tinymlir.kernels.words import load_any, repeated, store_any
 from tinymlir.linalg_info import constant_scalar, pad_value
 from tinymlir.targets import Target
@@ -49,6 +50,33 @@ def emit(evaluator: Evaluator, root: ir.Value, target: ir.Value, core: Target) -
         _fill(emitter, flat, prod(result), filler, core)
     for part in parts:
         _copy(emitter, part, emitter.flat(evaluator.buffers[part.source]), flat, result, core)
+    return True
+
+
+def emit_row(
+    evaluator: Evaluator,
+    root: ir.Value,
+    out: Rows,
+    row: Index,
+    columns: tuple[Index, Index],
+    core: Target,
+) -> bool:
+    """Fill these columns of a row of ``out`` with joined channels of rows; False for all else."""
+    op, emitter = root.owner.operation, evaluator.emitter
+    parts = [evaluator.buffers.get(value) for value in op.operands]
+    if op.name != "tensor.concat" or root in evaluator.buffers or None in parts:
+        return False
+
+    def pixel(column: Index) -> None:
+        at = 0
+        for part in parts:
+            assert isinstance(part, Rows)
+            source = part.position(emitter, [0, row, column, 0])
+            target = out.position(emitter, [0, row, column, at])
+            copy_run(emitter, part.buffer, source, out.buffer, target, part.channels, core)
+            at += part.channels
+
+    emitter.loop(*columns, 1, pixel)
     return True
 
 

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from tinymlir.bindings import arith, ir, scf
 from tinymlir.dialects import tiny
 from tinymlir.kernels.emitter import Emitter, Index
 from tinymlir.kernels.evaluator import Evaluator
+from tinymlir.kernels.pooling_layers import MAX, Pooling, Range, find_pooling
+from tinymlir.kernels.rows import Rows
 from tinymlir.kernels.words import halves_of, load_word, repeated, store_word
-from tinymlir.linalg_info import constant_scalar, dense_ints, indexing_maps, pad_value
 from tinymlir.targets import Target
 
 #: Channels of a word.
 _LANES = 4
-#: Taps of a window without a loop between them, and of one row of a larger window.
-_MOST_UNROLLED, _MOST_UNROLLED_OF_A_ROW = 9, 4
+#: Taps without a loop between them, of a row of a large window.
+_MOST_OF_A_ROW = 4
 #: Unsigned bytes whose sum a halfword holds.
 _MOST_SUMMED = 257
 #: With fewer taps than these, going into halves of words and out of them takes longer.
@@ -27,116 +27,7 @@ _LEAST_SUMMED = 6
 _MANY_REGISTERS = 14
 #: Ops of a body that each channel of a block has a copy of.
 _SHORT = 16
-_MAX, _SUM = "linalg.pooling_nhwc_max", "linalg.pooling_nhwc_sum"
-#: First and last of a range.
-_Range: TypeAlias = tuple[Index, Index]
 _Allocate: TypeAlias = Callable[[ir.Type], ir.Value]
-
-
-@dataclass(frozen=True)
-class Pooling:
-    """A pooling of bytes of a layer's input, one image, channels last.
-
-    ``pad`` are the rows above and the columns to the left that are not there.
-    """
-
-    op: ir.Operation
-    source: ir.BlockArgument
-    pad: tuple[int, int]
-
-    @property
-    def result(self) -> ir.Value:
-        return self.op.results[0]
-
-    @property
-    def in_shape(self) -> tuple[int, int, int]:
-        _, rows, columns, channels = self.source.type.shape
-        return rows, columns, channels
-
-    @property
-    def kernel(self) -> tuple[int, int]:
-        rows, columns = self.op.operands[1].type.shape
-        return rows, columns
-
-    def pair(self, name: str) -> tuple[int, int]:
-        """Strides or dilations."""
-        given = dense_ints(self.op.attributes[name]) if name in self.op.attributes else [1, 1]
-        return given[0], given[1]
-
-    @property
-    def padded(self) -> bool:
-        return bool(self.op.operands[0] != self.source)
-
-    @property
-    def unrolled(self) -> bool:
-        """Whether there are so few taps that they need no loop."""
-        return self.kernel[0] * self.kernel[1] <= _MOST_UNROLLED
-
-    def interior(self, axis: int) -> range:
-        """The outputs whose windows do not reach into padding."""
-        reach = (self.kernel[axis] - 1) * self.pair("dilations")[axis]
-        stride, pad = self.pair("strides")[axis], self.pad[axis]
-        last = (self.in_shape[axis] - 1 - reach + pad) // stride
-        return range(-(-pad // stride), min(last + 1, self.result.type.shape[1 + axis]))
-
-    def taps(self, emitter: Emitter, axis: int, at: Index, inside: bool) -> tuple[Index, _Range]:
-        """Where the window of output ``at`` begins in the input, and its taps that are there.
-
-        That is all of them where the output is known to be in the interior.
-        """
-        size, kernel, step = self.in_shape[axis], self.kernel[axis], self.pair("dilations")[axis]
-        start = emitter.sub(emitter.mul(at, self.pair("strides")[axis]), self.pad[axis])
-        if inside or self.op.operands[0].type.shape[1 + axis] == size:
-            return start, (0, kernel)
-        missing = emitter.maximum(emitter.sub(0, start), 0)
-        left = emitter.maximum(emitter.sub(size, start), 0)
-        first = emitter.ceildiv(missing, step)
-        last = emitter.minimum(emitter.ceildiv(left, step), kernel)
-        # A window wholly beside the image has no taps.
-        return start, (first, emitter.maximum(first, last))
-
-
-def find_pooling(root: ir.Value) -> Pooling | None:
-    """The pooling whose maxima are ``root``, or whose sums are scaled to ``root`` in place."""
-    op = root.owner.operation
-    if op.name == _MAX:
-        return _read(op, -128)
-    if op.name != "linalg.generic" or root.type.rank != 4:
-        return None
-    identity = ir.AffineMap.get_identity(4)
-    for value, place in zip(list(op.operands)[:-1], indexing_maps(op)[:-1], strict=True):
-        if isinstance(value, ir.BlockArgument) or value.owner.operation.name != _SUM:
-            continue
-        pooling = _read(value.owner.operation, 0)
-        if pooling is not None and place == identity and value.type.shape == root.type.shape:
-            return pooling
-    return None
-
-
-def _read(op: ir.Operation, neutral: int) -> Pooling | None:
-    """``op``, if it pools bytes, and padding has the value ``neutral``."""
-    source, _, init = op.operands
-    pad = (0, 0)
-    if not isinstance(source, ir.BlockArgument) and source.owner.operation.name == "tensor.pad":
-        padding = source.owner.operation
-        low, high = (list(padding.attributes[f"static_{end}"]) for end in ("low", "high"))
-        if low[0] or low[3] or high[0] or high[3]:
-            return None
-        if constant_scalar(pad_value(padding)) != neutral or min(*low, *high) < 0:
-            return None
-        source, pad = padding.operands[0], (low[1], low[2])
-    if not isinstance(source, ir.BlockArgument) or source.type.shape[0] != 1:
-        return None
-    if str(source.type.element_type) != "i8" or isinstance(init, ir.BlockArgument):
-        return None
-    start = init.owner.operation
-    if op.name == _MAX and (start.name, _filled_with(start)) != ("linalg.fill", neutral):
-        return None
-    return Pooling(op, source, pad)
-
-
-def _filled_with(op: ir.Operation) -> int | None:
-    return constant_scalar(op.operands[0]) if op.name == "linalg.fill" else None
 
 
 def emit(
@@ -146,36 +37,58 @@ def emit(
     pooling = find_pooling(root)
     if pooling is None:
         return False
-    emitter = evaluator.emitter
-    walk = _Walk(emitter, pooling, emitter.flat(evaluator.buffers[pooling.source]))
-    flat = emitter.flat(target)
+    emitter, (_, rows, columns, channels) = evaluator.emitter, root.type.shape
+    source = Rows(emitter.flat(evaluator.buffers[pooling.source]), *pooling.in_shape[1:])
+    walk = _Walk(emitter, pooling, source)
+    finish = _Finish(
+        evaluator, root, pooling, Rows(emitter.flat(target), columns, channels), allocate
+    )
+    blocks = _blocks(walk, finish, core)
+    emitter.loop(0, rows, 1, lambda row: walk.row(row, (0, columns), blocks))
+    return True
+
+
+def emit_row(
+    evaluator: Evaluator, root: ir.Value, out: Rows, row: Index, columns: Range, core: Target
+) -> bool:
+    """Fill these columns of a row of ``out``, as `emit`; inputs are rows as well."""
+    pooling = find_pooling(root)
+    if pooling is None:
+        return False
+    source = evaluator.buffers[pooling.source]
+    assert isinstance(source, Rows)
+    walk, finish = _Walk(evaluator.emitter, pooling, source), _Finish(evaluator, root, pooling, out)
+    if pooling.op.name != MAX and not finish.short:
+        return False
+    walk.row(row, columns, _blocks(walk, finish, core))
+    return True
+
+
+def _blocks(walk: _Walk, finish: _Finish, core: Target) -> list[_Block]:
+    """What pools channels, the most at a time first."""
     few = 2 if core.registers < _MANY_REGISTERS else 4
-    if pooling.op.name == _MAX:
-        maxima, words = _MaxOfBytes(walk, flat), _MaxOfWords(walk, flat)
+    if walk.pooling.op.name == MAX:
+        maxima, words = _MaxOfBytes(walk, finish), _MaxOfWords(walk, finish)
         by_words: list[_Block] = [(words, n * _LANES) for n in (4, 2, 1)]
         compares_bytes = core.has("dsp") or core.has("xcvsimd")
-        blocks = by_words if compares_bytes else [(maxima, few)]
-        walk.pixels([*blocks, (maxima, 1)])
-    else:
-        finish = _Finish(evaluator, root, pooling, flat, allocate)
-        sums, pairs = _SumOfBytes(walk, finish), _SumOfWords(walk, finish)
-        pays = pairs.pays and core.has("unaligned")
-        walk.pixels([(pairs, _LANES) if pays else (sums, few), (sums, 1)])
-    return True
+        return [*(by_words if compares_bytes else [(maxima, few)]), (maxima, 1)]
+    sums, pairs = _SumOfBytes(walk, finish), _SumOfWords(walk, finish)
+    pays = pairs.pays and core.has("unaligned")
+    return [(pairs, _LANES) if pays else (sums, few), (sums, 1)]
 
 
 class _Walk:
     """Goes through pixels, blocks of channels and taps, in the order of memory."""
 
-    def __init__(self, emitter: Emitter, pooling: Pooling, source: ir.Value) -> None:
+    def __init__(self, emitter: Emitter, pooling: Pooling, source: Rows) -> None:
         self.emitter, self.pooling, self.source = emitter, pooling, source
 
-    def pixels(self, blocks: Sequence[_Block]) -> None:
-        """Fold all windows, as many channels at a time as the first of ``blocks`` that fits."""
+    def row(self, row: Index, columns: Range, blocks: Sequence[_Block]) -> None:
+        """Fold the windows of a row, as many channels at a time as the first block that fits."""
         emitter, pooling = self.emitter, self.pooling
-        _, rows, columns, channels = pooling.result.type.shape
+        channels = pooling.result.type.shape[3]
 
-        def pixel(row: Index, column: Index) -> None:
+        def pixel(column: Index) -> None:
             inside = [pooling.interior(axis) for axis in (0, 1)]
             if not pooling.padded or not pooling.unrolled or not all(inside):
                 window(_Window(pooling, emitter, row, column, not pooling.padded))
@@ -201,41 +114,53 @@ class _Walk:
                 emitter.loop(done, end, size, lambda c, f=fold, n=size: f.block(window, c, n))
                 done = end
 
-        def in_row(row: Index) -> None:
-            emitter.loop(0, columns, 1, lambda column: pixel(row, column))
-
-        emitter.loop(0, rows, 1, in_row)
+        emitter.loop(*columns, 1, pixel)
 
     def taps(
         self,
         window: _Window,
-        rows: _Range,
+        rows: Range,
         channel: Index,
         fold: Callable[..., list[ir.Value]],
         inits: Sequence[ir.Value | None],
     ) -> list[ir.Value]:
         """``fold(position, *carried)`` over the taps in some rows of a window."""
-        emitter, pooling = self.emitter, self.pooling
-        _, width, channels = pooling.in_shape
+        emitter, pooling, source = self.emitter, self.pooling, self.source
         steps = pooling.pair("dilations")
-        down, right = steps[0] * width * channels, steps[1] * channels
+        down, right = steps[0] * source.columns * source.channels, steps[1] * source.channels
         kernel = pooling.kernel
         small = pooling.unrolled
-        start = emitter.add(window.origin, channel)
+        inside = emitter.add(emitter.mul(window.left, source.channels), channel)
 
         # Loops count bytes, so that a tap's position is one addition.
-        def row(at: Index, *carried: ir.Value) -> list[ir.Value]:
+        def row(start: Index, carried: Sequence[ir.Value]) -> list[ir.Value]:
             return emitter.loop(
                 emitter.mul(window.columns[0], right),
                 emitter.mul(window.columns[1], right),
                 right,
-                lambda offset, *values: fold(emitter.add(emitter.add(start, at), offset), *values),
+                lambda offset, *values: fold(emitter.add(start, offset), *values),
                 carried,
-                unroll=kernel[1] if small else _MOST_UNROLLED_OF_A_ROW,
+                unroll=kernel[1] if small else _MOST_OF_A_ROW,
             )
 
+        def origin(of: Index) -> Index:
+            return emitter.add(source.origin(emitter, of), inside)
+
+        turns = kernel[0] if small else 1
+        if source.slots is not None:
+            # In a ring, the next row may lie anywhere.
+            return emitter.loop(
+                *rows,
+                1,
+                lambda tap, *v: row(origin(emitter.add(window.top, emitter.mul(tap, steps[0]))), v),
+                inits,
+                unroll=turns,
+            )
+        start = origin(window.top)
         first, last = (emitter.mul(end, down) for end in rows)
-        return emitter.loop(first, last, down, row, inits, unroll=kernel[0] if small else 1)
+        return emitter.loop(
+            first, last, down, lambda at, *v: row(emitter.add(start, at), v), inits, unroll=turns
+        )
 
 
 class _Window:
@@ -245,9 +170,8 @@ class _Window:
         self, pooling: Pooling, emitter: Emitter, row: Index, column: Index, inside: bool
     ) -> None:
         self.row, self.column, self.inside = row, column, inside
-        top, self.rows = pooling.taps(emitter, 0, row, inside)
-        left, self.columns = pooling.taps(emitter, 1, column, inside)
-        self.origin = emitter.linear([top, left, 0], pooling.in_shape)
+        self.top, self.rows = pooling.taps(emitter, 0, row, inside)
+        self.left, self.columns = pooling.taps(emitter, 1, column, inside)
 
 
 class _Fold(ABC):
@@ -263,7 +187,9 @@ class _Fold(ABC):
         """The words that ``size`` channels at a position of the input are."""
         return [
             load_word(
-                self.emitter, self.walk.source, [self.emitter.add(at, w + i) for i in range(_LANES)]
+                self.emitter,
+                self.walk.source.buffer,
+                [self.emitter.add(at, w + i) for i in range(_LANES)],
             )
             for w in range(0, size, _LANES)
         ]
@@ -272,7 +198,7 @@ class _Fold(ABC):
         """Channels at a position of the input, widened."""
         load = self.emitter.load
         return [
-            self.emitter.widen(load(self.walk.source, [self.emitter.add(at, i)]))
+            self.emitter.widen(load(self.walk.source.buffer, [self.emitter.add(at, i)]))
             for i in range(size)
         ]
 
@@ -298,16 +224,16 @@ _Block: TypeAlias = tuple[_Fold, int]
 
 
 class _MaxOfBytes(_Fold):
-    def __init__(self, walk: _Walk, target: ir.Value) -> None:
+    def __init__(self, walk: _Walk, finish: _Finish) -> None:
         super().__init__(walk)
-        self.target = target
+        self.target = finish.target
 
     def block(self, window: _Window, channel: Index, size: int) -> None:
         starts = self._starts(window, -128, size)
         most = self.over(window, channel, lambda at: self.bytes(at, size), arith.maxsi, starts)
         for i, value in enumerate(most):
             byte = arith.trunci(ir.IntegerType.get_signless(8), value)
-            self.emitter.store(byte, self.target, [self._position(window, channel, i)])
+            self.emitter.store(byte, self.target.buffer, [self._position(window, channel, i)])
 
     def _starts(self, window: _Window, least: int, count: int) -> list[ir.Value | None]:
         """What maxima start from: without loops, the first tap."""
@@ -316,8 +242,8 @@ class _MaxOfBytes(_Fold):
         return [self.emitter.integer(least)] * count
 
     def _position(self, window: _Window, channel: Index, lane: int) -> Index:
-        indices = [window.row, window.column, self.emitter.add(channel, lane)]
-        return self.emitter.linear(indices, self.walk.pooling.result.type.shape[1:])
+        indices = [0, window.row, window.column, self.emitter.add(channel, lane)]
+        return self.target.position(self.emitter, indices)
 
 
 class _MaxOfWords(_MaxOfBytes):
@@ -334,7 +260,7 @@ class _MaxOfWords(_MaxOfBytes):
         for w, value in enumerate(most):
             start = self._position(window, channel, _LANES * w)
             where = [self.emitter.add(start, i) for i in range(_LANES)]
-            store_word(self.emitter, value, self.target, where)
+            store_word(self.emitter, value, self.target.buffer, where)
 
 
 class _Finish:
@@ -345,8 +271,8 @@ class _Finish:
         evaluator: Evaluator,
         root: ir.Value,
         pooling: Pooling,
-        target: ir.Value,
-        allocate: _Allocate,
+        target: Rows,
+        allocate: _Allocate | None = None,
     ) -> None:
         self.evaluator, self.root, self.pooling = evaluator, root, pooling
         self.target, self.allocate = target, allocate
@@ -364,6 +290,7 @@ class _Finish:
             return
         if self.scratch is None:
             most = ir.MemRefType.get([2 * _LANES], ir.IntegerType.get_signless(32))
+            assert self.allocate is not None
             self.scratch = self.allocate(most)
         for lane, total in enumerate(sums):
             emitter.store(total, self.scratch, [lane])
@@ -381,8 +308,8 @@ class _Finish:
         evaluator.registers = {self.pooling.result: arith.addi(total, start)}
         value = evaluator.at(self.root, indices)
         evaluator.registers = {}
-        where = emitter.linear(indices, self.root.type.shape)
-        emitter.store(value, self.target, [where])
+        where = self.target.position(emitter, indices)
+        emitter.store(value, self.target.buffer, [where])
 
 
 class _SumOfBytes(_Fold):
@@ -435,7 +362,7 @@ class _SumOfWords(_SumOfBytes):
         self.finish.store(window, channel, sums)
 
     def _part(
-        self, window: _Window, rows: _Range, channel: Index, sums: Sequence[ir.Value]
+        self, window: _Window, rows: Range, channel: Index, sums: Sequence[ir.Value]
     ) -> list[ir.Value]:
         """``sums`` and the unsigned bytes of some rows of the window."""
         emitter, size = self.emitter, len(sums)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tinymlir.bindings import ir
-from tinymlir.kernels import elementwise, helium_lanes
+from tinymlir.kernels import copying, elementwise, helium_lanes, pooling
 from tinymlir.kernels.by_element import emit_row_by_element
 from tinymlir.kernels.emitter import Index
 from tinymlir.kernels.evaluator import Evaluator
@@ -34,9 +34,12 @@ def emit_row(
     core: Target,
 ) -> None:
     """Fill these columns, the last one excluded, of a row of ``out`` with ``root``."""
+    if copying.emit_row(evaluator, root, out, row, columns, core):
+        return
     run = _runs(evaluator, root, out, core)
     if run is None:
-        emit_row_by_element(evaluator, root, out, row, columns)
+        if not pooling.emit_row(evaluator, root, out, row, columns, core):
+            emit_row_by_element(evaluator, root, out, row, columns)
         return
     first, last = columns
     if is_one_run(root) and isinstance(first, int) and isinstance(last, int):
