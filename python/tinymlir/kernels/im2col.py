@@ -39,7 +39,7 @@ class Im2col(Kernel):
     #: pixels computed together where nothing is against it
     most_pixels: ClassVar[int] = 4
     #: output channels computed together, for so many pixels
-    channels: ClassVar[dict[int, int]] = {1: 8, 2: 2, 3: 2, 4: 2}
+    channels: ClassVar[dict[int, int]] = {1: 8, 2: 4, 3: 2, 4: 2}
     #: what a load reaches from its pointer, in words
     reach: ClassVar[int] = 1024
     #: what the core needs for the products
