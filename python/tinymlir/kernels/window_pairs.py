@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tinymlir.bindings import arith, ir, memref, scf
+from tinymlir.bindings import arith, ir, llvm, memref, scf
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import ConstantPool, Emitter, Index
 from tinymlir.kernels.kernel import Layer
@@ -14,7 +14,7 @@ from tinymlir.kernels.pixels import input_column, input_row
 from tinymlir.kernels.price import Mix, either, function, line, loop
 from tinymlir.kernels.rows import Rows
 from tinymlir.kernels.window_copy import emit_to_scratch
-from tinymlir.kernels.words import view
+from tinymlir.kernels.words import advance, advance_bytes, fetch_byte, stream, view
 
 #: Pixels gathered together where rows have room for them: two words.
 PIXELS = 4
@@ -186,13 +186,20 @@ class _Windows:
         apart = conv.stride[1] * self.depth
 
         def operands(at: Index, begin: Index, count: int) -> None:
-            def operand(r: Index) -> None:
-                where = emitter.add(begin, r)
-                places = [emitter.add(where, p * apart) for p in range(self.pixels)]
-                bytes_ = [emitter.load(self.source.buffer, [place]) for place in places]
-                self._put(emitter.add(at, r), bytes_)
+            # Pointers that go on need few registers: offsets from them are constants.
+            ends = advance_bytes(stream(self.source.buffer), begin)
+            to = advance(stream(self.scratch), emitter.mul(at, self.words))
 
-            emitter.loop(0, count, 1, operand, unroll=_UNROLL)
+            def some(number: int, source: ir.Value, target: ir.Value) -> list[ir.Value]:
+                for r in range(number):
+                    bytes_ = [fetch_byte(source, r + p * apart) for p in range(self.pixels)]
+                    for q, word in enumerate(self._pairs(bytes_)):
+                        llvm.store(word, advance(target, r * self.words + q), alignment=4)
+                return [advance_bytes(source, number), advance(target, number * self.words)]
+
+            turns, rest = divmod(count, _UNROLL)
+            carried = emitter.loop(0, turns, 1, lambda _, *v: some(_UNROLL, *v), [ends, to])
+            some(rest, *carried)
 
         if conv.dilation[1] == 1:
             operands(first, origin, self.run)
@@ -248,10 +255,18 @@ class _Windows:
     def _put(self, operand: Index, activations: list[ir.Value]) -> None:
         """One operand of all pixels."""
         emitter = self.emitter
+        start = emitter.mul(operand, self.words)
+        for q, word in enumerate(self._pairs(activations)):
+            emitter.store(word, self.scratch, [emitter.add(start, q)])
+
+    def _pairs(self, activations: list[ir.Value]) -> list[ir.Value]:
+        """The words of an operand."""
+        emitter = self.emitter
         wide = [emitter.widen(value) for value in activations]
+        words = []
         for q in range(self.words):
-            word = wide[2 * q]
+            words.append(wide[2 * q])
             if 2 * q + 1 < self.pixels:
-                word = arith.addi(word, arith.shli(wide[2 * q + 1], emitter.integer(16)))
-            where = emitter.add(emitter.mul(operand, self.words), q)
-            emitter.store(word, self.scratch, [where])
+                high = arith.shli(wide[2 * q + 1], emitter.integer(16))
+                words[q] = arith.addi(wide[2 * q], high)
+        return words
