@@ -18,7 +18,8 @@ from tinymlir.fusion.costs import (
     whole_stage,
 )
 from tinymlir.fusion.network_graph import block_graph, layer_functions
-from tinymlir.kernels.catalogue import choose
+from tinymlir.kernels.catalogue import choose, for_rows
+from tinymlir.kernels.columns import Span, widest
 from tinymlir.kernels.emitter import ConstantPool, buffer_type
 from tinymlir.kernels.kernel import Kernel
 from tinymlir.kernels.row_functions import Part, RowFunction, pooling_of
@@ -212,15 +213,15 @@ class _Lowering:
 
     def _choose_kernels(self) -> None:
         """Take the usual kernels as far as the work space of the stage allows."""
-        room = next(b.size for b in self.stage.buffers() if b.name == SCRATCH)
+        self.room = next(b.size for b in self.stage.buffers() if b.name == SCRATCH)
         self.kernels: list[Kernel | None] = []
-        self.scratch: list[int] = []
+        main = self.functions.get("main")
+        # Where kernels keep to a budget of flash, it is kept by measuring.
+        spare = main is not None and "tiny.flash_budget" in main.operation.attributes
         for layer, node in zip(self.layers, self.graph.layers, strict=True):
-            columns, root = self._widest(node.output), yielded(layer.body.blocks[0])
-            usual = choose(layer, root, self.core, by_rows=True)
-            kernel = None if usual is None else usual.for_rows(columns, room)
-            self.kernels.append(kernel)
-            self.scratch.append(0 if kernel is None else kernel.row_scratch_bytes(columns))
+            usual = choose(layer, yielded(layer.body.blocks[0]), self.core, by_rows=True)
+            spans = self._spans(node.output)
+            self.kernels.append(usual and for_rows(usual, spans, self.room, spend_flash=spare))
 
     def _stream(
         self, functions: Streaming, source: ir.Value, output: ir.Value, work: ir.Value
@@ -243,7 +244,7 @@ class _Lowering:
         i8, counter = (ir.IntegerType.get_signless(width) for width in (8, 8 * STATE_BYTES))
         kinds: dict[Name, tuple[int, ir.Type]] = {
             COUNTERS: (len(self.stage.timeline.steps), counter),
-            SCRATCH: (max(self.scratch), i8),
+            SCRATCH: (self.room, i8),
         }
         for tensor, tile in self.tiles.items():
             kind = self._type(tensor)
@@ -302,9 +303,8 @@ class _Lowering:
             layer, kernel = self.layers[position], self.kernels[position]
             tensors = [*(read.tensor for read in node.reads), node.output]
             parts = tuple(self._part(tensor) for tensor in tensors)
-            made = self.stage.columns_made(node.output)
-            ends = zip(*(side.tolist() for side in made), strict=True)
-            rows = RowFunction(layer, parts, tuple(ends))
+            spans = self._spans(node.output)
+            rows = RowFunction(layer, parts, spans)
             symbol = f"{layer.name.value}_row"
             buffers: list[Name] = [self.stage.timeline.place(t) for t in tensors]
             self.pool.begin_layer()
@@ -314,7 +314,7 @@ class _Lowering:
                 function = rows.emit_result(symbol, self._types(then), self.pool)
                 steps += [StepCall(adder, first), StepCall(function, then)]
             else:
-                scratch = self.scratch[position] > 0
+                scratch = kernel is not None and kernel.row_scratch_bytes(widest(spans)) > 0
                 kinds, work = self._types(buffers), self.types[SCRATCH] if scratch else None
                 function = rows.emit(symbol, kinds, work, kernel, self.pool, self.core)
                 if len(set(buffers)) < len(buffers):
@@ -327,10 +327,10 @@ class _Lowering:
             self.symbols.append(function.name.value)
         return steps
 
-    def _widest(self, tensor: int) -> int:
-        """Columns of a tensor that a strip makes at the most."""
+    def _spans(self, tensor: int) -> tuple[Span, ...]:
+        """The columns of a tensor that each strip makes."""
         low, high = self.stage.columns_made(tensor)
-        return int((high - low).max())
+        return tuple(zip(low.tolist(), high.tolist(), strict=True))
 
     def _caches(self) -> dict[int, Part]:
         """How the rows of tensors with a column cache lie there."""
@@ -362,17 +362,15 @@ class _Lowering:
         given, attributes = layer.operation.attributes, function.operation.attributes
         for name in ("tiny.layer", "tiny.op", "tiny.macs"):
             attributes[name] = given[name]
-        low, high = self.stage.columns_made(output)
+        spans = self._spans(output)
         rows, tensor = range(self.stage.timeline.rows_made(output)), self.graph.tensors[output]
-        pixels = len(rows) * int((high - low).sum())
+        pixels = len(rows) * sum(last - first for first, last in spans)
         made = attributes["tiny.macs"].value // (tensor.rows * tensor.columns) * pixels
         attributes["tiny.made_macs"] = ir.IntegerAttr.get(i64, made)
         executed = 0
         if kernel is not None:
             attributes["tiny.kernel"] = ir.StringAttr.get(kernel.label)
-            executed = sum(
-                kernel.executed_macs(rows, range(a, b)) for a, b in zip(low, high, strict=True)
-            )
+            executed = sum(kernel.executed_macs(rows, range(*span)) for span in spans)
         attributes["tiny.executed_macs"] = ir.IntegerAttr.get(i64, executed)
         attributes["tiny.constant_bytes"] = ir.IntegerAttr.get(i64, self.pool.layer_bytes)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tinymlir.bindings import arith
@@ -11,6 +11,11 @@ from tinymlir.kernels.emitter import Emitter, Index
 
 #: First column, and past the last.
 Span = tuple[int, int]
+
+
+def widest(spans: Sequence[Span]) -> int:
+    """The most columns of a span."""
+    return max(last - first for first, last in spans)
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,13 @@ by all channels, that of widening a weight by all pixels of the block.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
 
 from tinymlir.bindings import ir
 from tinymlir.kernels.channel_tables import table_bytes
-from tinymlir.kernels.columns import Columns, Span, none_alone, with_rest
+from tinymlir.kernels.columns import Columns, Span, none_alone, widest, with_rest
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.dot_products import DotProducts, most_at_once
 from tinymlir.kernels.emitter import Index
@@ -20,7 +21,7 @@ from tinymlir.kernels.gather import gather_of
 from tinymlir.kernels.kernel import Kernel, Layer
 from tinymlir.kernels.pairs import STEP
 from tinymlir.kernels.pixels import Site
-from tinymlir.kernels.price import Mix, function, line, loop
+from tinymlir.kernels.price import Mix, Price, function, line, loop, price
 from tinymlir.targets import Target
 
 #: Scratch memory beyond which a layer is better off without.
@@ -102,12 +103,18 @@ class Im2col(Kernel):
         """One pixel at a time."""
         return self._narrow(1)
 
-    def for_rows(self, columns: int, room: int) -> Kernel:
-        """As many pixels at a time as there are columns, and room."""
-        counts = range(min(self.pixels, columns), 1, -1)
-        return self._narrow(next((n for n in counts if self.row_scratch_bytes(n) <= room), 1))
+    def for_rows(self, spans: Sequence[Span], room: int) -> Kernel:
+        """As many pixels at a time as suit the spans, and find room."""
+        counts = range(min(self.pixels, widest(spans)), 1, -1)
+        fitting = [n for n in counts if self.row_scratch_bytes(n) <= room]
+        forms = [self._narrow(n) for n in (*fitting, 1)]
+        return min(forms, key=lambda form: form.row_price(spans).instructions)
 
-    def _narrow(self, pixels: int) -> Kernel:
+    def row_price(self, spans: Sequence[Span]) -> Price:
+        mix = sum((self._row_mix(last - first) for first, last in spans), Mix())
+        return price(mix, self.constant_reads(), self.core)
+
+    def _narrow(self, pixels: int) -> Im2col:
         """So many pixels at a time; their channels are computed together as suits these."""
         if pixels == self.pixels:
             return self
@@ -124,6 +131,12 @@ class Im2col(Kernel):
         rows, columns = self.conv.out_hw
         if self._goes_on():
             rows, columns = 1, rows * columns
+        row = self._row_mix(columns)
+        helper = self.gather.mix(self.pixels).times(0)
+        return helper + function(loop(row + line(alu=6, load=2, store=2), rows))
+
+    def _row_mix(self, columns: int) -> Mix:
+        """So many columns of a row."""
         steps = self.gather.operands().shape[1] // STEP
         row = Mix()
         for pixels, (first, last) in self._runs(0, columns).items():
@@ -131,8 +144,7 @@ class Im2col(Kernel):
             products = self.products_type.mix(self.conv, steps, pixels, channels, self.unroll)
             copy = self.gather.mix(pixels).elsewhere() + line(alu=6, load=2, store=2, call=1)
             row += loop(copy + products + line(alu=4, load=2), (last - first) // pixels)
-        helper = self.gather.mix(self.pixels).times(0)
-        return helper + function(loop(row + line(alu=6, load=2, store=2), rows))
+        return row
 
     def _goes_on(self) -> bool:
         """Whether all pixels are one row: a block may go on in the next one."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from tinymlir.bindings import func, ir
-from tinymlir.kernels.columns import Columns
+from tinymlir.kernels.columns import Columns, Span, widest
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import ConstantPool, Emitter, Index
 from tinymlir.kernels.evaluator import Evaluator
@@ -112,12 +112,16 @@ class Kernel(ABC):
         """The kernel in its form that wants the least scratch memory, fast or not."""
         return self
 
-    def for_rows(self, columns: int, room: int) -> Kernel:
-        """The kernel in its fastest form for rows of up to so many columns.
+    def for_rows(self, spans: Sequence[Span], room: int) -> Kernel:
+        """The kernel in its fastest form for a row of each of these spans of columns.
 
         It wants ``room`` bytes of scratch memory for them at the most, which do for `lean`.
         """
-        return self if self.row_scratch_bytes(columns) <= room else self.lean()
+        return self if self.row_scratch_bytes(widest(spans)) <= room else self.lean()
+
+    def row_price(self, spans: Sequence[Span]) -> Price | None:
+        """What a row of each of these spans of columns costs together, where it is known."""
+        return None
 
     def executed_macs(self, rows: range | None = None, columns: range | None = None) -> int:
         """MACs that the loops execute; for these output rows and columns, if not all."""
