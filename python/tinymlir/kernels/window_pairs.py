@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,8 +19,24 @@ from tinymlir.kernels.words import advance, advance_bytes, fetch_byte, stream, v
 
 #: Pixels gathered together where rows have room for them: two words.
 PIXELS = 4
+#: Channels up to which padding is copied with a row.
+_FEW_CHANNELS = 3
 #: Operands gathered between two branches.
 _UNROLL = 4
+
+
+def columns_under(conv: Convolution, pixels: int) -> int:
+    """Columns of the input from the first to the last under the windows of neighbours."""
+    return conv.stride[1] * (pixels - 1) + conv.dilation[1] * (conv.kernel[1] - 1) + 1
+
+
+def has_padded_rows(conv: Convolution) -> bool:
+    """Whether rows at the border are copied with their padding before they are gathered.
+
+    It takes some instructions for each byte. Looking for each tap where it lies takes more, but
+    once for all its channels.
+    """
+    return conv.in_per_group <= _FEW_CHANNELS
 
 
 def gather_mix(conv: Convolution) -> Mix:
@@ -29,6 +46,9 @@ def gather_mix(conv: Convolution) -> Mix:
     inside = loop(operand, run, _UNROLL) + line(alu=8)
     tap = loop(operand, conv.in_per_group, _UNROLL) + line(alu=14 * PIXELS, load=2, store=2)
     border = loop(tap, conv.kernel[1])
+    if has_padded_rows(conv):
+        copied = columns_under(conv, PIXELS) * conv.in_per_group
+        border = loop(line(load=1, store=1), copied) + inside + line(alu=20)
     shares = [len(conv.interior(axis)) / conv.out_hw[axis] for axis in (0, 1)]
     # A block of neighbours touches the border where any of them does.
     share = max(0.0, shares[0] * (1 - PIXELS * (1 - shares[1])))
@@ -103,11 +123,20 @@ class _Windows:
         self.run = conv.kernel[1] * self.depth
         #: whether padding may lie under a window, by axis
         self.bordered = [len(conv.interior(axis)) < conv.out_hw[axis] for axis in (0, 1)]
+        #: whether a block may go on in the next row
+        self.crosses = run.wraps and conv.out_hw[1] % run.pixels != 0
         self.places = self._places(row, column, run)
         tops = [input_row(emitter, conv, place, 0) for place, _ in self.places]
         lefts = [input_column(emitter, conv, place) for _, place in self.places]
         self.corners = list(zip(tops, lefts, strict=True))
+        #: input columns under the windows of neighbours
+        self.reach = columns_under(conv, self.pixels)
         self.inside = self._inside(run)
+        #: where few channels are put with the padding beside them
+        self.padded: ir.Value | None = None
+        if has_padded_rows(conv) and run.whole and not self.crosses:
+            kind = ir.MemRefType.get([self.reach * self.depth], ir.IntegerType.get_signless(8))
+            self.padded = memref.alloca(kind, [], [])
 
     def _places(self, row: Index, column: Index, run: Run) -> list[tuple[Index, Index]]:
         """Row and column of each pixel."""
@@ -121,6 +150,9 @@ class _Windows:
             return [(arith.divui(n, size), arith.remui(n, size)) for n in numbers]
         top = arith.divui(emitter.index(column), size)
         origin = emitter.mul(top, width)
+        if not self.crosses:
+            first = emitter.sub(column, origin)
+            return [(top, emitter.add(first, p)) for p in range(self.pixels)]
         places: list[tuple[Index, Index]] = []
         for place in columns:
             own = emitter.index(emitter.sub(place, origin))
@@ -138,36 +170,29 @@ class _Windows:
         conv, emitter = self.conv, self.emitter
         tests = []
         (_, first), (_, last) = self.places[0], self.places[-1]
-        if run.wraps or not run.whole:
+        if self.crosses or not run.whole:
             neighbours = emitter.index(emitter.add(first, self.pixels - 1))
             tests.append(arith.cmpi(arith.CmpIPredicate.eq, emitter.index(last), neighbours))
-        reach = conv.dilation[1] * (conv.kernel[1] - 1) + conv.stride[1] * (self.pixels - 1)
         if self.bordered[1]:
-            tests.append(self._below(self.corners[0][1], max(conv.in_hw[1] - reach, 0)))
+            tests.append(self._below(self.corners[0][1], max(conv.in_hw[1] - self.reach + 1, 0)))
         return tests
 
     def emit(self) -> None:
-        emitter, conv = self.emitter, self.conv
+        """Rows of the kernel one after the other."""
+        self.emitter.loop(0, self.conv.kernel[0], 1, self._kernel_row)
 
-        def kernel_row(kh: Index) -> None:
-            row = self._input_row(0, kh)
-            first = emitter.mul(kh, self.run)
-            tests = [*self.inside, *([self._below(row, conv.in_hw[0])] if self.bordered[0] else [])]
-            if not tests:
-                self._put_neighbours(row, first)
-                return
-            inside = tests[0]
-            for test in tests[1:]:
-                inside = arith.andi(inside, test)
-            choice = scf.IfOp(inside, has_else=True)
-            with ir.InsertionPoint(choice.then_block):
-                self._put_neighbours(row, first)
-                scf.yield_([])
-            with ir.InsertionPoint(choice.else_block):
-                self._put_apart(kh, first)
-                scf.yield_([])
+    def _kernel_row(self, kh: Index) -> None:
+        conv, emitter = self.conv, self.emitter
+        row, first = self._input_row(0, kh), emitter.mul(kh, self.run)
+        tests = [*self.inside, *([self._below(row, conv.in_hw[0])] if self.bordered[0] else [])]
+        otherwise = self._put_padded if self.padded is not None else self._put_apart
 
-        emitter.loop(0, conv.kernel[0], 1, kernel_row)
+        def neighbours() -> None:
+            start = self.source.origin(emitter, row)
+            left = emitter.mul(self.corners[0][1], self.depth)
+            self._put_neighbours(self.source.buffer, emitter.add(start, left), first)
+
+        _either(tests, neighbours, lambda: otherwise(kh, first))
 
     def _input_row(self, pixel: int, kh: Index) -> Index:
         emitter = self.emitter
@@ -178,16 +203,44 @@ class _Windows:
         emitter = self.emitter
         return arith.cmpi(arith.CmpIPredicate.ult, emitter.index(position), emitter.index(room))
 
-    def _put_neighbours(self, row: Index, first: Index) -> None:
-        """A kernel row that is all input: its taps follow one another if not dilated."""
+    def _put_padded(self, kh: Index, first: Index) -> None:
+        """A kernel row beside which there is padding, of pixels that are neighbours."""
+        emitter, conv, row, left = (
+            self.emitter,
+            self.conv,
+            self._input_row(0, kh),
+            self.corners[0][1],
+        )
+        assert self.padded is not None
+        inside = self._below(row, conv.in_hw[0])
+        low = emitter.minimum(emitter.maximum(emitter.sub(0, left), 0), self.reach)
+        room = emitter.minimum(emitter.sub(conv.in_hw[1], left), self.reach)
+        ends = [emitter.mul(column, self.depth) for column in (low, emitter.maximum(room, low))]
+        zero = emitter.index(0)
+        begin, end = (arith.select(inside, emitter.index(place), zero) for place in ends)
+        origin = emitter.add(self.source.origin(emitter, row), emitter.mul(left, self.depth))
+        filler = emitter.integer(conv.pad_value, 8)
+
+        def fill(at: Index) -> None:
+            emitter.store(filler, self.padded, [at])
+
+        def copy(at: Index) -> None:
+            value = emitter.load(self.source.buffer, [emitter.add(origin, at)])
+            emitter.store(value, self.padded, [at])
+
+        emitter.loop(0, begin, 1, fill)
+        emitter.loop(begin, end, 1, copy)
+        emitter.loop(end, self.reach * self.depth, 1, fill)
+        self._put_neighbours(self.padded, 0, first)
+
+    def _put_neighbours(self, buffer: ir.Value, origin: Index, first: Index) -> None:
+        """A kernel row that is all there: its taps follow one another if not dilated."""
         emitter, conv = self.emitter, self.conv
-        start = self.source.origin(emitter, row)
-        origin = emitter.add(start, emitter.mul(self.corners[0][1], self.depth))
         apart = conv.stride[1] * self.depth
 
         def operands(at: Index, begin: Index, count: int) -> None:
             # Pointers that go on need few registers: offsets from them are constants.
-            ends = advance_bytes(stream(self.source.buffer), begin)
+            ends = advance_bytes(stream(buffer), begin)
             to = advance(stream(self.scratch), emitter.mul(at, self.words))
 
             def some(number: int, source: ir.Value, target: ir.Value) -> list[ir.Value]:
@@ -270,3 +323,18 @@ class _Windows:
                 high = arith.shli(wide[2 * q + 1], emitter.integer(16))
                 words[q] = arith.addi(wide[2 * q], high)
         return words
+
+
+def _either(tests: list[ir.Value], then: Callable[[], None], otherwise: Callable[[], None]) -> None:
+    """``then`` if all tests hold."""
+    if not tests:
+        then()
+        return
+    every = tests[0]
+    for test in tests[1:]:
+        every = arith.andi(every, test)
+    choice = scf.IfOp(every, has_else=True)
+    for block, body in ((choice.then_block, then), (choice.else_block, otherwise)):
+        with ir.InsertionPoint(block):
+            body()
+            scf.yield_([])
