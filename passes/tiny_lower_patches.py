@@ -18,19 +18,20 @@ from tinymlir.fusion.costs import (
     whole_stage,
 )
 from tinymlir.fusion.network_graph import block_graph, layer_functions
-from tinymlir.kernels.catalogue import choose, for_rows
+from tinymlir.kernels.catalogue import choose
 from tinymlir.kernels.columns import Span, widest
 from tinymlir.kernels.emitter import ConstantPool, buffer_type
 from tinymlir.kernels.kernel import Kernel
 from tinymlir.kernels.row_functions import Part, RowFunction, pooling_of
+from tinymlir.kernels.row_kernels import RowWork, fit
 from tinymlir.kernels.stage_functions import StageFunctions, StepCall, Streaming
 from tinymlir.linalg_info import yielded
 from tinymlir.targets import Target, get_target
 
 from ._pass import Pass, PassFailure, find_ops, register_pass
+from ._tiles import TILE, Tile
 from .tiny_plan_arena import mark_aliased
-
-_TILE = "tiny.patch_tile"
+from .tiny_select_kernels import spare_flash
 
 
 @register_pass
@@ -118,19 +119,27 @@ class LowerPatches(Pass):
     target: str = "cortex-m4"
 
     def run(self, op: ir.Operation) -> None:
-        pool = ConstantPool(op)
+        pool, spare = ConstantPool(op), spare_flash(op)
         for number, stage in enumerate(find_ops(op, "tiny.fused_stage")):
-            _Lowering(op, stage, f"stage{number}", pool, get_target(self.target)).run()
+            core = get_target(self.target)
+            spare = _Lowering(op, stage, f"stage{number}", pool, core, spare).run()
 
 
 class _Lowering:
     """One stage on its way to a function."""
 
     def __init__(
-        self, module: ir.Operation, op: ir.Operation, symbol: str, pool: ConstantPool, core: Target
+        self,
+        module: ir.Operation,
+        op: ir.Operation,
+        symbol: str,
+        pool: ConstantPool,
+        core: Target,
+        spare: int,
     ) -> None:
         self.module, self.op, self.symbol = module, op, symbol
-        self.pool, self.core = pool, core
+        #: bytes of flash that kernels may take besides
+        self.pool, self.core, self.spare = pool, core, spare
         self.block = op.regions[0].blocks[0]
         self.functions = layer_functions(module)
         self.strips = op.attributes["strips"].value
@@ -142,9 +151,9 @@ class _Lowering:
             if layer in self.layers[:number] or f"{name}_row" in self.functions:
                 where = self.calls[number].location
                 raise PassFailure(where, f"runs '{name}' in stages a second time: give it a copy")
-        tiles = [o.operation for o in self.block.operations if o.operation.name == _TILE]
+        tiles = [o.operation for o in self.block.operations if o.operation.name == TILE]
         #: what the stage keeps of tensors
-        self.tiles = {self.numbers[tile.operands[0]]: _Tile.of(tile) for tile in tiles}
+        self.tiles = {self.numbers[tile.operands[0]]: Tile.of(tile) for tile in tiles}
         #: whether the stage's input arrives row by row
         self.streamed = any(tensor in self.graph.inputs for tensor in self.tiles)
         made = {self.numbers[call.results[0]]: p for p, call in enumerate(self.calls)}
@@ -163,7 +172,8 @@ class _Lowering:
                 raise PassFailure(call.location, "expects a 'tiny.patch_tile' on its result")
         self.symbols: list[str] = []
 
-    def run(self) -> None:
+    def run(self) -> int:
+        """Lower the stage; what of the spare flash is left."""
         self._choose_kernels()
         given = [value for value, tensor in self.numbers.items() if tensor in self.graph.inputs]
         inputs = {self.numbers[value]: buffer_type(value.type) for value in given}
@@ -210,18 +220,19 @@ class _Lowering:
         for layer in self.layers:
             if layer.name.value not in called:
                 layer.operation.erase()
+        return self.spare
 
     def _choose_kernels(self) -> None:
-        """Take the usual kernels as far as the work space of the stage allows."""
+        """Take the usual kernels as far as the work space of the stage allows, or better ones."""
         self.room = next(b.size for b in self.stage.buffers() if b.name == SCRATCH)
-        self.kernels: list[Kernel | None] = []
-        main = self.functions.get("main")
-        # Where kernels keep to a budget of flash, it is kept by measuring.
-        spare = main is not None and "tiny.flash_budget" in main.operation.attributes
-        for layer, node in zip(self.layers, self.graph.layers, strict=True):
+        work: dict[int, RowWork] = {}
+        for position, (layer, node) in enumerate(zip(self.layers, self.graph.layers, strict=True)):
             usual = choose(layer, yielded(layer.body.blocks[0]), self.core, by_rows=True)
-            spans = self._spans(node.output)
-            self.kernels.append(usual and for_rows(usual, spans, self.room, spend_flash=spare))
+            if usual is not None:
+                rows = self.stage.timeline.rows_made(node.output)
+                work[position] = RowWork(usual, self._spans(node.output), rows)
+        found, self.spare = fit(work, self.room, self.spare)
+        self.kernels = [found.get(position) for position in range(len(self.layers))]
 
     def _stream(
         self, functions: Streaming, source: ir.Value, output: ir.Value, work: ir.Value
@@ -373,24 +384,6 @@ class _Lowering:
             executed = sum(kernel.executed_macs(rows, range(*span)) for span in spans)
         attributes["tiny.executed_macs"] = ir.IntegerAttr.get(i64, executed)
         attributes["tiny.constant_bytes"] = ir.IntegerAttr.get(i64, self.pool.layer_bytes)
-
-
-@dataclass(frozen=True)
-class _Tile:
-    rows: int
-    columns: int
-    in_place: bool
-    cached: int
-
-    @staticmethod
-    def of(op: ir.Operation) -> _Tile:
-        attributes, cached = op.attributes, "tiny.cached_columns"
-        return _Tile(
-            attributes["rows"].value,
-            attributes["columns"].value,
-            "tiny.in_place" in attributes,
-            attributes[cached].value if cached in attributes else 0,
-        )
 
 
 def _symbols(names: list[str]) -> ir.ArrayAttr:

@@ -99,12 +99,15 @@ class SelectKernels(Pass):
             self._note_budget(op, choices)
 
     def _note_budget(self, module: ir.Operation, choices: list[Choice]) -> None:
-        """``tiny.flash_budget`` on ``@main``, where there is one and the choice keeps to it."""
+        """``tiny.flash_budget`` on ``@main``, where the choice keeps to it, and what it spares."""
         budget = _budget(module, [choice.kernels for choice in choices])
         priced = sum(choice.prices[choice.best].flash_bytes for choice in choices)
         mains = [f for f in _functions(module) if f.name.value == "main"]
-        if mains and priced + self._beyond_prices(module) <= budget:
-            mains[0].operation.attributes["tiny.flash_budget"] = _integer(budget)
+        spare = budget - priced - self._beyond_prices(module)
+        if mains and spare >= 0:
+            attributes = mains[0].operation.attributes
+            attributes["tiny.flash_budget"] = _integer(budget)
+            attributes["tiny.flash_spare"] = _integer(spare)
 
     def _beyond_prices(self, module: ir.Operation) -> int:
         # What has no price is no convolution, and the same in all levels.
@@ -174,6 +177,14 @@ def _unpriced(module: ir.Operation) -> int:
 
 def _layers(module: ir.Operation) -> list[func.FuncOp]:
     return [child for child in _functions(module) if "tiny.layer" in child.operation.attributes]
+
+
+def spare_flash(module: ir.Operation) -> int:
+    """The bytes that the choice of kernels has left of its budget."""
+    for function in _functions(module):
+        if "tiny.flash_spare" in function.operation.attributes:
+            return int(function.operation.attributes["tiny.flash_spare"].value)
+    return 0
 
 
 def _functions(module: ir.Operation) -> list[func.FuncOp]:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from tinymlir.bindings import func, ir
 from tinymlir.errors import PassFailure
-from tinymlir.kernels.columns import Span, widest
 from tinymlir.kernels.compact import Compact
 from tinymlir.kernels.convolution import Convolution, find_convolution
 from tinymlir.kernels.dense import Dense
@@ -54,39 +51,11 @@ KERNELS: tuple[type[Kernel], ...] = (
     Compact,
 )
 
-#: The share of its time in which a row may as well take more constants.
-_WORTH_FLASH = 0.9
-
 
 def candidates(conv: Convolution, core: Target) -> list[Kernel]:
     """The kernels that compute ``conv`` on ``core``, the preferred one first."""
     able = [kernel for kernel in KERNELS if kernel.takes(conv, core)]
     return [variant for kernel in able for variant in kernel.variants(conv, core)]
-
-
-def for_rows(
-    usual: Kernel, spans: Sequence[Span], room: int, *, spend_flash: bool = False
-) -> Kernel:
-    """What computes a row of each of these spans of columns best, in ``room`` bytes of scratch.
-
-    That is ``usual`` in one of its forms; or, with ``spend_flash``, another kernel of the same
-    options that takes more constants and a good deal less time.
-    """
-    form = usual.for_rows(spans, room)
-    price = form.row_price(spans)
-    if not spend_flash or price is None:
-        return form
-    best, least = form, _WORTH_FLASH * price.cycles
-    for other in candidates(usual.conv, usual.core):
-        more = other.constant_bytes() > usual.constant_bytes()
-        if not (other.by_rows and more and other.options == usual.options):
-            continue
-        kernel = other.for_rows(spans, room)
-        price = kernel.row_price(spans)
-        fits = kernel.row_scratch_bytes(widest(spans)) <= room
-        if fits and price is not None and price.cycles <= least:
-            best, least = kernel, price.cycles
-    return best
 
 
 def find_kernel(able: list[Kernel], label: str, location: ir.Location) -> Kernel:

@@ -70,7 +70,7 @@ func.func private @peak(%x: tensor<4xi8>) -> tensor<4xi8> attributes {tiny.layer
 
 // The bytes of the weights and 35,000 more are kept, where what no kernel has leaves room for it.
 // CHECK-LABEL: func.func @main
-// CHECK-SAME: tiny.flash_budget = 36{{[0-9]+}} : i64
+// CHECK-SAME: tiny.flash_budget = 36{{[0-9]+}} : i64, tiny.flash_spare = {{[0-9]+}} : i64
 // SPEED-LABEL: func.func @main
 // SPEED-NOT: tiny.flash_budget
 // MUCH-LABEL: func.func @main
