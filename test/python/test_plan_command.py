@@ -243,6 +243,19 @@ def test_choices() -> None:
         planner.choose(1, 1.0)
 
 
+def test_memory_that_is_there_makes_strips_wider() -> None:
+    graph = chain(Tensor(8, 32, 1), [conv(name, 8, 32, macs=64) for name in ("a", "b", "c")])
+    planner = Planner(graph, "external")
+    least = planner.choose(None, 1.0)
+    assert least.blocks[-1].strips > 2
+    rooms = range(planner.ram_bytes(least), planner.ram_bytes(planner.vanilla()), 64)
+    settings = [planner.choose(room, 1.0) for room in rooms]
+    assert all(planner.ram_bytes(s) <= room for s, room in zip(settings, rooms, strict=True))
+    assert {setting.macs for setting in settings} == {least.macs}
+    strips = [setting.blocks[-1].strips for setting in settings]
+    assert strips == sorted(strips, reverse=True) and strips[-1] <= 1
+
+
 def test_streaming_needs_one_input() -> None:
     graph = Graph(
         (Tensor(2, 2, 1),) * 3, (Layer("sum", "add", (Read(0), Read(1)), 2),), (0, 1), (2,)

@@ -82,6 +82,14 @@ class Planner:
         sizes, macs = np.array([(setting.bytes, setting.macs) for setting in found]).T
         return [found[place] for place in unbeaten(sizes, macs)]
 
+    def _fastest(self, setting: Setting, limit: int) -> Setting:
+        """A setting, or one of as few MACs that makes fewer elements in up to ``limit`` bytes."""
+        blocks = cheapest(self._of(self.schemes), limit, "stages")
+        if blocks is None or blocks == setting.blocks:
+            return setting
+        other = self.price(blocks)
+        return other if other.bytes <= limit and other.macs <= setting.macs else setting
+
     def _of(self, schemes: Sequence[Scheme]) -> list[list[Edges]]:
         """The fusion graph with no other schemes."""
         return [[edge.of(schemes) for edge in node] for node in self._ways]
@@ -148,10 +156,10 @@ class Planner:
         return planner, planner.choose(max_ram, max_overhead)
 
     def choose(self, max_ram: int | None, max_overhead: float | None) -> Setting:
-        """The setting of the front to take.
+        """The setting to take.
 
-        With ``max_ram`` the least computation within it; else the least memory with an overhead
-        of ``max_overhead`` at most, or 1.
+        With ``max_ram`` the least computation within it, and the fewest elements made; else the
+        least memory with an overhead of ``max_overhead`` at most, or 1.
 
         Raises:
             TinymlirError: no setting is within both; says the least, and what gives it.
@@ -166,7 +174,7 @@ class Planner:
             return cheap[0]
         fitting = [s for s in cheap if self.ram_bytes(s) <= max_ram]
         if fitting:
-            return fitting[-1]
+            return self._fastest(fitting[-1], max_ram - self.io_bytes)
         least = cheap[0]
         within = "" if limit is None else f" with an overhead of {limit} at most"
         raise TinymlirError(
