@@ -1,4 +1,4 @@
-"""Depthwise convolutions two and four MACs at a time, against NumPy."""
+"""Depthwise convolutions over rings of rows, two and four MACs at a time, against NumPy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from tinymlir.targets import get_target
 
 
 @pytest.mark.parametrize(
-    ("kernel", "core"), [("depthwise-pairs", "cortex-m4"), ("depthwise-bytes", "rv32imc_xcv")]
+    ("kernel", "core"),
+    [
+        ("depthwise", "cortex-m4"),
+        ("depthwise-pairs", "cortex-m4"),
+        ("depthwise-bytes", "rv32imc_xcv"),
+    ],
 )
 @pytest.mark.parametrize(
     ("shape", "window"),

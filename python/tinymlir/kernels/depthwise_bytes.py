@@ -11,11 +11,17 @@ import numpy as np
 from tinymlir.bindings import ir
 from tinymlir.dialects import tiny
 from tinymlir.kernels.convolution import Convolution
-from tinymlir.kernels.depthwise import CHANNEL_BLOCK, emit_row_copy, ring_columns
 from tinymlir.kernels.depthwise_planes import DepthwisePlanes
-from tinymlir.kernels.emitter import Emitter, Index
-from tinymlir.kernels.price import Mix, function, line, loop
-from tinymlir.kernels.words import advance_bytes, fetch, store_word, stream
+from tinymlir.kernels.emitter import Index
+from tinymlir.kernels.price import Mix, line, loop
+from tinymlir.kernels.row_copy import (
+    CHANNEL_BLOCK,
+    PlaneRing,
+    copy_mix,
+    emit_row_copy,
+    ring_columns,
+)
+from tinymlir.kernels.words import advance_bytes, fetch, stream
 from tinymlir.targets import Target
 
 #: Columns of a word.
@@ -50,10 +56,9 @@ class DepthwiseBytes(DepthwisePlanes):
         return self.conv.kernel[0] * self.slot
 
     def _copy_mix(self, width: int) -> Mix:
-        column = line(load=1) + line(alu=4, store=CHANNEL_BLOCK)
-        columns = ring_columns(self.conv)
-        copy = function(loop(column, columns, _UNROLL) + line(alu=12, load=4, store=4))
-        return copy + loop(line(store=CHANNEL_BLOCK), columns, _UNROLL).times(0) * 3
+        # Bytes are shifted down to be stored.
+        shifts = loop(line(alu=CHANNEL_BLOCK - 1), ring_columns(self.conv), _UNROLL)
+        return copy_mix(self.conv, self.core, CHANNEL_BLOCK, width) + shifts
 
     def _kernel_row_mix(self, count: int) -> Mix:
         # Three words of four cross another one where windows begin at all bytes.
@@ -84,17 +89,5 @@ class DepthwiseBytes(DepthwisePlanes):
 
     def _emit_copy(self, width: int) -> str:
         assert self.scratch is not None
-        ring = _PlaneRing(self.layer.emitter, self.plane)
-        return emit_row_copy(self.conv, self.layer, self.scratch.type, ring, width)
-
-
-class _PlaneRing:
-    """Columns as bytes in the planes of their channels."""
-
-    def __init__(self, emitter: Emitter, plane: int) -> None:
-        self.emitter, self.plane = emitter, plane
-
-    def store(self, scratch: ir.Value, at: Index, word: ir.Value) -> None:
-        """A column, given as the bytes of a word."""
-        places = [self.emitter.add(at, c * self.plane) for c in range(CHANNEL_BLOCK)]
-        store_word(self.emitter, word, scratch, places)
+        ring = PlaneRing(self.layer.emitter, self.plane)
+        return emit_row_copy(self.conv, self.layer, self.core, self.scratch.type, ring, width)

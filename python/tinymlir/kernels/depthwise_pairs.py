@@ -13,10 +13,10 @@ import numpy as np
 from tinymlir.bindings import arith, func, ir, scf
 from tinymlir.dialects import tiny
 from tinymlir.kernels.convolution import Convolution
-from tinymlir.kernels.depthwise import ring_columns
 from tinymlir.kernels.depthwise_planes import DepthwisePlanes
 from tinymlir.kernels.emitter import Index
 from tinymlir.kernels.price import Mix, function, line, loop
+from tinymlir.kernels.row_copy import ring_columns
 from tinymlir.kernels.words import (
     advance,
     extend,

@@ -13,11 +13,12 @@ import numpy as np
 
 from tinymlir.bindings import func, ir
 from tinymlir.kernels.channel_tables import channel_tables, element_of, table_bytes
-from tinymlir.kernels.depthwise import CHANNEL_BLOCK, Depthwise
+from tinymlir.kernels.depthwise import Depthwise
 from tinymlir.kernels.emitter import Index
 from tinymlir.kernels.kernel import Kernel, Layer
 from tinymlir.kernels.pixels import Site, finish, finish_mix
 from tinymlir.kernels.price import Mix, line, loop
+from tinymlir.kernels.row_copy import CHANNEL_BLOCK
 from tinymlir.kernels.words import advance, fetch, stream
 
 

@@ -1,9 +1,8 @@
 """Depthwise convolution row by row, on rows where they lie: in whole tensors or in rings.
 
-Neighbours of a row are computed together, channel after channel: they share a channel's weights,
-and each column under their windows is loaded once. With SMLAD two rows of the kernel are
-multiplied at once: an activation and the one below it make a word. At the ends of a row it is
-known which columns lie beside the image; rows beside it are read from a constant row of padding.
+Neighbours of a row are computed together, channel after channel (`channel_sums`). At the ends of
+a row it is known which columns lie beside the image; rows beside it are read from a constant row
+of padding.
 """
 
 from __future__ import annotations
@@ -13,32 +12,19 @@ from dataclasses import replace
 import numpy as np
 
 from tinymlir.bindings import arith, ir, scf
-from tinymlir.dialects import tiny
-from tinymlir.kernels.channel_tables import channel_tables, element_of, table_bytes
+from tinymlir.kernels.channel_sums import ChannelSums
+from tinymlir.kernels.channel_tables import channel_tables
 from tinymlir.kernels.columns import Columns, Span
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.depthwise import MOST_TAPS
 from tinymlir.kernels.emitter import Index
 from tinymlir.kernels.kernel import Kernel, Layer
-from tinymlir.kernels.pixels import Site, finish, finish_mix
+from tinymlir.kernels.pixels import Site
 from tinymlir.kernels.price import Mix, function, line, loop
-from tinymlir.kernels.row_windows import Cut, cut_row, origins, pointers, present, readers
-from tinymlir.kernels.words import (
-    advance,
-    advance_bytes,
-    copy_bytes,
-    fetch,
-    fetch_byte,
-    half,
-    moved,
-    stream,
-)
+from tinymlir.kernels.row_windows import Cut, cut_row, origins, pointers, present
+from tinymlir.kernels.words import advance, advance_bytes, copy_bytes, moved, stream
 from tinymlir.targets import Target
 
-#: Neighbours computed together: the most there may be, and how many registers have room for.
-_MOST_PIXELS, _ROOM = 6, 5
-#: Registers that sums take beside their operands, pointers and a counter.
-_SUM_REGISTERS = 12
 #: Words copied between two branches.
 _UNROLL = 8
 
@@ -50,12 +36,9 @@ class DepthwiseRows(Kernel):
 
     def __init__(self, conv: Convolution, core: Target) -> None:
         super().__init__(conv, core)
+        self.sums = ChannelSums(conv, core, wide=True)
         # Columns in strips are cut in other places, into blocks of no more.
-        self.pixels = min(_MOST_PIXELS, conv.out_hw[1])
-        height, step = conv.kernel[0], 2 if core.has("dsp") else 1
-        #: rows of the kernel that are multiplied together
-        self.together = [range(kh, min(kh + step, height)) for kh in range(0, height, step)]
-
+        self.pixels = min(self.sums.most, conv.out_hw[1])
         #: rows that are held back, where the output may begin where the input does
         self.delay = self._delay()
 
@@ -101,10 +84,8 @@ class DepthwiseRows(Kernel):
 
     def constant_bytes(self) -> int:
         """Constants of channels, and a row of padding."""
-        channel = 4 * (1 + self._weights().shape[1])
         spans = Columns.all(self.conv.out_hw[1]).spans
-        padding = self._cut(spans).padding_bytes(self.conv, spans)
-        return channel * self.conv.groups + table_bytes(self.conv) + padding
+        return self.sums.constant_bytes() + self._cut(spans).padding_bytes(self.conv, spans)
 
     def mix(self) -> Mix:
         conv = self.conv
@@ -112,40 +93,16 @@ class DepthwiseRows(Kernel):
         row = Mix()
         for count, turns in cut.blocks((0, conv.out_hw[1])):
             enter = line(alu=4, load=2) * conv.kernel[0] + line(alu=4)
-            row += loop(enter + loop(self._channel_mix(count), conv.groups), turns)
+            row += loop(enter + loop(self.sums.mix(count), conv.groups), turns)
         row += line(alu=8, load=2) * conv.kernel[0]
         if self.delay:
             row += loop(line(load=1, store=1), self._row_bytes() // 4, _UNROLL)
         return function(loop(row, conv.out_hw[0]))
 
-    def _channel_mix(self, count: int) -> Mix:
-        """A channel of ``count`` neighbours."""
-        conv = self.conv
-        columns = len(readers(conv, count))
-        tables = 1 + table_bytes(conv) // (4 * conv.groups)
-        mix = line(load=tables, alu=3) + finish_mix(conv, count)
-        for rows in self.together:
-            products = conv.kernel[1] * count
-            if len(rows) == 2:
-                mix += line(load=2, alu=1) * columns + line(dual_mac=products)
-            else:
-                mix += line(load=1) * columns + line(mac=products)
-            # Where registers are few, sums are in memory.
-            if self.core.registers < _SUM_REGISTERS:
-                mix += line(load_word=products, store=products)
-            halves = self.core.has("dsp") and len(rows) == 1
-            mix += line(load=-(-conv.kernel[1] // 2) if halves else conv.kernel[1])
-            # Where rows begin is not in registers.
-            mix += line(load=1, alu=1) * len(rows)
-        return mix
-
     def prepare(self, layer: Layer, scratch: ir.Value | None) -> None:
         super().prepare(layer, scratch)
         self.tables = channel_tables(self.conv, layer.root)
-        tables = [table.reshape(-1, 1).view("<i4") for table in self.tables.values()]
-        parts = [self.conv.bias[:, None], self._weights(), *tables]
-        #: of each channel, i32, in the order in which they are read
-        self.constants = np.concatenate(parts, axis=1).astype("<i4")
+        self.constants = self.sums.pack(self.tables)
 
     def whole(self) -> None:
         """All rows; some are held back in scratch memory where the output replaces the input."""
@@ -195,95 +152,18 @@ class DepthwiseRows(Kernel):
         cut.emit(self.layer.emitter, columns, block)
 
     def _cut(self, spans: tuple[Span, ...]) -> Cut:
-        return cut_row(self.conv, spans, _MOST_PIXELS, _ROOM)
+        return cut_row(self.conv, spans, self.sums.most, self.sums.room())
 
     def _block(self, rows: list[ir.Value], row: Index, column: Index, count: int) -> None:
         """``count`` neighbours from ``column`` on, of which windows begin at ``rows``."""
-        conv, layer, emitter = self.conv, self.layer, self.layer.emitter
-        there = present(conv, column, count)
+        conv, layer = self.conv, self.layer
+        site = Site(layer, row, column, (0, 0), (0, 0), border=False)
+        there, depth = present(conv, column, count), layer.source.channels
 
         def channel(number: Index, w: ir.Value, *own: ir.Value) -> list[ir.Value]:
-            sums = [fetch(w, 0)] * count
-            for group in self.together:
-                sums = self._kernel_rows(group, [own[kh] for kh in group], w, sums, there)
-            known, place = {}, 1 + self._weights().shape[1]
-            for value, table in self.tables.items():
-                words = [fetch(w, place + i) for i in range(table.itemsize // 4)]
-                known[value] = element_of(words)
-                place += len(words)
-            site = Site(layer, row, column, (0, 0), (0, 0), border=False)
-            for p, total in enumerate(sums):
-                finish(conv, site, p, number, total, known)
+            rows = [lambda p=p: p for p in own]
+            self.sums.emit(site, number, self.tables, w, rows, depth, count, there)
             return [advance(w, self.constants.shape[1]), *(advance_bytes(p, 1) for p in own)]
 
         constants = stream(layer.pool.get(self.constants.reshape(-1), "weights"))
-        emitter.loop(0, conv.groups, 1, channel, [constants, *rows])
-
-    def _kernel_rows(
-        self,
-        group: range,
-        rows: list[ir.Value],
-        w: ir.Value,
-        sums: list[ir.Value],
-        there: range,
-    ) -> list[ir.Value]:
-        """``sums`` plus the products of one row of the kernel, or of two at once.
-
-        Args:
-            rows: where the rows of the image begin, under the first pixel's first tap.
-            w: where the channel's constants begin.
-            there: columns from there on that are the image's, and not padding.
-        """
-        conv, emitter, depth = self.conv, self.layer.emitter, self.layer.source.channels
-        weights, sums = _Weights(self, w, group), list(sums)
-        for x, users in readers(conv, len(sums)).items():
-            if x in there:
-                operands = [emitter.widen(fetch_byte(p, x * depth)) for p in rows]
-            else:
-                operands = [emitter.integer(conv.pad_value)] * len(group)
-            if len(operands) == 2:
-                low = arith.andi(operands[0], emitter.integer(0xFFFF))
-                pair = arith.ori(low, arith.shli(operands[1], emitter.integer(16)))
-                for p, kw in users:
-                    sums[p] = tiny.DualMacOp(sums[p], pair, weights.at(kw)).res
-            else:
-                for p, kw in users:
-                    product = arith.muli(operands[0], weights.at(kw))
-                    sums[p] = arith.addi(sums[p], product)
-        return sums
-
-    def _weights(self) -> np.ndarray:
-        """The words of weights of each channel, in the order in which they are read."""
-        weights = self.conv.weights[:, 0, :, :, 0]
-        parts = [weights[:, rows].swapaxes(1, 2) for rows in self.together]
-        if self.core.has("dsp"):
-            return np.concatenate([_words(part.astype("<i2")) for part in parts], axis=1)
-        return _words(weights)
-
-
-class _Weights:
-    """The weights of one row of the kernel or two, loaded when they are first asked for."""
-
-    def __init__(self, kernel: DepthwiseRows, w: ir.Value, group: range) -> None:
-        self.emitter, self.pairs = kernel.layer.emitter, len(group) == 2
-        self.halves = kernel.core.has("dsp") and not self.pairs
-        taps = group.start * kernel.conv.kernel[1]
-        # Behind the bias; two rows at once are an even number of halfwords.
-        self.first = advance_bytes(w, 4 + (2 * taps if kernel.core.has("dsp") else taps))
-        self.loaded: dict[int, ir.Value] = {}
-
-    def at(self, tap: int) -> ir.Value:
-        """A weight as an i32, or of two rows both weights in one."""
-        place = tap // 2 if self.halves else tap
-        if place not in self.loaded:
-            words = self.pairs or self.halves
-            byte = None if words else self.emitter.widen(fetch_byte(self.first, place))
-            self.loaded[place] = fetch(self.first, place) if byte is None else byte
-        return half(self.loaded[place], tap % 2) if self.halves else self.loaded[place]
-
-
-def _words(weights: np.ndarray) -> np.ndarray:
-    """``channels × …`` as ``channels × words``, the last one filled up with zeros."""
-    flat = weights.reshape(len(weights), -1)
-    padded = np.pad(flat, ((0, 0), (0, -flat.shape[1] % (4 // flat.itemsize))))
-    return np.ascontiguousarray(padded).view("<i4")
+        layer.emitter.loop(0, conv.groups, 1, channel, [constants, *rows])

@@ -139,7 +139,7 @@ def _scalar_mix(op: ir.Operation, pixels: int) -> Mix:
     if op.name != "tiny.rescale":
         return _SCALARS.get(op.name, line(alu=1)) * pixels
     if op.operands[2].type.width == 32:
-        product = line(mul_long=1, alu=1) * pixels
+        product = line(mac_high=1) * pixels
     else:
         # The last one may overwrite the offset.
         product = line(mac_long=pixels, copy_long=pixels - 1)

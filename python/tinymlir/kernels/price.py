@@ -33,8 +33,8 @@ class Mix:
     * ``load_next``: a load right after another one; ``load_pair``: two words by LDRD;
       ``load_word``: one that waits for nothing,
     * ``branch``: a conditional branch that is taken; ``skip``: one that is not,
-    * ``mul_long``: the high word of a product; ``mac_long``: of a product and a double word, which
-      ``copy_long`` keeps for the next one,
+    * ``mul_long``: the high word of a product; ``mac_high``: added to a word; ``mac_long``: of a
+      product and a double word, which ``copy_long`` keeps for the next one,
     * ``saturate``: a value shifted and brought into eight bits; ``limit``: kept from exceeding any,
     * ``vector``: an instruction on vectors,
     * ``frame``: what a function saves and restores.
@@ -229,6 +229,8 @@ def _instead(kind: str, core: Target) -> Mapping[str, float] | None:
     if kind == "mac_long":
         # Words apart, with a carry between those of the sum.
         return {"mul_long": 1, "mul": int(riscv), "alu": 4} if plain else {"mul_long": 1}
+    if kind == "mac_high":
+        return {"mul_long": 1, "alu": int(not core.has("dsp"))}
     if kind == "copy_long":
         return {"alu": 0 if plain else 2}
     if kind in ("limit", "saturate") and core.has("xcvalu"):

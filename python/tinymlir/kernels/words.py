@@ -171,6 +171,11 @@ def extend(word: ir.Value, first: int) -> ir.Value:
     ).res
 
 
+def opaque(value: ir.Value) -> ir.Value:
+    """``value``, computed where this is emitted, as one of which LLVM knows nothing."""
+    return llvm.inline_asm(value.type, [value], "", "=r,0", has_side_effects=True)
+
+
 def repeated(value: int, width: int) -> int:
     """``value`` in every ``width`` bits of an i32."""
     part = (1 << width) - 1

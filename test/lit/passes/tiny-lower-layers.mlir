@@ -213,7 +213,7 @@ func.func private @wide(%x: tensor<1x4x4x4xi8>) -> tensor<1x4x4x4xi8> attributes
 #all = affine_map<(d0, d1, d2, d3) -> (d0, d1, d2, d3)>
 
 // A depthwise convolution copies rows of four channels to a ring, three at a time here; the result
-// may replace the input in place. With SMLAD, four outputs of a channel are computed together: of
+// may replace the input in place. Four outputs of a channel are computed together; with SMLAD, of
 // each kernel row, two taps at a time and one by itself.
 // CHECK-LABEL: func.func private @deep(
 // CHECK-SAME: memref<72xi8>)
