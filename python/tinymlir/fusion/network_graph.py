@@ -46,7 +46,9 @@ def block_graph(
     """
     calls = [o.operation for o in block.operations if o.operation.name == "func.call"]
     made = [call.results[0] for call in calls]
-    read = dict.fromkeys(_source(value) for call in calls for value in call.operands)
+    read: dict[ir.Value, set[Tensor]] = {}
+    for value in (value for call in calls for value in call.operands):
+        read.setdefault(_source(value, block), set()).add(_geometry(value))
     inputs = [*block.arguments, *(v for v in read if v not in [*made, *block.arguments])]
     numbers = {value: index for index, value in enumerate(inputs)}
     tensors = [_geometry(value) for value in inputs]
@@ -59,13 +61,15 @@ def block_graph(
         if function is None or "tiny.layer" not in function.operation.attributes:
             raise PassFailure(op.location, "expects calls of layers, and nothing else")
         result = op.results[0]
-        sources = [_source(operand) for operand in op.operands]
+        sources = [_source(operand, block) for operand in op.operands]
         plain = all(
-            _geometry(operand) == _geometry(source)
+            _geometry(operand) == tensors[numbers[source]]
             for operand, source in zip(op.operands, sources, strict=True)
         )
         numbers[result] = len(tensors)
-        tensors.append(_geometry(result))
+        # What is no image itself may be read as one by all.
+        seen = read.get(result, set()) if result.type.rank != 4 else set()
+        tensors.append(_geometry(result) if len(seen) != 1 else next(iter(seen)))
         layers.append(
             _layer(
                 function,
@@ -81,15 +85,18 @@ def block_graph(
         tuple(tensors),
         tuple(layers),
         tuple(range(len(inputs))),
-        tuple(numbers[_source(value)] for value in terminator.operands),
+        tuple(numbers[_source(value, block)] for value in terminator.operands),
     )
     return graph, numbers
 
 
-def _source(value: ir.Value) -> ir.Value:
-    """The tensor that a chain of reshapes, or a tile, looks at."""
-    while not isinstance(value, ir.BlockArgument) and value.owner.operation.name in _VIEWS:
-        value = value.owner.operation.operands[0]
+def _source(value: ir.Value, block: ir.Block) -> ir.Value:
+    """The tensor that a chain of reshapes in the block, or a tile, looks at."""
+    while not isinstance(value, ir.BlockArgument):
+        op = value.owner.operation
+        if op.name not in _VIEWS or op.block != block:
+            break
+        value = op.operands[0]
     return value
 
 
