@@ -7,6 +7,7 @@ the output may replace the input in place.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -28,13 +29,13 @@ from tinymlir.kernels.row_copy import (
     emit_row_copy,
     ring_columns,
 )
-from tinymlir.kernels.words import advance, advance_bytes, stream
+from tinymlir.kernels.words import advance, advance_bytes, opaque, stream
 from tinymlir.targets import Target
 
 #: Taps of a window, all without a loop between them.
 MOST_TAPS = 49
 #: What a block costs, in outputs; one for which there is no room, besides; the code of one.
-_BLOCK_COST, _SPILL_COST, _CODE_COST = 2, 1.3, 0.25
+_BLOCK_COST, _SPILL_COST, _CODE_COST = 2, 1.3, 0.5
 
 
 class Depthwise(Kernel):
@@ -144,7 +145,7 @@ class Depthwise(Kernel):
 
                 def outputs(column: Index, count: int) -> None:
                     at = emitter.add(lane, emitter.mul(column, step))
-                    own = [lambda cell=cell: advance_bytes(cell.load(), at) for cell in rows]
+                    own = [functools.partial(_place, cell, at) for cell in rows]
                     site = Site(layer, row, column, (0, 0), (0, 0), border=False)
                     self.channel_sums.emit(
                         site, number, self.tables, w, own, CHANNEL_BLOCK, count, there
@@ -194,6 +195,13 @@ class Depthwise(Kernel):
             return [*slots[step:], *slots[:step]]
 
         emitter.loop(0, conv.out_hw[0], 1, turn, [emitter.index(p) for p in places])
+
+
+def _place(row: Cell, at: Index) -> ir.Value:
+    """A pointer so far into a row."""
+    place = advance_bytes(row.load(), at)
+    # Or else LLVM keeps what it is the sum of as well.
+    return place if isinstance(row, Held) else opaque(place)
 
 
 def _blocks(sums: ChannelSums, columns: int) -> list[tuple[int, int]]:
