@@ -104,8 +104,9 @@ def windows(draw: st.DrawFn, size: int) -> tuple[Window, int]:
     """A window over ``size`` positions, and how many there are."""
     extent = draw(st.integers(1, min(4, size)))
     pad, stride = draw(st.integers(0, extent - 1)), draw(st.integers(1, 3))
-    after = draw(st.integers(0, extent - 1))
-    return Window(stride, pad, extent), (size + pad + after - extent) // stride + 1
+    after, repeat = draw(st.integers(0, extent - 1)), draw(st.sampled_from([1, 1, 1, 2, 3]))
+    count = (size + pad + after - extent) * repeat // stride + 1
+    return Window(stride, pad, extent, repeat), count
 
 
 def compute(graph: Graph, layer: Layer, values: dict[int, Bytes]) -> Bytes:
@@ -125,7 +126,7 @@ def compute(graph: Graph, layer: Layer, values: dict[int, Bytes]) -> Bytes:
 
 
 def _inside(window: Window, position: int, size: int) -> range:
-    start = position * window.stride - window.pad
+    start = position * window.stride // window.repeat - window.pad
     return range(max(0, start), min(size, start + window.extent))
 
 
@@ -335,7 +336,7 @@ def _needed(graph: Graph, stage: Stage, low: int, high: int, before: _Strip | No
             size = graph.tensors[read.tensor].columns
             for column in range(begin, end):
                 inside = _inside(read.columns, column, size)
-                start = column * read.columns.stride - read.columns.pad
+                start = column * read.columns.stride // read.columns.repeat - read.columns.pad
                 # A window beside the tensor still has a place.
                 spot = range(max(0, min(start, size - 1)), max(1, min(start + 1, size)))
                 needed.setdefault(read.tensor, set()).update(inside or spot)

@@ -150,6 +150,24 @@ def test_rows_arrive_without_the_columns_that_nothing_needs() -> None:
     assert (np.asarray(run.outputs[0]).ravel() == result.array[0].ravel()).all()
 
 
+def test_a_stage_reads_what_is_no_image_as_one(tmp_path: Path) -> None:
+    network = Network(2)
+    x = network.conv(network.input(1, 8, 12, 2), 16, Window((3, 3), pad=SAME))
+    parts = network.negate(network.reshape(x, (8, 12, 2, 8)))
+    y = network.conv(network.reshape(parts, (1, 16, 12, 8)), 12, Window((3, 3), pad=SAME))
+    result = network.conv(y, 3, Window((3, 3), pad=SAME))
+    model = tmp_path / "parts.mlir"
+    model.write_text(network.text(result))
+    target = get_target("cortex-m4")
+    (least, *_) = Planner(load_graph(model, target), "external").front
+    assert least.blocks[-1].first == 2 and least.blocks[-1].strips
+    compilation = lower(network.text(result), target, fusion=Fusion(max_overhead=9.0))
+    code = generate(compilation.module, target)
+    run = simulate(report(compilation, code, {}), code.object, [network.inputs[0].array[0]])
+    assert compilation.arena_bytes == least.bytes
+    assert (np.asarray(run.outputs[0]).ravel() == result.array[0].ravel()).all()
+
+
 def test_layers_stay_alone_where_they_fit(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -153,7 +153,7 @@ def check_rings(graph: Graph, stage: Stage, arrives: bool) -> None:
         for reader, its_times in zip(steps, times, strict=True):
             for source, window in reader.reads:
                 for row, time in enumerate(its_times if source in roots else ()):
-                    start = row * window.stride - window.pad
+                    start = row * window.stride // window.repeat - window.pad
                     for r in range(max(0, start), min(len(born), start + window.extent)):
                         dies[r] = max(dies[r], time)
         # Rows leave in order: a later one keeps its slot until those before it are gone.

@@ -75,6 +75,26 @@ OWN_PLACE = """
 IMAGE = "1x8x8x2xi8"
 
 
+def resized(table: list[int]) -> str:
+    """Rows of an image in the order of a table."""
+    rows = len(table)
+    return f"""
+      %t = arith.constant dense<{table}> : tensor<{rows}xi32>
+      %e = tensor.empty() : tensor<1x{rows}x8x2xi8>
+      %y = linalg.generic {{indexing_maps = [{SAME}], {LOOPS}}}
+          outs(%e : tensor<1x{rows}x8x2xi8>) {{
+      ^bb0(%o: i8):
+        %0 = linalg.index 0 : index
+        %1 = linalg.index 1 : index
+        %place = tensor.extract %t[%1] : tensor<{rows}xi32>
+        %row = arith.index_cast %place : i32 to index
+        %2 = linalg.index 2 : index
+        %3 = linalg.index 3 : index
+        %r = tensor.extract %x[%0, %row, %2, %3] : tensor<1x8x8x2xi8>
+        linalg.yield %r : i8
+      }} -> tensor<1x{rows}x8x2xi8>"""
+
+
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
@@ -97,6 +117,9 @@ IMAGE = "1x8x8x2xi8"
         (elementwise("%x", IMAGE, SAME, IMAGE, OWN_PLACE), (ELEMENT, ELEMENT)),
         # Elsewhere than at its own place.
         (elementwise("%x", IMAGE, SAME, IMAGE, OWN_PLACE.replace("[%0, %1", "[%0, %2")), None),
+        # Each row twice; and three for two, of which the nearest counts.
+        (resized([row // 2 for row in range(16)]), (Window(1, 0, 1, 2), ELEMENT)),
+        (resized([(2 * row + 1) // 3 for row in range(12)]), (Window(2, 0, 2, 3), ELEMENT)),
         # Rows become columns.
         (
             elementwise(
@@ -163,3 +186,6 @@ def test_ways_that_join_read_what_each_does(context: ir.Context) -> None:
     root = list(function.regions[0].blocks[0].operations)[-2].operation.results[0]
     assert windows(function.arguments[0], root) == (Window(1, 1, 3), Window(1, 1, 3))
     assert Window(1, 1, 3).hull(Window(2, 0, 1)) is None
+    twice = Window(repeat=2)
+    assert twice.after(ELEMENT) == ELEMENT.after(twice) == twice
+    assert twice.after(Window(1, 1, 3)) is None

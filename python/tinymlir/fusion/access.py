@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
+import numpy as np
+
 from tinymlir.bindings import ir
 from tinymlir.fusion.graph import ELEMENT, Window
-from tinymlir.linalg_info import indexing_maps, is_linalg, iteration_space
+from tinymlir.linalg_info import constant_array, indexing_maps, is_linalg, iteration_space
 
 #: Rows and columns of a tensor in NHWC.
 AXES = (1, 2)
@@ -25,22 +29,18 @@ def windows(argument: ir.Value, root: ir.Value) -> Windows | None:
         if op.name == "func.return":
             continue
         if op.name == "tensor.extract" and use.operand_number == 0:
-            reader = _extracts_own_place(op)
-            step = (ELEMENT, ELEMENT) if reader else None
-            op = reader or op
+            op, step = _extracts(op)
         else:
             step = _through(op, use.operand_number)
         rest = windows(op.results[0], root) if step and op.results else None
         if step is None or rest is None:
             return None
-        way = tuple(r.after(s) for r, s in zip(rest, step, strict=True))
-        if found is None:
-            found = way[0], way[1]
-        else:
-            rows, columns = (a.hull(b) for a, b in zip(found, way, strict=True))
-            if rows is None or columns is None:
-                return None
-            found = rows, columns
+        rows, columns = (r.after(s) for r, s in zip(rest, step, strict=True))
+        if found is not None and rows and columns:
+            rows, columns = found[0].hull(rows), found[1].hull(columns)
+        if rows is None or columns is None:
+            return None
+        found = rows, columns
     return found
 
 
@@ -66,20 +66,45 @@ def _through(op: ir.Operation, operand: int) -> Windows | None:
     return None
 
 
-def _extracts_own_place(op: ir.Operation) -> ir.Operation | None:
-    """The linalg op around, where ``op`` takes the element at the place of its result."""
+def _extracts(op: ir.Operation) -> tuple[ir.Operation, Windows | None]:
+    """The linalg op around, and what it takes of the image that ``op`` extracts an element of.
+
+    That is the element at the place of its result, or in a row and a column that tables say.
+    """
     around = op.parent
     while around is not None and not is_linalg(around):
         around = around.parent
-    places = [
-        index.owner.operation.attributes["dim"].value
-        for index in list(op.operands)[1:]
-        if not isinstance(index, ir.BlockArgument) and index.owner.operation.name == "linalg.index"
-    ]
-    if around is None or not _is_image(around.results[0]) or places != [0, 1, 2, 3]:
+    if around is None or not _is_image(around.results[0]):
+        return op, None
+    if indexing_maps(around)[-1] != ir.AffineMap.get_identity(4):
+        return op, None
+    shape, indices = op.operands[0].type.shape, list(op.operands)[1:]
+    found = [_place(index, axis, shape[axis]) for axis, index in enumerate(indices)]
+    if len(found) != 4 or found[0] != ELEMENT or found[3] != ELEMENT:
+        return op, None
+    rows, columns = found[1:3]
+    return around, None if rows is None or columns is None else (rows, columns)
+
+
+def _place(index: ir.Value, axis: int, size: int) -> Window | None:
+    """Which positions an index along ``axis`` is of, where it follows from that of the result."""
+    if isinstance(index, ir.BlockArgument):
         return None
-    identity = ir.AffineMap.get_identity(4)
-    return around if indexing_maps(around)[-1] == identity else None
+    op = index.owner.operation
+    if op.name == "linalg.index":
+        return ELEMENT if op.attributes["dim"].value == axis else None
+    if op.name == "arith.index_cast":
+        return _place(op.operands[0], axis, size)
+    if op.name != "tensor.extract" or len(op.operands) != 2:
+        return None
+    table = constant_array(op.operands[0])
+    if table is None or _place(op.operands[1], axis, size) != ELEMENT:
+        return None
+    step = Fraction(size, len(table))
+    stride, repeat = step.numerator, step.denominator
+    ahead = table.astype(np.int64) - np.arange(len(table)) * stride // repeat
+    pad = -int(ahead.min())
+    return Window(stride, pad, int(ahead.max()) + pad + 1, repeat)
 
 
 def _is_image(value: ir.Value) -> bool:

@@ -16,17 +16,24 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Window:
-    """What an output position reads along one axis: ``extent`` positions from ``stride·o − pad``.
-
-    Positions beside the tensor are padding.
+    """What output position o reads along one axis: ``extent`` positions from
+    ``⌊stride·o / repeat⌋ − pad``. Positions beside the tensor are padding.
     """
 
     stride: int = 1
     pad: int = 0
     extent: int = 1
+    repeat: int = 1
 
-    def after(self, inner: Window) -> Window:
-        """The window on a tensor of which ``inner`` makes what this one reads."""
+    def after(self, inner: Window) -> Window | None:
+        """The window on a tensor of which ``inner`` makes what this one reads.
+
+        None where that does not move evenly.
+        """
+        if ELEMENT in (self, inner):
+            return inner if self == ELEMENT else self
+        if max(self.repeat, inner.repeat) > 1:
+            return None
         return Window(
             self.stride * inner.stride,
             self.pad * inner.stride + inner.pad,
@@ -35,19 +42,20 @@ class Window:
 
     def hull(self, other: Window) -> Window | None:
         """The window that covers both; None where they move apart."""
-        if self.stride != other.stride:
+        if (self.stride, self.repeat) != (other.stride, other.repeat):
             return None
         pad = max(self.pad, other.pad)
         end = max(self.extent - self.pad, other.extent - other.pad)
-        return Window(self.stride, pad, pad + end)
+        return Window(self.stride, pad, pad + end, self.repeat)
 
     def begin(self, low: Ints, size: int) -> Ints:
         """First position read for outputs from ``low`` on, of a tensor with ``size``."""
-        return np.clip(low * self.stride - self.pad, 0, size - 1)
+        return np.clip(low * self.stride // self.repeat - self.pad, 0, size - 1)
 
     def end(self, high: Ints, size: int) -> Ints:
         """Past the last position read for outputs up to ``high``, that one excluded."""
-        return np.clip((high - 1) * self.stride - self.pad + self.extent, 1, size)
+        last = (high - 1) * self.stride // self.repeat
+        return np.clip(last - self.pad + self.extent, 1, size)
 
 
 ELEMENT = Window()

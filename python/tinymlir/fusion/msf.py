@@ -43,7 +43,7 @@ def _chain(graph: Graph) -> list[Layer]:
             continue
         if graph.tensors[layer.output].rows == 1 < graph.tensors[newest].rows:
             return layers
-        if len(sources) != 1 or not same & sources:
+        if len(sources) != 1 or not same & sources or layer.reads[0].rows.repeat > 1:
             return []
         layers.append(layer)
         newest = layer.output

@@ -68,7 +68,7 @@ def block_graph(
         )
         numbers[result] = len(tensors)
         # What is no image itself may be read as one by all.
-        seen = read.get(result, set()) if result.type.rank != 4 else set()
+        seen = set() if _is_image(result.type, ir.F32Type.get()) else read.get(result, set())
         tensors.append(_geometry(result) if len(seen) != 1 else next(iter(seen)))
         layers.append(
             _layer(
@@ -152,7 +152,8 @@ def _layer(
 
 def _is_image(kind: ir.RankedTensorType, *others: ir.Type) -> bool:
     """Whether it has rows, of bytes or of ``others``."""
-    return kind.rank == 4 and kind.element_type in (ir.IntegerType.get_signless(8), *others)
+    kinds = (ir.IntegerType.get_signless(8), *others)
+    return kind.rank == 4 and kind.shape[0] == 1 and kind.element_type in kinds
 
 
 def _pixels(tensor: Tensor) -> int:
