@@ -17,7 +17,7 @@ from tinymlir.codegen import generate
 from tinymlir.compiler import Compilation, facts
 from tinymlir.fusion.costs import Stage, strip_counts
 from tinymlir.fusion.planner import Planner
-from tinymlir.fusion.setting import Block, to_json
+from tinymlir.fusion.setting import Block, InputMode, to_json
 from tinymlir.host import HostModel
 from tinymlir.pipelines import (
     BALANCED,
@@ -166,6 +166,22 @@ def test_a_stage_reads_what_is_no_image_as_one(tmp_path: Path) -> None:
     run = simulate(report(compilation, code, {}), code.object, [network.inputs[0].array[0]])
     assert compilation.arena_bytes == least.bytes
     assert (np.asarray(run.outputs[0]).ravel() == result.array[0].ravel()).all()
+
+
+@pytest.mark.parametrize("rows", [24000, 70000])
+def test_long_series(rows: int) -> None:
+    """More rows than a halfword tells apart: steps of the one, counters of the other."""
+    network = Network(1)
+    x = network.input(1, rows, 1, 1)
+    for kernel, stride in ((3, 2 if rows < 1 << 16 else 1), (5, 2)):
+        pad = (kernel // 2, 0, kernel // 2, 0)
+        x = network.conv(x, 1, Window((kernel, 1), (stride, 1), pad=pad))
+    target = get_target("cortex-m4")
+    mode: InputMode = "streamed" if rows < 1 << 16 else "external"
+    compilation = lower(network.text(x), target, fusion=Fusion(input=mode))
+    code = generate(compilation.module, target)
+    run = simulate(report(compilation, code, {}), code.object, [network.inputs[0].array[0]])
+    assert (np.asarray(run.outputs[0]).ravel() == x.array[0].ravel()).all()
 
 
 def test_layers_stay_alone_where_they_fit(

@@ -7,6 +7,7 @@ from math import prod
 from tinymlir.bindings import func, ir
 from tinymlir.errors import PassFailure
 from tinymlir.fusion.access import windows
+from tinymlir.fusion.costs import STATE_BYTES
 from tinymlir.fusion.graph import ELEMENT, Graph, Layer, Read, Tensor
 from tinymlir.kernels import overlap
 from tinymlir.kernels.catalogue import choose
@@ -121,9 +122,11 @@ def _layer(
     alone = choose(function, root, core)
     by_rows, lean = (choose(function, root, core, by_rows=True, lean=x) for x in (False, True))
     image = tensors[output]
+    # Counters of a stage have so many bits.
+    counted = all(tensors[t].rows < 1 << 8 * STATE_BYTES for t in (*sources, output))
     # An input may be float32 still.
     images = all(_is_image(a.type, ir.F32Type.get()) for a in function.arguments)
-    fusable = plain and images and _is_image(root.type)
+    fusable = plain and counted and images and _is_image(root.type)
     reads = []
     for argument, source in zip(function.arguments, sources, strict=True):
         found = windows(argument, root)

@@ -147,7 +147,8 @@ class StageFunctions:
         Those of the last one are computed by ``finish``: the last entry leaves none to it.
         """
         begins = [place + 1 for place, step in enumerate(self._sequence()) if step == 0]
-        return self.pool.get(np.array([*begins, begins[-1] + 1], np.int16), "arrivals")
+        width = np.int16 if begins[-1] < np.iinfo(np.int16).max else np.int32
+        return self.pool.get(np.array([*begins, begins[-1] + 1], width), "arrivals")
 
     def _missing(self, buffers: Buffers) -> ir.Value:
         (kind,) = self.inputs.values()
