@@ -3,6 +3,7 @@
 from ._pass import REGISTRY, Pass, PassFailure, register_pass
 from .tiny_calibrate import Calibrate
 from .tiny_canonicalize_linalg import CanonicalizeLinalg
+from .tiny_drop_channels import DropChannels
 from .tiny_emit_entry import EmitEntry
 from .tiny_expand_division import ExpandDivision
 from .tiny_expand_float import ExpandFloat
@@ -33,6 +34,7 @@ from .tiny_select_kernels import SelectKernels
 from .tiny_significance import Significance
 from .tiny_sink_transposes import SinkTransposes
 from .tiny_skip_macs import SkipMacs
+from .tiny_sort_channels import SortChannels
 from .tiny_tap_layers import TapLayers
 from .tiny_unpack_kernels import UnpackKernels
 
@@ -40,6 +42,7 @@ __all__ = [
     "REGISTRY",
     "Calibrate",
     "CanonicalizeLinalg",
+    "DropChannels",
     "EmitEntry",
     "ExpandDivision",
     "ExpandFloat",
@@ -72,6 +75,7 @@ __all__ = [
     "Significance",
     "SinkTransposes",
     "SkipMacs",
+    "SortChannels",
     "TapLayers",
     "UnpackKernels",
     "register_pass",

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 from tinymlir.bindings import ir
-from tinymlir.errors import TinymlirError
-from tinymlir.network import read_interface
-from tinymlir.samples import load_samples
 
-from ._pass import Pass, PassFailure, register_pass
-from .tiny_outline_layers import find_main
+from ._pass import Pass, register_pass
+from ._samples import read_samples
 
 
 @register_pass
@@ -83,12 +79,8 @@ class Calibrate(Pass):
         from tinymlir.skipping.annotations import skippable, write_statistics
         from tinymlir.skipping.calibration import calibrate
 
-        inputs, _ = read_interface(find_main(op))
-        try:
-            samples, _ = load_samples(Path(self.data), inputs, self.samples)
-            known = calibrate(ir.Module.parse(str(op)), samples)
-        except TinymlirError as error:
-            raise PassFailure(op.location, str(error)) from error
+        samples = read_samples(op, self.data, self.samples)
+        known = calibrate(ir.Module.parse(str(op)), samples)
         for layer, _ in skippable(op):
             if layer.name.value in known:
                 write_statistics(layer, known[layer.name.value])

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from tinymlir.bindings import ir
-from tinymlir.errors import TinymlirError
-from tinymlir.network import read_interface
-from tinymlir.samples import load_samples
-from tinymlir.skipping.annotations import SIGNIFICANCE, dense, read_statistics, skippable
-from tinymlir.skipping.significance import Score, significance
-from tinymlir.skipping.statistics import flat_weights
-from tinymlir.skipping.units import Granularity
+from tinymlir.kernels.convolution import Convolution
+from tinymlir.skipping.annotations import (
+    GRANULARITY,
+    SIGNIFICANCE,
+    dense,
+    read_statistics,
+    skippable,
+)
+from tinymlir.skipping.channels import channel_significance, depthwise_channels
+from tinymlir.skipping.significance import BY_CHANNEL, Score, significance
+from tinymlir.skipping.statistics import Statistics, flat_weights
+from tinymlir.skipping.units import Granularity, Unit
 
-from ._pass import Pass, PassFailure, register_pass
-from .tiny_outline_layers import find_main
+from ._pass import Pass, register_pass
+from ._samples import read_samples
 
 
 @register_pass
@@ -34,6 +39,10 @@ class Significance(Pass):
     of the output, ``residual`` the error of the output, relative to its standard deviation,
     once the unit and all below are gone and the other weights make up for them. ``impact`` is what
     becomes of the network's scores by that error: the rest of it runs over samples of ``data``.
+
+    No kernel leaves out less than a channel of a depthwise layer. So ``residual`` and ``impact``
+    give each of these one number, where they are inside the network: what the layers that read
+    it lose.
 
     Before::
 
@@ -82,35 +91,41 @@ class Significance(Pass):
             raise ValueError("takes data=FILE with score=impact, and only then")
 
     def run(self, op: ir.Operation) -> None:
-        influences = {} if self.data is None else self._influences(op, Path(self.data))
-        for layer, conv in skippable(op):
-            statistics = read_statistics(layer)
-            if statistics is None:
-                continue
-            values = significance(
-                flat_weights(conv),
-                statistics,
-                self.score,
-                self.granularity,
-                influences.get(layer.name.value),
-            )
-            attributes = layer.operation.attributes
+        layers = {layer.name.value: (layer, conv) for layer, conv in skippable(op)}
+        known = {symbol: read_statistics(layer) for symbol, (layer, _) in layers.items()}
+        statistics = {symbol: each for symbol, each in known.items() if each is not None}
+        convs = {symbol: layers[symbol][1] for symbol in statistics}
+        influences = {} if self.data is None else self._influences(op, convs, statistics)
+        by_channel = depthwise_channels(op) if self.score in BY_CHANNEL else {}
+        for symbol, conv in convs.items():
+            channels = by_channel.get(symbol)
+            unit: Unit = self.granularity
+            if channels is not None and statistics.keys() >= channels.columns.keys():
+                values = channel_significance(channels, convs, statistics, influences)
+                unit = "channel"
+            else:
+                values = significance(
+                    flat_weights(conv),
+                    statistics[symbol],
+                    self.score,
+                    self.granularity,
+                    influences.get(symbol),
+                )
+            attributes = layers[symbol][0].operation.attributes
             attributes[SIGNIFICANCE] = dense(values)
-            attributes["tiny.granularity"] = ir.StringAttr.get(self.granularity)
+            attributes[GRANULARITY] = ir.StringAttr.get(unit)
 
-    def _influences(self, op: ir.Operation, data: Path) -> dict[str, npt.NDArray[np.float64]]:
+    def _influences(
+        self,
+        op: ir.Operation,
+        convs: Mapping[str, Convolution],
+        statistics: Mapping[str, Statistics],
+    ) -> dict[str, npt.NDArray[np.float64]]:
         # They compile networks, which takes passes.
         from tinymlir.skipping.influence import influence
         from tinymlir.skipping.layerwise import Layerwise
 
-        found = {layer.name.value: (layer, conv) for layer, conv in skippable(op)}
-        known = {symbol: read_statistics(layer) for symbol, (layer, _) in found.items()}
-        statistics = {symbol: each for symbol, each in known.items() if each is not None}
-        inputs, _ = read_interface(find_main(op))
-        try:
-            samples, _ = load_samples(data, inputs, None)
-            convs = {symbol: found[symbol][1] for symbol in statistics}
-            module = ir.Module.parse(str(op))
-            return influence(Layerwise(module), convs, statistics, samples)
-        except TinymlirError as error:
-            raise PassFailure(op.location, str(error)) from error
+        assert self.data is not None
+        samples = read_samples(op, self.data)
+        module = ir.Module.parse(str(op))
+        return influence(Layerwise(module), convs, statistics, samples)

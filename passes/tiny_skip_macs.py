@@ -2,41 +2,35 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from tinymlir.bindings import func, ir
-from tinymlir.errors import TinymlirError
 from tinymlir.kernels.convolution import Convolution, replace_constants
-from tinymlir.network import read_interface
-from tinymlir.samples import load_samples
 from tinymlir.skipping.annotations import (
+    GRANULARITY,
     SIGNIFICANCE,
     STATISTICS,
     array,
+    forget,
     read_statistics,
     skippable,
 )
+from tinymlir.skipping.channels import Mask, depthwise_channels, lost_operands
 from tinymlir.skipping.compensation import Compensation, without
-from tinymlir.skipping.selection import least_significant, skipped_macs
+from tinymlir.skipping.selection import least_channels, least_significant, skipped_macs
 from tinymlir.skipping.statistics import Statistics
-from tinymlir.skipping.units import Units, by_operand, units
+from tinymlir.skipping.units import Unit, Units, by_operand, units, whole_units
 
 from ._pass import Pass, PassFailure, register_pass
-from .tiny_outline_layers import find_main
+from ._samples import read_samples
 
 if TYPE_CHECKING:
     from tinymlir.skipping.layerwise import Constants
-
-#: Scores of units to which of them go.
-Choice = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.bool_]]
 
 
 @register_pass
@@ -128,28 +122,60 @@ class SkipMacs(Pass):
             if symbol not in layers:
                 known = ", ".join(layers) or "none"
                 raise PassFailure(op.location, f"cannot skip in '{symbol}', only in: {known}")
-        chosen: dict[str, _Removal] = {}
-        for symbol, (layer, conv) in layers.items():
-            fraction = fractions.get(symbol, self.fraction)
-            if fraction is not None:
-                chosen[symbol] = _Removal.of(
-                    layer, conv, partial(least_significant, fraction=fraction)
-                )
-            elif self.threshold is not None:
-                chosen[symbol] = _Removal.of(layer, conv, partial(operator.ge, self.threshold))
+        asked = {symbol: fractions.get(symbol, self.fraction) for symbol in layers}
+        chosen = {
+            symbol: _Scored.of(*layers[symbol])
+            for symbol, fraction in asked.items()
+            if fraction is not None or self.threshold is not None
+        }
+        lost = self._lost_channels(op, chosen, asked, layers)
+        removals = {
+            symbol: self._remove(scored, asked[symbol], lost.get(symbol))
+            for symbol, scored in chosen.items()
+        }
+        gone = {symbol: removal.gone for symbol, removal in removals.items()}
         if self.compensate == "sequence":
-            constants = self._fit_in_sequence(
-                op, {s: removal.gone for s, removal in chosen.items()}
-            )
+            constants = self._fit_in_sequence(op, lost | gone)
         else:
             kind = self.compensate
             constants = {
-                symbol: without(layers[symbol][1], removal.statistics, removal.gone, kind)
-                for symbol, removal in chosen.items()
+                symbol: without(layers[symbol][1], _statistics(layers[symbol][0]), which, kind)
+                for symbol, which in (lost | gone).items()
             }
         for symbol, new in constants.items():
             replace_constants(layers[symbol][1], *new)
-            self._describe(layers[symbol][0], chosen.get(symbol), new)
+            self._describe(layers[symbol][0], removals.get(symbol), new)
+
+    def _lost_channels(
+        self,
+        op: ir.Operation,
+        chosen: Mapping[str, _Scored],
+        fractions: Mapping[str, float | None],
+        layers: Mapping[str, tuple[func.FuncOp, Convolution]],
+    ) -> dict[str, Mask]:
+        """Operands, (channels, K) by layer symbol, that go with channels of depthwise layers."""
+        by_channel = {
+            symbol: np.asarray(self._remove(scored, fractions[symbol], None).gone.all(1))
+            for symbol, scored in chosen.items()
+            if scored.unit == "channel"
+        }
+        convs = {symbol: conv for symbol, (_, conv) in layers.items()}
+        lost = lost_operands(by_channel, depthwise_channels(op), convs)
+        return {symbol: operands for symbol, operands in lost.items() if operands.any()}
+
+    def _remove(self, scored: _Scored, fraction: float | None, lost: Mask | None) -> _Removal:
+        """What goes from a layer of which operands are ``lost`` already."""
+        units_lost = None if lost is None else whole_units(lost, scored.table)
+        if fraction is None:
+            assert self.threshold is not None
+            gone = scored.values <= self.threshold
+        elif scored.unit == "channel":
+            gone = least_channels(scored.values, fraction)
+        else:
+            gone = least_significant(scored.values, fraction, units_lost)
+        operands = by_operand(gone, scored.table, scored.operands)
+        threshold = float(scored.values[gone].max(initial=0))
+        return _Removal(scored, operands if lost is None else operands | lost, threshold)
 
     def _fit_in_sequence(
         self, op: ir.Operation, gone: Mapping[str, npt.NDArray[np.bool_]]
@@ -159,15 +185,11 @@ class SkipMacs(Pass):
         from tinymlir.skipping.sequence import SequentialFit
 
         assert self.data is not None
-        inputs, _ = read_interface(find_main(op))
-        try:
-            samples, _ = load_samples(Path(self.data), inputs, None)
-            module = ir.Module.parse(str(op))
-            convs = {layer.name.value: conv for layer, conv in skippable(module.operation)}
-            asked, gone = gone, {symbol: which for symbol, which in gone.items() if which.any()}
-            fitted = SequentialFit(Layerwise(module), convs, samples)(gone)
-        except TinymlirError as error:
-            raise PassFailure(op.location, str(error)) from error
+        samples = read_samples(op, self.data)
+        module = ir.Module.parse(str(op))
+        convs = {layer.name.value: conv for layer, conv in skippable(module.operation)}
+        asked, gone = gone, {symbol: which for symbol, which in gone.items() if which.any()}
+        fitted = SequentialFit(Layerwise(module), convs, samples)(gone)
         # Layers that were to be reduced and have nothing that could go stay as they are.
         kept = {symbol: (convs[symbol].weights, convs[symbol].bias) for symbol in asked}
         return kept | fitted
@@ -176,41 +198,58 @@ class SkipMacs(Pass):
         """What a layer with ``new`` constants says of itself; None: it makes up for others."""
         attributes = layer.operation.attributes
         if removal is not None:
-            macs = skipped_macs(new[0], removal.table, attributes["tiny.macs"].value)
+            macs = skipped_macs(new[0], removal.scored.table, attributes["tiny.macs"].value)
             i64 = ir.IntegerType.get_signless(64)
             attributes["tiny.skipped_macs"] = ir.IntegerAttr.get(i64, macs)
             attributes["tiny.skipping"] = ir.DictAttr.get(
                 {
                     "compensate": ir.StringAttr.get(self.compensate),
-                    "granularity": attributes["tiny.granularity"],
+                    "granularity": ir.StringAttr.get(removal.scored.unit),
                     "threshold": ir.FloatAttr.get(ir.F32Type.get(), np.float32(removal.threshold)),
                 }
             )
-        for name in (STATISTICS, SIGNIFICANCE, "tiny.granularity"):
-            if name in attributes:
-                del attributes[name]
+        forget(layer)
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """The significance of a layer's units, and the operands of each."""
+
+    values: npt.NDArray[np.float64]
+    unit: Unit
+    table: Units
+    operands: int
+
+    @classmethod
+    def of(cls, layer: func.FuncOp, conv: Convolution) -> _Scored:
+        attributes = layer.operation.attributes
+        if STATISTICS not in attributes or SIGNIFICANCE not in attributes:
+            raise PassFailure(layer.location, "expects a layer with statistics and significance")
+        operands = int(conv.weights[0, 0].size)
+        values = array(attributes[SIGNIFICANCE])
+        unit: Unit = attributes[GRANULARITY].value
+        table = units(operands, unit)
+        if values.shape != (conv.groups * conv.out_per_group, len(table)):
+            raise PassFailure(layer.location, "has the significance of another layer")
+        return cls(values, unit, table, operands)
 
 
 @dataclass(frozen=True)
 class _Removal:
     """What goes from a layer: operands by channel, of units significant up to a threshold."""
 
-    statistics: Statistics
-    table: Units
-    gone: npt.NDArray[np.bool_]
+    scored: _Scored
+    gone: Mask
     threshold: float
 
-    @classmethod
-    def of(cls, layer: func.FuncOp, conv: Convolution, choose: Choice) -> _Removal:
-        attributes = layer.operation.attributes
-        statistics = read_statistics(layer)
-        if statistics is None or SIGNIFICANCE not in attributes:
-            raise PassFailure(layer.location, "expects a layer with statistics and significance")
-        operands = int(conv.weights[0, 0].size)
-        scores = array(attributes[SIGNIFICANCE])
-        table = units(operands, attributes["tiny.granularity"].value)
-        if scores.shape != (conv.groups * conv.out_per_group, len(table)):
-            raise PassFailure(layer.location, "has the significance of another layer")
-        gone = choose(scores)
-        threshold = float(scores[gone].max(initial=0))
-        return cls(statistics, table, by_operand(gone, table, operands), threshold)
+
+def _statistics(layer: func.FuncOp) -> Statistics:
+    """Those of a layer that loses operands.
+
+    Raises:
+        PassFailure: it has none.
+    """
+    statistics = read_statistics(layer)
+    if statistics is None:
+        raise PassFailure(layer.location, "expects a layer with statistics")
+    return statistics

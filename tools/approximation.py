@@ -14,6 +14,7 @@ from tinymlir.bindings import ir
 from tinymlir.codegen import Code
 from tinymlir.compiler import Compilation, lower_module, pin_kernels
 from tinymlir.errors import TinymlirError
+from tinymlir.exploration.data import PartName
 from tinymlir.exploration.gate import (
     AGREEMENT,
     ALWAYS,
@@ -191,7 +192,7 @@ def several(
                 "gate": None,
             }
             if promised is not None and number:
-                gate = _measure(study, result.exact, point, promised)
+                gate = _measure(study, point, promised)
                 own["gate"] = _gate(gate, cost, number)
             described.append({**own, **summary["levels"][number]})
         chosen = result.front.index(points[1])
@@ -228,16 +229,17 @@ def _promised(args: argparse.Namespace, study: Study) -> float | None:
             )
         return None
     promised = float(args.agreement or AGREEMENT)
-    require_samples_for(promised, study.data.choosing)
+    require_samples_for(promised, study.data.confirming)
     return promised
 
 
-def _measure(study: Study, exact: Point, point: Point, promised: float) -> Gate:
-    choosing, reporting = (
-        (study.scores(exact, part), study.scores(point, part))
-        for part in (study.data.choosing, study.data.reporting)
+def _measure(study: Study, point: Point, promised: float) -> Gate:
+    """Of a level, its margin chosen on samples that it is not fitted to."""
+    names: tuple[PartName, PartName] = ("confirming", "reporting")
+    confirming, reporting = (
+        (study.scores({}, name), study.scores(point.levels, name)) for name in names
     )
-    return measure(promised, choosing, reporting, study.data.reporting.labels)
+    return measure(promised, confirming, reporting, study.data.reporting.labels)
 
 
 class _Costs:

@@ -86,7 +86,7 @@ def to_functions(target: Target) -> tuple[str, ...]:
 def to_layers(target: Target) -> tuple[str, ...]:
     """Canonical form to one function per layer, each a specification still."""
     fit = _BY_LANES if target.vector_bits else ("tiny-fit-requantize",)
-    return (*to_functions(target), "tiny-narrow-requantize", *fit)
+    return (*to_functions(target), "tiny-drop-channels", "tiny-narrow-requantize", *fit)
 
 
 def select_kernels(target: Target, selection: Selection) -> str:

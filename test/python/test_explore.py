@@ -27,7 +27,7 @@ from tinymlir.exploration.confidence import (
     samples_for,
     wilson,
 )
-from tinymlir.exploration.data import Part, load_data
+from tinymlir.exploration.data import load_data
 from tinymlir.exploration.gate import leads
 from tinymlir.exploration.guide import Guide, doubt
 from tinymlir.exploration.losses import Loss, measure_loss
@@ -151,9 +151,10 @@ def test_kernels_fit_the_flash(
 ) -> None:
     study, _ = found
     levels = {layer.symbol: 1 for layer in study.layers}
-    roomy = study.prices.choose(levels)
-    monkeypatch.setattr(study.prices, "max_flash", 1)
-    small = study.prices.choose(levels)
+    with study.context, ir.Location.unknown():
+        roomy = study.prices.choose(levels)
+        monkeypatch.setattr(study.prices, "max_flash", 1)
+        small = study.prices.choose(levels)
     assert small.flash_bytes < roomy.flash_bytes
     assert small.instructions > roomy.instructions
 
@@ -205,7 +206,8 @@ def test_cluster_evaluates_the_same(found: tuple[Study, Exploration]) -> None:
         n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
     )
     with local, study.context, ir.Location.unknown():
-        cluster = Cluster(local.scheduler_address, study.text, inputs)
+        cluster = Cluster(local.scheduler_address, inputs)
+        cluster.send(study.text)
         reduced = study.reduction(fastest.levels)
         there = cluster(reduced)
         with pytest.raises(TinymlirError, match="a worker of the cluster failed"):
@@ -318,9 +320,8 @@ def test_compile_several_levels(
 
     with np.load(folder / "data.npz") as data:
         samples = data["x"]
-    exact, fast = (
-        ready.scores(point, Part([samples[:, None]], None)) for point in (result.exact, fastest)
-    )
+    with ready.context, ir.Location.unknown():
+        exact, fast = (ready.evaluator([samples[:, None]], n) for n in ({}, fastest.levels))
     again = leads(fast) < gate["margin"]
     output = build / "y.npy"
     run = ["run", build, "--level", 2, "--gated", "--input", folder / "data.npz"]
@@ -384,16 +385,17 @@ def test_flash_that_levels_share(found: tuple[Study, Exploration]) -> None:
 
     def prices(max_flash: int) -> Prices:
         with study.context, ir.Location.unknown():
-            own = (study._build, "net", study.target, study.layers, max_flash)
-            return Prices(*own, beside=2)
+            made = (study._build, study._unfitted)
+            return Prices(*made, "net", study.target, study.layers, max_flash, beside=2)
 
     with pytest.raises(TinymlirError, match=r"more than --max-flash allows \(100\)") as refused:
         prices(100)
     least = int(str(refused.value).split()[-1])
     assert prices(least + 2001).max_flash == 1000
     full = prices(least)
-    assert full.choose({}).flash_bytes == 0
-    assert full.choose({study.layers[0].symbol: 1}).flash_bytes > 0
+    with study.context, ir.Location.unknown():
+        assert full.choose({}).flash_bytes == 0
+        assert full.choose({study.layers[0].symbol: 1}).flash_bytes > 0
 
 
 def test_skipping_inside_fused_stages(

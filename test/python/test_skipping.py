@@ -12,11 +12,22 @@ from networks import CORES, Network, Window, lower_for_host
 
 from tinymlir.bindings import ir
 from tinymlir.dialects import register
+from tinymlir.exploration.evaluator import Evaluator
+from tinymlir.exploration.levels import (
+    FRACTIONS,
+    Reduction,
+    skippable_layers,
+    sort_by_significance,
+    with_constants,
+)
 from tinymlir.host import HostModel
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.pipeline import run_pipeline
 from tinymlir.skipping.annotations import skippable
+from tinymlir.skipping.calibration import calibrate
+from tinymlir.skipping.channels import channel_significance, depthwise_channels
 from tinymlir.skipping.compensation import without
+from tinymlir.skipping.layerwise import Layerwise
 from tinymlir.skipping.removal import damped, refitted, removal_costs
 from tinymlir.skipping.selection import skipped_macs
 from tinymlir.skipping.significance import significance
@@ -188,6 +199,71 @@ def test_every_kernel_computes_what_is_left(tmp_path: Path) -> None:
     results = [HostModel(model)(x.array)[0] for model in models]
     assert all((result == results[0]).all() for result in results)
     assert (results[0] != output.array).any()
+
+
+def test_channels_of_depthwise_layers_go(tmp_path: Path) -> None:
+    """As an exploration leaves them out and as its passes do: the same narrower network."""
+    network = Network(3)
+    x = network.input(1, 6, 6, 4)
+    y = network.conv(x, 8, Window((3, 3), pad=(1, 1, 1, 1)), pad_value=3)
+    y = network.conv(y, 8, Window((3, 3), pad=(1, 1, 1, 1)), groups=8)
+    output = network.conv(y, 8, Window((2, 2)))
+    samples = np.random.default_rng(1).integers(-128, 128, (40, 1, 6, 6, 4)).astype(np.int8)
+    np.save(tmp_path / "samples.npy", samples[:, 0])
+    text = network.text(output)
+    module = outlined(text)
+    statistics = calibrate(module, [samples])
+    assert sort_by_significance(module, "impact", [samples], statistics)
+    statistics = calibrate(module, [samples])
+    ordered, layers = str(module), Layerwise(module)
+    found = skippable_layers(
+        module, lambda conv: conv.groups == 1, statistics, "impact", "pair", layers, [samples]
+    )
+    assert [layer.unit for layer in found] == ["pair", "channel", "pair"]
+    convs = {layer.name.value: conv for layer, conv in skippable(module.operation)}
+    reduction = Reduction(found, convs, statistics, "sequence", layers, [samples])
+    levels = {"layer1": FRACTIONS.index(0.5), "layer2": FRACTIONS.index(0.25)}
+    assert reduction.gone(levels)["layer0"].all(1).tolist() == [False] * 4 + [True] * 4
+    narrow = with_constants(ordered, reduction(levels), {})
+    shapes = [conv.weights.shape for _, conv in skippable(narrow.operation)]
+    assert shapes == [(1, 4, 3, 3, 4), (4, 1, 3, 3, 1), (1, 8, 2, 2, 4)]
+
+    data = f"data={tmp_path}/samples.npy"
+    scored = f"tiny-calibrate{{{data}}},tiny-significance{{granularity=pair score=impact {data}}}"
+    skip = f"per-layer=layer1:0.5,layer2:0.25 compensate=sequence {data}"
+    passes = (
+        f"tiny-outline-layers,{scored},tiny-sort-channels,{scored},"
+        f"tiny-skip-macs{{{skip}}},tiny-drop-channels"
+    )
+    replayed = ir.Module.parse(text)
+    run_pipeline(replayed, f"builtin.module({passes})")
+    for (_, ours), (_, theirs) in zip(
+        skippable(narrow.operation), skippable(replayed.operation), strict=True
+    ):
+        assert (ours.weights == theirs.weights).all() and (ours.bias == theirs.bias).all()
+    expected = Evaluator(layers, reduction)([samples], levels)
+    result = HostModel(lower_for_host(str(narrow), CORES[-1]))(samples)[0]
+    assert (result.reshape(40, -1) == expected).all()
+
+
+def test_channels_cost_what_their_readers_lose() -> None:
+    network = Network(6)
+    x = network.input(1, 9, 9, 3)
+    y = network.conv(x, 6, Window((3, 3)))
+    y = network.conv(y, 6, Window((3, 3)), groups=6)
+    module = outlined(network.text(network.conv(y, 5, Window((2, 2)))))
+    statistics = calibrate(module, [x.array])
+    channels = depthwise_channels(module.operation)["layer1"]
+    convs = {layer.name.value: conv for layer, conv in skippable(module.operation)}
+    costs = channel_significance(channels, convs, statistics, {})[:, 0]
+    weights, covariance = flat_weights(convs["layer2"])[0], statistics["layer2"].covariance[0]
+    variance = statistics["layer2"].output_variance(weights[None].astype(np.float64))
+    gone: list[int] = []
+    for channel in np.argsort(costs):
+        gone += [tap * 6 + int(channel) for tap in range(4)]
+        # Small weights come to no bound.
+        lost = [residual(w / 16, damped(covariance), gone) * 256 for w in weights]
+        assert costs[channel] ** 2 == pytest.approx((lost / variance).sum())
 
 
 def test_positions_of_large_images_are_spread() -> None:

@@ -25,11 +25,10 @@ _PARTS = 2
 class Cluster:
     """The workers there are; samples and network are sent to them once."""
 
-    def __init__(self, address: str, text: str, samples: Sequence[Bytes]) -> None:
+    def __init__(self, address: str, samples: Sequence[Bytes]) -> None:
         """
         Args:
             address: of the scheduler, as ``tcp://host:8786``.
-            text: outlined network.
             samples: one array per input, (N, *shape).
 
         Raises:
@@ -61,6 +60,9 @@ class Cluster:
         parts = min(len(samples[0]), _PARTS * threads)
         divided = zip(*(np.array_split(array, parts) for array in samples), strict=True)
         self._parts = self._client.scatter(list(map(list, divided)))
+
+    def send(self, text: str) -> None:
+        """Give the workers the outlined network."""
         self._text = self._client.scatter(text, broadcast=True)
 
     def __call__(self, constants: Mapping[str, Constants]) -> Bytes:

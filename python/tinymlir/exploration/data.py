@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from tinymlir.samples import load_samples
 LEAST_SAMPLES = 50
 #: Samples that are fitted to, at most, of those to choose on, and their share of fewer.
 _FITTING, _FITTING_SHARE = 1000, 0.4
+PartName = Literal["fitting", "confirming", "reporting"]
 #: Share of one file that is chosen on; the rest is reported on.
 _CHOOSING = 0.7
 
@@ -51,6 +53,14 @@ class Data:
     choosing: Part
     reporting: Part
     sha256: str
+
+    def part(self, name: PartName) -> Part:
+        known = {
+            "fitting": self.fitting,
+            "confirming": self.confirming,
+            "reporting": self.reporting,
+        }
+        return known[name]
 
     @property
     def fitting(self) -> Part:

@@ -72,13 +72,13 @@ def why_no_scores(outputs: Sequence[TensorInfo], float_io: bool) -> str | None:
     return None
 
 
-def require_samples_for(agreement: float, choosing: Part) -> None:
+def require_samples_for(agreement: float, confirming: Part) -> None:
     """Raise a TinymlirError where even perfect agreement on the samples does not show so much."""
     needed = ceil(log(UNLIKELY) / log(agreement))
-    if len(choosing) < needed:
+    if len(confirming) < needed:
         raise TinymlirError(
             f"an agreement of {agreement:g} shows on {needed} samples or more; "
-            f"{len(choosing)} are there to choose on",
+            f"{len(confirming)} are there to confirm a level on",
             node="--agreement",
             hint="give more samples by --data, or promise less",
         )

@@ -11,23 +11,26 @@ best under its weights.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from tinymlir.exploration.levels import FRACTIONS
+from tinymlir.exploration.levels import FRACTIONS, SkippableLayer
 from tinymlir.exploration.losses import wrongness
-from tinymlir.exploration.prices import Prices
+from tinymlir.exploration.prices import WORTH, Option, Prices
 
 #: A level for each layer.
 Candidate = tuple[int, ...]
 
 #: Levels at which errors are measured; in between their logarithms are lines.
-MEASURED = (4, 9, 12, 15)
+_MEASURED, _MEASURED_CHANNELS = (4, 9, 12, 15), (2, 4, 7, 11)
 #: What counts as no error: logarithms need some.
 _LEAST = 1e-6
 #: Exchange rates of error for instructions that the path tries.
 _RATES = 160
+#: Times that layers are chosen beside each other.
+_SWEEPS = 4
 #: Error at which the path ends: more than anyone wants.
 _MOST = 0.5
 #: What doubt about the exact network's class counts beside half of that about the label: half of
@@ -63,6 +66,11 @@ def _more_wrong(
     return max(float((wrongness(scores, right) - wrongness(exact, right)).mean()), 0.0)
 
 
+def measured_levels(layer: SkippableLayer) -> tuple[int, ...]:
+    """The levels of a layer at which its error is to be measured."""
+    return _MEASURED if layer.channels is None else _MEASURED_CHANNELS
+
+
 class Guide:
     """Proposes candidates.
 
@@ -74,8 +82,20 @@ class Guide:
         Args:
             measured: errors of each layer, by level.
         """
-        self.errors = np.array([_interpolated(known) for known in measured])
+        pairs = zip(measured, prices.layers, strict=True)
+        self.errors = np.array([_interpolated(known, layer) for known, layer in pairs])
         self._prices = prices
+        #: by layer, the others that its channels run through
+        self._tied = [
+            [
+                j
+                for j, other in enumerate(prices.layers)
+                if layer.channels is not None
+                and other is not layer
+                and other.symbol in layer.channels.symbols()
+            ]
+            for layer in prices.layers
+        ]
         self._options = [
             [o for level in range(len(FRACTIONS)) for o in prices.options[layer.symbol, level]]
             for layer in prices.layers
@@ -91,8 +111,45 @@ class Guide:
             weight * own[[option.level for option in options]]
             for weight, own, options in zip(weights, self.errors, self._options, strict=True)
         ]
-        choice = self._prices.cheapest(self._options, errors, rate)
-        return tuple(choice.options[layer.symbol].level for layer in self._prices.layers)
+        options: Sequence[Sequence[Option]] = self._options
+        levels: Candidate = ()
+        for _ in range(_SWEEPS):
+            choice = self._prices.cheapest(options, errors, rate)
+            chosen = [choice.options[layer.symbol] for layer in self._prices.layers]
+            before, levels = levels, tuple(option.level for option in chosen)
+            if not any(self._tied) or levels == before:
+                break
+            options = self._beside(chosen)
+        return levels
+
+    def _beside(self, chosen: Sequence[Option]) -> list[list[Option]]:
+        """What options cost beside those that are chosen of other layers.
+
+        Layers that channels run through take as many fewer instructions as these are fewer, and
+        what they save counts for the depthwise layer that leaves channels out.
+        """
+        layers = self._prices.layers
+        kept = [
+            layer.kept(option.level) if tied else 1.0
+            for layer, option, tied in zip(layers, chosen, self._tied, strict=True)
+        ]
+        result = []
+        for i, (layer, options) in enumerate(zip(layers, self._options, strict=True)):
+            share = float(np.prod([kept[j] for j, tied in enumerate(self._tied) if i in tied]))
+            others = [chosen[j] for j in self._tied[i]]
+            along = sum(other.instructions + WORTH * other.flash_bytes for other in others)
+            result.append(
+                [
+                    replace(
+                        option,
+                        instructions=share * option.instructions
+                        + (along * layer.kept(option.level) / kept[i] if others else 0),
+                        flash_bytes=share * option.flash_bytes,
+                    )
+                    for option in options
+                ]
+            )
+        return result
 
     def path(self) -> dict[Candidate, float]:
         """Candidates under equal weights, from the exact network on, and the rate of each."""
@@ -107,13 +164,22 @@ class Guide:
         return found
 
 
-def _interpolated(known: Mapping[int, float]) -> list[float]:
+def _interpolated(known: Mapping[int, float], layer: SkippableLayer) -> list[float]:
+    """The error of each level: between two that are measured, logarithms are lines.
+
+    Few samples show no error that is small. So below the least that is measured errors are in
+    the ratio of what the layer's scores say.
+    """
     levels = sorted(known)
     xs = np.array([FRACTIONS[level] for level in levels])
     ys = np.log([max(known[level], _LEAST) for level in levels])
-    result = []
-    for fraction in FRACTIONS:
+    least = max(layer.error(levels[0]), np.finfo(float).tiny)
+    result = [0.0]
+    for level, fraction in list(enumerate(FRACTIONS))[1:]:
+        if level < levels[0]:
+            result.append(float(np.exp(ys[0])) * layer.error(level) / least)
+            continue
         i = int(np.clip(np.searchsorted(xs, fraction) - 1, 0, len(xs) - 2))
         slope = max(0.0, (ys[i + 1] - ys[i]) / (xs[i + 1] - xs[i]))
         result.append(float(np.exp(ys[i] + slope * (fraction - xs[i]))))
-    return [0.0, *result[1:]]
+    return result

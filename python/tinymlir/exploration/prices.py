@@ -30,7 +30,7 @@ Doubles = npt.NDArray[np.float64]
 
 #: Instructions that a byte of flash is worth at least: straight-line code for a dense layer, whose
 #: weights are used once, saves hardly any.
-_WORTH = 0.5
+WORTH = 0.5
 #: Factor between two exchange rates of instructions for flash, and the highest rate.
 _RATE, _HIGHEST = 1.25, 1e9
 
@@ -79,6 +79,15 @@ def leaves_out_zeros(conv: Convolution, target: Target) -> bool:
     return any(kernel.name == Unpacked.name for kernel in candidates(conv, target))
 
 
+def _options(level: int, conv: Convolution, target: Target) -> list[Option]:
+    """By every kernel that can take ``conv``."""
+    return [
+        Option(level, kernel.label, price.instructions, price.flash_bytes)
+        for kernel in candidates(conv, target)
+        for price in [kernel.price()]
+    ]
+
+
 class Prices:
     """Instructions and flash of each layer at each level, by every kernel that can take it.
 
@@ -89,6 +98,7 @@ class Prices:
     def __init__(
         self,
         build: Callable[[Mapping[str, int]], ir.Module],
+        unfitted: Callable[[Mapping[str, int]], ir.Module],
         name: str,
         target: Target,
         layers: Sequence[SkippableLayer],
@@ -98,6 +108,7 @@ class Prices:
         """
         Args:
             build: the outlined network with layers at levels.
+            unfitted: the same, with weights as they were where they are not zero.
             name: C prefix.
             max_flash: bytes of flash that there are; as many as wanted where None.
             beside: networks that go beside the exact one into this flash (`_share_flash`).
@@ -106,18 +117,21 @@ class Prices:
             TinymlirError: no network takes so little flash, or the exact one, which others go
                 beside, takes more.
         """
-        self._build, self._name, self._target, self.layers = build, name, target, layers
+        self._build, self._unfitted, self._name, self._target, self.layers = (
+            build,
+            unfitted,
+            name,
+            target,
+            layers,
+        )
         self.max_flash = self._room = max_flash
         self.exact = self._simulate(build({}), Selection())
         self.options = {
-            (layer.symbol, level): [
-                Option(level, kernel.label, price.instructions, price.flash_bytes)
-                for kernel in candidates(replace(layer.conv, weights=layer.left(level)), target)
-                for price in [kernel.price()]
-            ]
+            (layer.symbol, level): _options(level, layer.narrowed(level), target)
             for layer in layers
             for level in range(len(FRACTIONS))
         }
+        self._built: dict[frozenset[tuple[str, int]], list[list[Option]]] = {}
         explored = {f"{name}_{layer.symbol}" for layer in layers}
         inside = [la for la in self.exact.report["layers"] if la["symbol"] in explored]
         self._instructions = self.exact.instructions - sum(la["instructions"] for la in inside)
@@ -152,9 +166,10 @@ class Prices:
     def build(self, levels: Mapping[str, int], kernels: Mapping[str, str]) -> ir.Module:
         """The outlined module with layers at ``levels``, marked with their ``kernels``."""
         module = self._build(levels)
-        for function, _ in skippable(module.operation):
+        for function, conv in skippable(module.operation):
             kernel = kernels.get(function.name.value)
-            if kernel is not None:
+            # Weights that were fitted to zero may have made a layer narrower than it was priced.
+            if kernel in [able.label for able in candidates(conv, self._target)]:
                 function.operation.attributes["tiny.kernel"] = ir.StringAttr.get(kernel)
         return module
 
@@ -191,15 +206,30 @@ class Prices:
 
     def choose(self, levels: Mapping[str, int]) -> Choice:
         """The kernels that take the fewest instructions in the flash that there is."""
-        known = [self.options[la.symbol, levels.get(la.symbol, 0)] for la in self.layers]
+        key = frozenset((symbol, level) for symbol, level in levels.items() if level)
+        if key not in self._built:
+            # What is found there lives as long as the module.
+            module = self._unfitted(levels)
+            built = {layer.name.value: conv for layer, conv in skippable(module.operation)}
+            self._built[key] = [self._of_built(la, levels, built[la.symbol]) for la in self.layers]
+        known = self._built[key]
         return self.cheapest(known, [np.zeros(len(options)) for options in known], 1.0)
+
+    def _of_built(
+        self, layer: SkippableLayer, levels: Mapping[str, int], conv: Convolution
+    ) -> list[Option]:
+        """Options of a layer as it is in the network with all layers at ``levels``."""
+        level = levels.get(layer.symbol, 0)
+        if not level and conv.weights.shape == layer.conv.weights.shape:
+            return self.options[layer.symbol, 0]
+        return _options(level, conv, self._target)
 
     def cheapest(
         self, options: Sequence[Sequence[Option]], errors: Sequence[Doubles], rate: float
     ) -> Choice:
         """The options of least error + ``rate`` · (instructions + exchange · flash).
 
-        Flash that saves next to nothing is not taken (`_WORTH`); the exchange of instructions
+        Flash that saves next to nothing is not taken (`WORTH`); the exchange of instructions
         for a byte goes up until the network fits (a Lagrange multiplier). Where nothing
         fits, the smallest options are chosen.
 
@@ -211,7 +241,7 @@ class Prices:
             [np.array([getattr(o, what) for o in own], float) for own in options]
             for what in ("instructions", "flash_bytes")
         )
-        exchange = _WORTH
+        exchange = WORTH
         while True:
             chosen = [
                 own[int(np.argmin(error + rate * (i + exchange * f)))]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
 from math import inf
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,14 +20,15 @@ from tinymlir.dialects import register
 from tinymlir.errors import TinymlirError
 from tinymlir.exploration.cluster import Cluster
 from tinymlir.exploration.confidence import paired_drop, samples_for, wilson
-from tinymlir.exploration.data import Data, Part, load_data
+from tinymlir.exploration.data import Data, PartName, load_data
 from tinymlir.exploration.evaluator import Evaluator
-from tinymlir.exploration.guide import MEASURED, Candidate, Guide, doubt
+from tinymlir.exploration.guide import Candidate, Guide, doubt, measured_levels
 from tinymlir.exploration.levels import (
     FRACTIONS,
     Reduction,
     SkippableLayer,
     skippable_layers,
+    sort_by_significance,
     with_constants,
 )
 from tinymlir.exploration.losses import Loss, measure_loss
@@ -53,7 +54,6 @@ from tinymlir.targets import Target, require_simulator
 _LOSSES = (0.0, 0.01, 0.02, 0.05, 0.1)
 #: What is measured already, so that a search goes on where it was stopped.
 PROGRESS_FILE = "evaluations.json"
-_Part = Literal["fitting", "confirming"]
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,6 @@ class Study:
         self.model_sha256 = (
             hashlib.sha256(model.read_bytes()).hexdigest() if model.is_file() else ""
         )
-        self.data_file = data
         self.context = ir.Context()
         register(self.context)
         with self.context, ir.Location.unknown():
@@ -123,10 +122,8 @@ class Study:
                     f"'{outputs[0].name}' is one number, and no scores of classes", file=str(model)
                 )
             self.data = load_data(data, test, inputs, classes, settings.seed)
-            run_pipeline(self.module, on_module(to_functions(self.target)))
-            self.text = str(self.module)
-        inputs_there = self.data.confirming.inputs
-        self.cluster = None if dask is None else Cluster(dask, self.text, inputs_there)
+            run_pipeline(self.module, on_module(self._to_functions()))
+        self.cluster = None if dask is None else Cluster(dask, self.data.confirming.inputs)
 
     def run(self, promised: Sequence[float] = ()) -> Exploration:
         """Search, and report on the fastest points for some losses of accuracy.
@@ -140,6 +137,12 @@ class Study:
     def _run(self, promised: Sequence[float]) -> Exploration:
         settings, fitting = self.settings, self.data.fitting
         statistics = calibrate(self.module, fitting.inputs)
+        self.sorted = sort_by_significance(self.module, settings.score, fitting.inputs, statistics)
+        if self.sorted:
+            statistics = calibrate(self.module, fitting.inputs)
+        self.text = str(self.module)
+        if self.cluster is not None:
+            self.cluster.send(self.text)
         network = Layerwise(self.module)
         layers = skippable_layers(
             self.module,
@@ -147,7 +150,6 @@ class Study:
             statistics,
             settings.score,
             settings.granularity,
-            settings.compensation,
             network,
             fitting.inputs,
         )
@@ -158,13 +160,21 @@ class Study:
             )
         self.layers = layers
         convs = {la.name.value: conv for la, conv in skippable(self.module.operation)}
-        self.reduction = Reduction(layers, convs, network, fitting.inputs)
+        self.reduction = Reduction(
+            layers, convs, statistics, settings.compensation, network, fitting.inputs
+        )
         self.evaluator = Evaluator(network, self.reduction)
         self.prices = Prices(
-            self._build, self.name, self.target, layers, settings.max_flash, settings.beside
+            self._build,
+            self._unfitted,
+            self.name,
+            self.target,
+            layers,
+            settings.max_flash,
+            settings.beside,
         )
         self.known = self._load()
-        self._exact: dict[str, npt.NDArray[np.int8]] = {}
+        self._exact: dict[tuple[PartName, bool], npt.NDArray[np.int8]] = {}
         guide = Guide(self._sensitivity(), self.prices)
         usual = [loss for loss in _LOSSES if not promised or loss <= max(promised)]
         losses = sorted({*usual, *promised})
@@ -173,21 +183,28 @@ class Study:
         return self._report(tried, guide, losses)
 
     def _build(self, levels: Mapping[str, int]) -> ir.Module:
-        skipped = {la.symbol: la.skipped_macs(levels.get(la.symbol, 0)) for la in self.layers}
+        gone = self.reduction.gone(levels)
+        losing = [layer for layer in self.layers if layer.symbol in gone]
+        skipped = {layer.symbol: layer.skipped_macs(gone[layer.symbol]) for layer in losing}
         return with_constants(self.text, self.reduction(levels), skipped)
+
+    def _unfitted(self, levels: Mapping[str, int]) -> ir.Module:
+        """What takes as many instructions as the network with layers at ``levels``."""
+        return with_constants(self.text, self.reduction.left(levels), {})
 
     def _sensitivity(self) -> list[dict[int, float]]:
         """Doubt about classes with one layer at a level, by layer."""
-        part = self.data.fitting
-        jobs = [(i, level) for i in range(len(self.layers)) for level in MEASURED]
+        labels = self.data.fitting.labels
+        layers = enumerate(self.layers)
+        jobs = [(i, level) for i, layer in layers for level in measured_levels(layer)]
         result: list[dict[int, float]] = [{} for _ in self.layers]
-        exact = self.evaluator(part.inputs, {}, raw=True)
+        exact = self._scores("fitting", {})
         for i, level in progress(jobs, len(jobs), "measuring sensitivities"):
             symbol = self.layers[i].symbol
             key = f"{symbol}:{level}"
             if key not in self.known:
-                scores = self.evaluator(part.inputs, {symbol: level}, raw=True)
-                self._remember(key, doubt(exact, scores, part.labels))
+                scores = self._scores("fitting", {symbol: level})
+                self._remember(key, doubt(exact, scores, labels))
             result[i][level] = self.known[key][0]
         return result
 
@@ -199,34 +216,32 @@ class Study:
     def _confirmed(self, candidate: Candidate) -> Loss:
         return self._measure("confirming", candidate)[0]
 
-    def _measure(self, name: _Part, candidate: Candidate) -> tuple[Loss, float]:
+    def _measure(self, name: PartName, candidate: Candidate) -> tuple[Loss, float]:
         """What a candidate loses on a part of the samples to choose on, and its `doubt`."""
         key = f"{name}:{','.join(map(str, candidate))}"
         if key not in self.known:
-            if name not in self._exact:
-                self._exact[name] = self._scores(name, {})
-            exact, levels = self._exact[name], self._levels(candidate)
-            scores = self._scores(name, levels) if levels else exact
-            labels = getattr(self.data, name).labels
+            exact, scores = (self._scores(name, levels) for levels in ({}, self._levels(candidate)))
+            labels = self.data.part(name).labels
             loss = measure_loss(exact, scores, labels)
             self._remember(key, *astuple(loss), doubt(exact, scores, labels))
         *known, doubtful = self.known[key]
         return Loss(*known), doubtful
 
-    def _scores(self, name: _Part, levels: Mapping[str, int]) -> npt.NDArray[np.int8]:
-        if self.cluster is not None and name == "confirming":
+    def _scores(
+        self, name: PartName, levels: Mapping[str, int], *, raw: bool = True
+    ) -> npt.NDArray[np.int8]:
+        """The network's first output, (N, elements) (`Evaluator`); the exact one's once."""
+        if not any(levels.values()):
+            if (name, raw) not in self._exact:
+                inputs = self.data.part(name).inputs
+                self._exact[name, raw] = self.evaluator(inputs, {}, raw=raw)
+            return self._exact[name, raw]
+        if self.cluster is not None and name == "confirming" and raw:
             return self.cluster(self.reduction(levels))
-        return self.evaluator(getattr(self.data, name).inputs, levels, raw=True)
+        return self.evaluator(self.data.part(name).inputs, levels, raw=raw)
 
     def _levels(self, candidate: Candidate) -> dict[str, int]:
         return {la.symbol: n for la, n in zip(self.layers, candidate, strict=True) if n}
-
-    def _classes(self, part: Part, levels: Mapping[str, int]) -> npt.NDArray[np.intp]:
-        return self.evaluator(part.inputs, levels).argmax(1)
-
-    def _truth(self, part: Part) -> npt.NDArray[np.integer]:
-        """Labels, or what the exact network says."""
-        return self._classes(part, {}) if part.labels is None else part.labels
 
     def _report(self, tried: list[Evaluated], guide: Guide, losses: Sequence[float]) -> Exploration:
         affordable = self._affordable(tried)
@@ -263,17 +278,18 @@ class Study:
 
     def _point(self, one: Promise, measured: Measured | None = None) -> Point:
         """A candidate on the samples to report on, compiled and simulated if not ``measured``."""
-        part, levels = self.data.reporting, self._levels(one.levels)
+        labels, levels = self.data.reporting.labels, self._levels(one.levels)
         kernels: dict[str, str] = {}
         if measured is None:
             # Within a budget of flash, `compile` chooses kernels by what their code takes.
             free = self.settings.max_flash is None
             kernels = self.prices.choose(levels).kernels if free else {}
             measured = self.prices.measure(levels, kernels)
-        truth, exact = self._truth(part), self._classes(part, {})
-        classes = self._classes(part, levels)
+        exact, given = (self.scores(each, "reporting") for each in ({}, levels))
+        # Without labels, right is what the exact network says.
+        truth = exact.argmax(1) if labels is None else labels
+        classes, count = given.argmax(1), given.shape[1]
         right = classes == truth
-        count = int(self.evaluator(part.first(1).inputs, {}).shape[1])
         confusion = np.zeros((count, count), int)
         np.add.at(confusion, (truth, classes), 1)
         return Point(
@@ -283,7 +299,7 @@ class Study:
             one,
             float(right.mean()),
             wilson(int(right.sum()), len(right)),
-            paired_drop(exact == truth, right),
+            paired_drop(exact.argmax(1) == truth, right),
             confusion.tolist(),
             [self._layer(layer, levels, measured) for layer in self.layers],
             self.pipeline(levels),
@@ -296,6 +312,7 @@ class Study:
         measured: Measured,
     ) -> dict[str, Any]:
         level = levels.get(layer.symbol, 0)
+        gone = self.reduction.gone(levels).get(layer.symbol, layer.gone(0))
         before, after = (
             next(la for la in m.report["layers"] if la["name"] == layer.name)
             for m in (self.prices.exact, measured)
@@ -306,7 +323,7 @@ class Study:
             "fraction": FRACTIONS[level],
             "threshold": layer.threshold(level),
             "macs": layer.macs,
-            "macs_skipped": layer.skipped_macs(level),
+            "macs_skipped": layer.skipped_macs(gone),
             "kernel": after["kernel"],
             "instructions": after["instructions"],
             "instructions_exact": before["instructions"],
@@ -317,10 +334,10 @@ class Study:
         """The outlined module of a point, each layer with its kernel."""
         return self.prices.build(point.levels, point.kernels)
 
-    def scores(self, point: Point, part: Part) -> npt.NDArray[np.int8]:
-        """The first output of a point on samples, (N, elements)."""
+    def scores(self, levels: Mapping[str, int], name: PartName) -> npt.NDArray[np.int8]:
+        """The first output with layers at ``levels``, (N, elements)."""
         with self.context, ir.Location.unknown():
-            return self.evaluator(part.inputs, point.levels)
+            return self._scores(name, levels, raw=False)
 
     def calibration(self) -> dict[str, npt.NDArray[np.generic]]:
         """The samples that statistics are of, as arrays of a file for ``tiny-calibrate``."""
@@ -334,18 +351,23 @@ class Study:
         """The passes that make this network of the model, for ``tinymlir-opt``."""
         settings = self.settings
         skipped = ",".join(f"{symbol}:{FRACTIONS[level]:g}" for symbol, level in levels.items())
-        functions = to_functions(self.target)
+        functions = self._to_functions()
         if not skipped:
             return on_module(functions)
         data = " data=calibration.npz"
         score = settings.score + data * (settings.score == "impact")
         compensation = settings.compensation + data * (settings.compensation == "sequence")
-        skip = (
+        scored = (
             "tiny-calibrate{data=calibration.npz}",
             f"tiny-significance{{score={score} granularity={settings.granularity}}}",
-            f"tiny-skip-macs{{per-layer={skipped} compensate={compensation}}}",
         )
-        return on_module((*functions, *skip))
+        order = (*scored, "tiny-sort-channels") if self.sorted else ()
+        skip = f"tiny-skip-macs{{per-layer={skipped} compensate={compensation}}}"
+        return on_module((*functions, *order, *scored, skip, "tiny-drop-channels"))
+
+    def _to_functions(self) -> tuple[str, ...]:
+        """The network as functions of layers, without channels that are for nothing already."""
+        return (*to_functions(self.target), "tiny-drop-channels")
 
     def _facts(self) -> dict[str, Any]:
         part = self.data
@@ -382,7 +404,7 @@ class Study:
         return dict(kept.get("measured", {})) if fits else {}
 
     def _remember(self, key: str, *measured: float) -> None:
-        """Keep an accuracy, and of a candidate how many samples it loses and wins."""
+        """Keep what was measured: a doubt, or of a candidate its `Loss` and then that."""
         self.known[key] = list(measured)
         if self.directory is not None:
             kept = {"fingerprint": self._fingerprint(), "measured": self.known}

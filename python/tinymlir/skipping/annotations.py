@@ -14,6 +14,8 @@ from tinymlir.skipping.statistics import Statistics
 
 STATISTICS = "tiny.statistics"
 SIGNIFICANCE = "tiny.significance"
+#: Of what `SIGNIFICANCE` is: units of products, or "channel".
+GRANULARITY = "tiny.granularity"
 
 
 def skippable(module: ir.Operation) -> Iterator[tuple[func.FuncOp, Convolution]]:
@@ -61,3 +63,10 @@ def read_statistics(layer: func.FuncOp) -> Statistics | None:
     known = {named.name: named.attr for named in attributes[STATISTICS]}
     mean, covariance, shares = (array(known[key]) for key in ("mean", "covariance", "shares"))
     return Statistics(mean, covariance, shares, known["zero_point"].value)
+
+
+def forget(layer: func.FuncOp) -> None:
+    """Drop statistics and significance, which no longer hold."""
+    for name in (STATISTICS, SIGNIFICANCE, GRANULARITY):
+        if name in layer.operation.attributes:
+            del layer.operation.attributes[name]

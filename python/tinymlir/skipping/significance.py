@@ -16,6 +16,8 @@ from tinymlir.skipping.statistics import Statistics
 from tinymlir.skipping.units import Granularity, Units, sum_by_unit, units
 
 Score = Literal["expected-share", "rms-over-std", "residual", "impact"]
+#: Scores of which there is one of whole channels (`tinymlir.skipping.channels`).
+BY_CHANNEL: tuple[Score, ...] = ("residual", "impact")
 Doubles = npt.NDArray[np.float64]
 
 

@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 Granularity = Literal["single", "pair", "word"]
+#: What a layer's significance is of: where kernels leave out nothing less, whole channels.
+Unit = Literal["single", "pair", "word", "channel"]
 Units = npt.NDArray[np.intp]
 
 #: Operands of a word of weights.
@@ -20,8 +22,10 @@ _PATTERNS: dict[Granularity, list[list[int]]] = {
 }
 
 
-def units(operands: int, granularity: Granularity) -> Units:
+def units(operands: int, granularity: Unit) -> Units:
     """Operands 0 to ``operands`` - 1 of a window, by unit: (U, size), -1 past the end."""
+    if granularity == "channel":
+        return np.arange(operands)[None]
     words = np.arange(0, operands, _WORD)
     pattern = np.array(_PATTERNS[granularity])
     table = (words[:, None, None] + pattern).reshape(-1, pattern.shape[1])
@@ -32,6 +36,11 @@ def units(operands: int, granularity: Granularity) -> Units:
 def sum_by_unit(values: npt.NDArray[np.float64], table: Units) -> npt.NDArray[np.float64]:
     """Sums over each unit's operands: (..., K) to (..., U)."""
     return np.where(table >= 0, values[..., table], 0).sum(-1)
+
+
+def whole_units(chosen: npt.NDArray[np.bool_], table: Units) -> npt.NDArray[np.bool_]:
+    """Units of which all operands are chosen: (..., K) to (..., U)."""
+    return np.asarray(np.where(table >= 0, chosen[..., table], True).all(-1))
 
 
 def by_operand(chosen: npt.NDArray[np.bool_], table: Units, operands: int) -> npt.NDArray[np.bool_]:
