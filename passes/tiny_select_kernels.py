@@ -9,11 +9,11 @@ from typing import ClassVar
 
 from tinymlir.bindings import func, ir
 from tinymlir.kernels.catalogue import candidates, find_kernel
-from tinymlir.kernels.convolution import Convolution, find_convolution
+from tinymlir.kernels.convolution import layer_convolution
 from tinymlir.kernels.kernel import Kernel
 from tinymlir.kernels.price import NO_WAIT, Price
 from tinymlir.kernels.selection import Aim, choose
-from tinymlir.linalg_info import constant_array, yielded
+from tinymlir.linalg_info import constant_array
 from tinymlir.simulators.flash import parse_flash
 from tinymlir.targets import Target, get_target
 
@@ -163,7 +163,7 @@ def _budget(module: ir.Operation, layers: list[list[Kernel]]) -> int:
 
 def _unpriced(module: ir.Operation) -> int:
     """Bytes of code and constants beside the layers that are convolutions, about."""
-    others = [layer for layer in _layers(module) if _convolution(layer) is None]
+    others = [layer for layer in _layers(module) if layer_convolution(layer) is None]
     arrays = [
         constant_array(op.operation.results[0])
         for layer in others
@@ -219,19 +219,12 @@ def _specification(layer: func.FuncOp) -> object:
     return found
 
 
-def _convolution(layer: func.FuncOp) -> Convolution | None:
-    if len(layer.body.blocks) != 1:
-        return None
-    root = yielded(layer.body.blocks[0])
-    return None if isinstance(root, ir.BlockArgument) else find_convolution(root)
-
-
 def _able(layers: Sequence[func.FuncOp], core: Target) -> list[Kernel]:
     """The kernels to choose from for layers that are the same; none where they are no convolution.
 
     Where some have a ``tiny.kernel``, those are all.
     """
-    convolution = _convolution(layers[0])
+    convolution = layer_convolution(layers[0])
     pinned = [layer for layer in layers if _PIN in layer.operation.attributes]
     pins = {layer.operation.attributes[_PIN].value: layer.location for layer in pinned}
     if convolution is None:

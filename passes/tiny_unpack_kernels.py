@@ -7,8 +7,7 @@ from typing import ClassVar
 
 from tinymlir.bindings import func, ir
 from tinymlir.kernels.catalogue import candidates
-from tinymlir.kernels.convolution import find_convolution
-from tinymlir.linalg_info import yielded
+from tinymlir.kernels.convolution import layer_convolution
 from tinymlir.targets import get_target
 
 from ._pass import Pass, PassFailure, register_pass
@@ -70,10 +69,7 @@ class UnpackKernels(Pass):
             attributes = child.operation.attributes
             if "tiny.layer" not in attributes or "tiny.kernel" in attributes:
                 continue
-            root = yielded(child.body.blocks[0])
-            if isinstance(root, ir.BlockArgument):
-                continue
-            convolution = find_convolution(root)
+            convolution = layer_convolution(child)
             able = [] if convolution is None else candidates(convolution, core)
             if self.kernel in (kernel.name for kernel in able):
                 attributes["tiny.kernel"] = ir.StringAttr.get(self.kernel)

@@ -25,7 +25,7 @@ class Evaluator:
 
         ``raw``: what the softmax, if that is the last layer, is of.
         """
-        constants = self._reduction({symbol: n for symbol, n in levels.items() if n})
+        constants = self._reduction(levels)
         batches = range(0, len(samples[0]), BATCH)
         return np.concatenate(
             [self._batch([a[i : i + BATCH] for a in samples], constants, raw) for i in batches]

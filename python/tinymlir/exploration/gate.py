@@ -18,10 +18,8 @@ import numpy.typing as npt
 from tinymlir.errors import TinymlirError
 from tinymlir.exploration.confidence import UNLIKELY, shows_share, wilson
 from tinymlir.exploration.data import Part
+from tinymlir.exploration.losses import Classes, Scores
 from tinymlir.network import TensorInfo
-
-Scores = npt.NDArray[np.int8]
-Classes = npt.NDArray[np.integer[Any]]
 
 #: More than any score of 8 bits leads another: nothing is trusted.
 ALWAYS = 256

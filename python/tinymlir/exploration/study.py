@@ -33,6 +33,7 @@ from tinymlir.exploration.levels import (
 )
 from tinymlir.exploration.losses import Loss, measure_loss
 from tinymlir.exploration.prices import Measured, Prices, leaves_out_zeros
+from tinymlir.exploration.replay import replay
 from tinymlir.exploration.result import Exploration, Point
 from tinymlir.exploration.search import Evaluated, Promise, confirm, load_optuna, search
 from tinymlir.files import write_all
@@ -302,7 +303,7 @@ class Study:
             paired_drop(exact.argmax(1) == truth, right),
             confusion.tolist(),
             [self._layer(layer, levels, measured) for layer in self.layers],
-            self.pipeline(levels),
+            self._replay(levels),
         )
 
     def _layer(
@@ -347,23 +348,16 @@ class Study:
             info.name: from_object(array, info) for info, array in zip(inputs, samples, strict=True)
         }
 
-    def pipeline(self, levels: Mapping[str, int]) -> str:
-        """The passes that make this network of the model, for ``tinymlir-opt``."""
+    def _replay(self, levels: Mapping[str, int]) -> str:
         settings = self.settings
-        skipped = ",".join(f"{symbol}:{FRACTIONS[level]:g}" for symbol, level in levels.items())
-        functions = self._to_functions()
-        if not skipped:
-            return on_module(functions)
-        data = " data=calibration.npz"
-        score = settings.score + data * (settings.score == "impact")
-        compensation = settings.compensation + data * (settings.compensation == "sequence")
-        scored = (
-            "tiny-calibrate{data=calibration.npz}",
-            f"tiny-significance{{score={score} granularity={settings.granularity}}}",
+        return replay(
+            self._to_functions(),
+            {symbol: FRACTIONS[level] for symbol, level in levels.items()},
+            settings.score,
+            settings.granularity,
+            settings.compensation,
+            ordered=self.sorted,
         )
-        order = (*scored, "tiny-sort-channels") if self.sorted else ()
-        skip = f"tiny-skip-macs{{per-layer={skipped} compensate={compensation}}}"
-        return on_module((*functions, *order, *scored, skip, "tiny-drop-channels"))
 
     def _to_functions(self) -> tuple[str, ...]:
         """The network as functions of layers, without channels that are for nothing already."""

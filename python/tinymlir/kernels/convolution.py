@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tinymlir.bindings import arith, ir, linalg, tensor
+from tinymlir.bindings import arith, func, ir, linalg, tensor
 from tinymlir.kernels.evaluator import VIEW_OPS
 from tinymlir.linalg_info import (
     constant_array,
@@ -19,6 +19,7 @@ from tinymlir.linalg_info import (
     indexing_maps,
     is_linalg,
     pad_value,
+    yielded,
 )
 
 
@@ -136,6 +137,14 @@ def find_convolution(root: ir.Value, *, by_rows: bool = False) -> Convolution | 
     if convolution is None or root.type.shape not in convolution.result_shapes():
         return None
     return convolution if by_rows else convolution.folded()
+
+
+def layer_convolution(layer: func.FuncOp) -> Convolution | None:
+    """`find_convolution` of what a layer function gives."""
+    if len(layer.body.blocks) != 1:
+        return None
+    root = yielded(layer.body.blocks[0])
+    return None if isinstance(root, ir.BlockArgument) else find_convolution(root)
 
 
 def _accumulators(root: ir.Value) -> list[ir.Value] | None:

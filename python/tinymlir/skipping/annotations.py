@@ -8,8 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinymlir.bindings import func, ir
-from tinymlir.kernels.convolution import Convolution, find_convolution
-from tinymlir.linalg_info import yielded
+from tinymlir.kernels.convolution import Convolution, layer_convolution
 from tinymlir.skipping.statistics import Statistics
 
 STATISTICS = "tiny.statistics"
@@ -23,8 +22,7 @@ def skippable(module: ir.Operation) -> Iterator[tuple[func.FuncOp, Convolution]]
     for child in module.regions[0].blocks[0].operations:
         if not isinstance(child, func.FuncOp) or "tiny.layer" not in child.operation.attributes:
             continue
-        root = yielded(child.body.blocks[0])
-        convolution = None if isinstance(root, ir.BlockArgument) else find_convolution(root)
+        convolution = layer_convolution(child)
         if convolution is not None:
             yield child, convolution
 

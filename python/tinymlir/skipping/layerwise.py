@@ -12,8 +12,7 @@ import numpy.typing as npt
 
 from tinymlir.bindings import func, ir
 from tinymlir.host import HostModel, compile_for_host
-from tinymlir.kernels.convolution import find_convolution, replace_constants
-from tinymlir.linalg_info import yielded
+from tinymlir.kernels.convolution import layer_convolution, replace_constants
 from tinymlir.passes.tiny_outline_layers import VIEW_OPS, find_main
 
 Bytes = npt.NDArray[np.int8]
@@ -114,8 +113,7 @@ class Layerwise:
         with ir.InsertionPoint(main.add_entry_block()):
             func.ReturnOp([func.CallOp(copy, list(main.arguments)).results[0]])
         if constants is not None:
-            root = yielded(copy.body.blocks[0])
-            conv = find_convolution(root)
+            conv = layer_convolution(copy)
             assert conv is not None
             replace_constants(conv, *constants)
         return compile_for_host(module)

@@ -88,8 +88,8 @@ class SequentialFit:
 
     def _enough(self, step: Step) -> bool:
         conv = self.convs[step.symbol]
-        windows = _places(conv, len(self.exact[0])) * len(self.exact[0])
-        return windows >= _ENOUGH * conv.weights[0, 0].size
+        count = _places(conv, len(self.exact[0])) * len(self.exact[0])
+        return count >= _ENOUGH * conv.weights[0, 0].size
 
     def _moments(self, step: Step, values: Sequence[Bytes]) -> Moments:
         x, z = (known[step.sources[0]] for known in (self.exact, values))
