@@ -18,7 +18,7 @@ from tinymlir.progress import progress
 #: Candidates in a row that improve nothing, after which the search ends.
 _PATIENCE = 20
 #: Share of the instructions by which candidates that are tested differ, at least.
-_STEP = 0.02
+_STEP = 0.01
 #: How far the search weighs a layer's errors up or down.
 _WEIGHT = 4.0
 
