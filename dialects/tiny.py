@@ -50,7 +50,8 @@ class RequantizeOp(Tiny.Operation, name="requantize", traits=[ext.Pure]):
     - ``nearest_up``: the exact quotient, ties towards plus infinity.
     - ``double``: saturating rounding doubling high multiply, then a rounding
       shift that sends ties away from zero (TFLite's reference kernels;
-      gemmlowp ``fixedpoint.h``). A shift below 31 scales ``acc`` up first.
+      gemmlowp ``fixedpoint.h``). A shift below 31 scales ``acc`` up first; the attribute
+      ``tiny.shrinks`` says that none does, nor a shift of 31.
 
     Example (valid MLIR)::
 

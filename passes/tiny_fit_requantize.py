@@ -37,7 +37,8 @@ class FitRequantize(Pass):
     offset) has the very same steps. The fit is exact: a line is taken only if it is right on
     both sides of every step of every channel. The biases of a convolution are moved so that the
     offset is of whole words, mostly: then it needs no 64 bits. Other layers keep their rounding;
-    ``float32`` gets one shift for all channels, which makes it cheaper. Layers of one shape get one
+    ``float32`` gets one shift for all channels, which makes it cheaper, and ``double`` is marked
+    ``tiny.shrinks`` where all shifts exceed 31. Layers of one shape get one
     shift where that can be, so that they may be one function (tiny-merge-functions).
 
     Before::
@@ -86,11 +87,21 @@ class FitRequantize(Pass):
             if isinstance(child, func.FuncOp) and "tiny.layer" in child.operation.attributes:
                 for found in _requantizations(child):
                     alike[found.shape()].append(found)
-        for group in alike.values():
-            shifts = [shift for shift in (common_shift(f.scales()) for f in group) if shift]
+        least = {shape: _least_shift(group) for shape, group in alike.items()}
+        single = [least[shape] for shape, group in alike.items() if group[0].reads_single_pixels()]
+        for shape, group in alike.items():
+            shifts = [least[shape]]
+            if group[0].reads_single_pixels():
+                shifts.insert(0, min((s for s in single if s is not None), default=None))
             for found in group:
                 with ir.InsertionPoint(found.generic), found.generic.location:
-                    found.improve(self.lanes, min(shifts, default=None))
+                    found.improve(self.lanes, [shift for shift in shifts if shift is not None])
+
+
+def _least_shift(group: list[_Requantization]) -> int | None:
+    """The shift that all of them can have, if there is one."""
+    shifts = [shift for shift in (common_shift(found.scales()) for found in group) if shift]
+    return min(shifts, default=None)
 
 
 def _requantizations(layer: func.FuncOp) -> list[_Requantization]:
@@ -120,16 +131,25 @@ class _Requantization:
             return None
         return conv.weights.shape, conv.in_hw, conv.out_hw, conv.stride, conv.dilation, conv.pad
 
-    def improve(self, lanes: bool, shift: int | None) -> None:
+    def reads_single_pixels(self) -> bool:
+        """Whether windows are single pixels: then layers of any size may be one function."""
+        conv = find_convolution(self.generic.results[0])
+        return conv is not None and conv.kernel == (1, 1) and conv.groups == 1
+
+    def improve(self, lanes: bool, shifts: list[int]) -> None:
         """Replace the op by a cheaper one that is equal, if there is one.
 
-        With a ``shift``, which layers of one shape have in common, rather than with its own.
+        With the first of the ``shifts``, which layers have in common, that it can have, rather
+        than with its own.
         """
         mode = self.requantize.attributes["rounding"].value
         if mode == "nearest_up" and self.multipliers.size == 1:
             return
         low, high = self._accumulators()
-        line = self._line(mode, low, high, shift) or self._line(mode, low, high)
+        own = common_shift(self.scales())
+        tried = dict.fromkeys(own if own is None else min(own, shift) for shift in [*shifts, 99])
+        lines = (self._line(mode, low, high, shift) for shift in tried)
+        line = next((line for line in lines if line is not None), None)
         words = None if line is None else self._whole_words(line, low, high)
         if line is not None and words is not None:
             self._replace([line.multipliers.astype(np.int32), words], self._rescale(line.shift))
@@ -137,8 +157,10 @@ class _Requantization:
             self._replace(
                 [line.multipliers.astype(np.int32), line.offsets], self._rescale(line.shift)
             )
+        elif mode == "double" and self.shifts.min() > 31:
+            self.requantize.attributes["tiny.shrinks"] = ir.UnitAttr.get()
         elif mode == "float32":
-            own = common_shift(self.scales())
+            shift = shifts[-1] if shifts else None
             # Each place of the shift halves the share of what seems near a tie.
             common = own if shift is None or shift < _RARE_TIES else shift
             # Below, accumulators are scaled up, which takes multipliers of 31 bits each.

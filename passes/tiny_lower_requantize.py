@@ -178,7 +178,7 @@ class LowerRequantize(Pass):
         """
         c0, c1, c31 = constant(0), constant(1), constant(31)
         try:
-            shrinks = int(_values(op, shift).min()) > 31
+            shrinks = "tiny.shrinks" in op.attributes or int(_values(op, shift).min()) > 31
         except PassFailure:
             # Any shift will do, only not as fast.
             shrinks = False

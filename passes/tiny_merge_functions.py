@@ -14,7 +14,7 @@ from tinymlir.linalg_info import constant_scalar
 from ._pass import Pass, find_ops, references, register_pass
 
 #: Operations that make a function worth sharing, and constants that it is handed at most.
-_LEAST_OPERATIONS, _MOST_ARGUMENTS = 32, 6
+_LEAST_OPERATIONS, _MOST_ARGUMENTS = 16, 6
 _Constant: TypeAlias = str | int
 _GLOBAL = re.compile(r"memref\.get_global @([\w$.-]+)")
 _NAME = re.compile(r"%[\w$.-]+")
@@ -147,8 +147,11 @@ class _Form:
 
 def _form(function: func.FuncOp) -> _Form:
     header, *lines = function.operation.get_asm(use_local_scope=True).split("\n")
-    header = header.replace(f"@{function.name.value}(", "@(", 1).split(" attributes {", 1)[0]
-    aliased = "tiny.aliased" in function.operation.attributes
+    header = header.replace(f"@{function.name.value}(", "@(", 1)
+    header = header.split(" attributes {", 1)[0].removesuffix(" {")
+    aliased = "tiny.aliased" in function.operation.attributes and any(
+        isinstance(argument.type, ir.MemRefType) for argument in function.arguments
+    )
     constants: dict[str, str] = {}
     numbers: list[int] = []
     symbols: dict[str, str] = {}

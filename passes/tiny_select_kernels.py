@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -90,18 +90,22 @@ class SelectKernels(Pass):
 
     def run(self, op: ir.Operation) -> None:
         choices = self.choose(op)
+        callers = Counter(name for choice in choices for name in choice.price.shared)
         for choice in choices:
             for layer in choice.layers:
                 attributes = layer.operation.attributes
                 attributes[_PIN] = ir.StringAttr.get(choice.kernels[choice.best].label)
-                attributes["tiny.price"] = _attribute(choice.prices[choice.best])
+                attributes["tiny.price"] = _attribute(choice.price, callers)
         if self.optimize == "balanced" and self.max_flash is None:
             self._note_budget(op, choices)
 
     def _note_budget(self, module: ir.Operation, choices: list[Choice]) -> None:
         """``tiny.flash_budget`` on ``@main``, where the choice keeps to it, and what it spares."""
         budget = _budget(module, [choice.kernels for choice in choices])
-        priced = sum(choice.prices[choice.best].flash_bytes for choice in choices)
+        sizes = {name: size for c in choices for name, size in c.price.shared.items()}
+        callers = Counter(name for choice in choices for name in choice.price.shared)
+        priced = sum(choice.price.flash_bytes for choice in choices)
+        priced -= sum((count - 1) * sizes[name] for name, count in callers.items())
         mains = [f for f in _functions(module) if f.name.value == "main"]
         spare = budget - priced - self._beyond_prices(module)
         if mains and spare >= 0:
@@ -147,6 +151,11 @@ class Choice:
     kernels: list[Kernel]
     prices: list[Price]
     best: int
+
+    @property
+    def price(self) -> Price:
+        """Of the best."""
+        return self.prices[self.best]
 
 
 def _levels(module: ir.Operation) -> list[ir.Operation]:
@@ -235,8 +244,12 @@ def _able(layers: Sequence[func.FuncOp], core: Target) -> list[Kernel]:
     return [find_kernel(able, pin, location) for pin, location in pins.items()] or able
 
 
-def _attribute(price: Price) -> ir.Attribute:
-    return ir.DictAttr.get({key: _integer(value) for key, value in vars(price).items()})
+def _attribute(price: Price, callers: Counter[str]) -> ir.Attribute:
+    """A price, with the layer's share of what it has in common with others."""
+    facts = price.figures()
+    others = (size - -(-size // callers[name]) for name, size in price.shared.items())
+    facts["flash_bytes"] -= sum(others)
+    return ir.DictAttr.get({key: _integer(value) for key, value in facts.items()})
 
 
 def _integer(value: int) -> ir.Attribute:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
@@ -228,7 +227,7 @@ def _list_kernels(args: argparse.Namespace, target: Target, selection: Selection
     """Print each layer's kernels; the one chosen has a star."""
     head = ["layer", "kernel", "instructions", "cycles", "flash", "scratch", "chosen"]
     rows = [
-        [layer, label, *asdict(price).values(), found.scratch_bytes[label], label == found.chosen]
+        [layer, label, *price.figures().values(), found.scratch_bytes[label], label == found.chosen]
         for layer, found in kernel_candidates(args.model, target, selection).items()
         for label, price in found.prices.items()
     ]

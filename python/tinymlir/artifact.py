@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,7 @@ def _layer(layer: Layer, symbols: Mapping[str, int]) -> dict[str, Any]:
         "code_bytes": code_bytes,
         "constant_bytes": layer.constant_bytes,
         "kernel": layer.kernel,
-        "price": None if layer.price is None else asdict(layer.price),
+        "price": None if layer.price is None else layer.price.figures(),
     }
 
 

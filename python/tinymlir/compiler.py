@@ -307,7 +307,7 @@ def read_layers(module: ir.Module, main: func.FuncOp, name: str) -> list[Layer]:
 
 
 def _read_price(attribute: ir.DictAttr) -> Price:
-    return Price(**{field: attribute[field].value for field in Price.__dataclass_fields__})
+    return Price(**{named.name: named.attr.value for named in attribute})
 
 
 def versions() -> dict[str, str]:

@@ -13,6 +13,7 @@ KERNELS = pytest.mark.parametrize(
     [
         ("im2col", "cortex-m4"),
         ("im2col-wide", "cortex-m4"),
+        ("im2col-shared", "cortex-m4"),
         ("im2col-bytes", "rv32imc_xcv"),
     ],
 )

@@ -60,6 +60,16 @@ def test_balance_keeps_to_the_room_where_that_costs_little() -> None:
     assert chosen == [[2], [1], [0]]
 
 
+def test_functions_that_layers_share_are_paid_for_once() -> None:
+    own, shared = Price(0, 1000, 1300), Price(0, 1000, 1900, shared={"f": 900})
+    # 1300 bytes a layer, or 1000 and 900 once.
+    assert [choose([[own, shared]] * n, "size") for n in (1, 2, 4)] == [[0], [0, 0], [1] * 4]
+    fast = Price(0, 900, 3000, shared={"g": 1900})
+    room = 4 * 1000 + 900
+    assert choose([[own, shared, fast]] * 4, "speed", room) == [1] * 4
+    assert choose([[own, shared, fast]] * 4, "speed", 4 * 1100 + 1900) == [2] * 4
+
+
 def test_a_loop_runs_often_and_lies_in_flash_once() -> None:
     body = line(load=3, mac=2)
     mix = loop(body, 10, unroll=4)

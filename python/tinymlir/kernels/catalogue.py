@@ -18,6 +18,7 @@ from tinymlir.kernels.helium_depthwise_rows import HeliumDepthwiseRows
 from tinymlir.kernels.helium_dot import HeliumDot
 from tinymlir.kernels.im2col import Im2col
 from tinymlir.kernels.im2col_bytes import Im2colBytes
+from tinymlir.kernels.im2col_shared import Im2colShared
 from tinymlir.kernels.im2col_wide import Im2colWide
 from tinymlir.kernels.kernel import Kernel
 from tinymlir.kernels.swar import Swar
@@ -37,6 +38,7 @@ KERNELS: tuple[type[Kernel], ...] = (
     HeliumDepthwiseRows,
     Im2col,
     Im2colWide,
+    Im2colShared,
     Im2colBytes,
     Swar,
     DepthwisePairs,

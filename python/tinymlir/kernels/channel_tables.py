@@ -8,6 +8,7 @@ import numpy as np
 
 from tinymlir.bindings import arith, ir
 from tinymlir.kernels.convolution import Convolution
+from tinymlir.kernels.evaluator import VIEW_OPS, reads
 from tinymlir.linalg_info import constant_array, constant_scalar, indexing_maps, is_linalg
 from tinymlir.numerics import NEAR_LINE_SHIFTS
 
@@ -65,10 +66,72 @@ def table_bytes(conv: Convolution) -> int:
     return sum(table.nbytes for table in channel_tables(conv, conv.root).values())
 
 
+def needs_channel_alone(conv: Convolution) -> bool:
+    """Whether results depend on nothing but accumulators and `channel_tables`."""
+    known = channel_tables(conv, conv.root)
+    for op in _way(conv):
+        body = op.regions[0].blocks[0]
+        for operand, argument in zip(op.operands, body.arguments, strict=True):
+            constant = isinstance(operand.type, ir.RankedTensorType) and operand not in known
+            if constant and not _is_on_way(operand, conv) and reads(argument):
+                return False
+        if any(nested.operation.name == "linalg.index" for nested in body.operations):
+            return False
+    return True
+
+
+def scalar_code(conv: Convolution) -> str:
+    """What becomes of an accumulator, but for constants that are no parts of instructions."""
+    parts = []
+    for op in _way(conv):
+        for nested in op.regions[0].blocks[0].operations:
+            inner = nested.operation
+            facts = {a: str(inner.attributes[a]) for a in inner.attributes if a != "zero_point"}
+            kinds = [str(operand.type) for operand in inner.operands]
+            # How far to shift is the last operand.
+            shifts = inner.name == "tiny.requantize"
+            places = constant_scalar(inner.operands[2]) if shifts else None
+            parts.append(f"{inner.name} {facts} {kinds} {places}")
+    return "; ".join(parts)
+
+
+def _way(conv: Convolution) -> list[ir.Operation]:
+    """The linalg ops from the layer's result to the accumulators."""
+    found: list[ir.Operation] = []
+
+    def visit(value: ir.Value) -> None:
+        if value == conv.result or isinstance(value, ir.BlockArgument):
+            return
+        op = value.owner.operation
+        if op.name in VIEW_OPS:
+            visit(op.operands[0])
+        elif is_linalg(op) and op not in found and _is_on_way(value, conv):
+            found.append(op)
+            for operand in op.operands:
+                visit(operand)
+
+    visit(conv.root)
+    return found
+
+
+def _is_on_way(value: ir.Value, conv: Convolution) -> bool:
+    """Whether ``value`` is made of the accumulators."""
+    if value == conv.result:
+        return True
+    if isinstance(value, ir.BlockArgument):
+        return False
+    op = value.owner.operation
+    return (is_linalg(op) or op.name in VIEW_OPS) and any(
+        _is_on_way(operand, conv) for operand in op.operands
+    )
+
+
 def _lowering_needs_tables(op: ir.Operation) -> bool:
     for nested in op.regions[0].blocks[0].operations:
         requantize = nested.operation
         if requantize.name != "tiny.requantize":
+            continue
+        if "tiny.shrinks" in requantize.attributes:
             continue
         near_line = constant_scalar(requantize.operands[2]) in NEAR_LINE_SHIFTS
         if not near_line or requantize.attributes["rounding"].value != "float32":

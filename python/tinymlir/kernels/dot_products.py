@@ -18,13 +18,14 @@ from tinymlir.kernels.channel_tables import channel_tables, element_of, table_by
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Index
 from tinymlir.kernels.forms import HALFWORDS, Form
+from tinymlir.kernels.gather import Gather
 from tinymlir.kernels.kernel import Layer
 from tinymlir.kernels.pairs import STEP, operand_pairs
 from tinymlir.kernels.parking import (
     Cell,
     Held,
     held_loop,
-    opaque_pointer,
+    opaque,
     park,
     parked_loop,
 )
@@ -42,7 +43,8 @@ _SHORT_TURN = 18
 class DotProducts:
     """All output channels of some pixels, whose windows lie in scratch memory.
 
-    A window takes ``steps`` of four operands; the next pixel's begins ``pitch`` words after it.
+    A window takes ``steps`` of four operands, pairs of them ``apart`` words from one to the next;
+    the next pixel's begins ``pitch`` words after it.
     ``channels`` are computed together, halves of them where fewer are left. With the pixels, these
     make accumulators, which share Thumb-2's registers with two activations, two weights and two
     pointers. ``unroll`` is the most steps between two branches.
@@ -59,14 +61,17 @@ class DotProducts:
         self,
         conv: Convolution,
         layer: Layer,
-        operands: np.ndarray,
-        pitch: int,
+        gather: Gather,
         channels: int,
         unroll: int,
     ) -> None:
+        operands = gather.operands()
         self.layer, self.unroll = layer, unroll
         self.conv, self.tables = conv, channel_tables(conv, layer.root)
-        self.steps, self.pitch = operands.shape[1] // STEP, pitch
+        self.steps, self.pitch = operands.shape[1] // STEP, gather.pitch
+        self.apart = gather.apart
+        #: pairs of operands in a turn for which activations are loaded pixel by pixel
+        self.alone: tuple[int, ...] = ()
         #: words of the tables of a channel
         self.table_words = sum(table.itemsize // 4 for table in self.tables.values())
         #: channels computed together, the first of them, and their constants block by block
@@ -124,15 +129,19 @@ class DotProducts:
         self, site: Site, first: Index, channels: int, sums: list[ir.Value], tables: ir.Value
     ) -> None:
         """Store what becomes of the sums of ``channels`` from ``first`` on."""
-        place = 0
         for b in range(channels):
-            known: dict[ir.Value, ir.Value] = {}
-            for value, table in self.tables.items():
-                words = [fetch(tables, place + word) for word in range(table.itemsize // 4)]
-                known[value] = element_of(words)
-                place += len(words)
+            known = self._elements(tables, b)
             for p, total in enumerate(sums[b::channels]):
                 finish(self.conv, site, p, first, total, known, lane=b)
+
+    def _elements(self, tables: ir.Value, lane: int) -> dict[ir.Value, ir.Value]:
+        """What the tables have of a channel of a block."""
+        place, known = lane * self.table_words, {}
+        for value, table in self.tables.items():
+            words = [fetch(tables, place + word) for word in range(table.itemsize // 4)]
+            known[value] = element_of(words)
+            place += len(words)
+        return known
 
     def _sums(
         self, weights: ir.Value, activations: ir.Value, biases: list[ir.Value], channels: int
@@ -153,7 +162,7 @@ class DotProducts:
 
         def again(_: Index, *carried: ir.Value) -> list[ir.Value]:
             w, *others = turn(size, *carried)
-            return [opaque_pointer(w) if short else w, *others]
+            return [opaque(w) if short else w, *others]
 
         carried = emitter.loop(0, self.steps // size, 1, again, carried)
         end, _, *sums = turn(self.steps % size, *carried)
@@ -172,10 +181,11 @@ class DotProducts:
             for first in range(0, channels, 2):
                 both = word or fetch(w, (pair * channels + first) // 2)
                 weights: list[ir.Value] = []
-                for begin in range(0, pixels, 2):
-                    together = range(begin, min(begin + 2, pixels))
+                at_once = 1 if pair in self.alone else 2
+                for begin in range(0, pixels, at_once):
+                    together = range(begin, min(begin + at_once, pixels))
                     for p in together:
-                        x[p] = x.get(p) or fetch(a, p * self.pitch + pair)
+                        x[p] = x.get(p) or fetch(a, p * self.pitch + pair * self.apart)
                     if not weights:
                         halves = (pair % 2,) if channels == 1 else (0, 1)
                         weights = [extend(both, half) for half in halves]

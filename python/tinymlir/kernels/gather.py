@@ -7,7 +7,7 @@ form that the products take (`Form`).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -34,6 +34,8 @@ class Gather(ABC):
 
     #: words from a pixel's window to the next pixel's
     pitch: int
+    #: words from one word of a window to the next
+    apart: int = 1
 
     def __init__(self, conv: Convolution, form: Form) -> None:
         self.conv, self.form = conv, form
@@ -49,6 +51,10 @@ class Gather(ABC):
     @abstractmethod
     def mix(self, pixels: int) -> Mix:
         """The function that `copy` calls, as often as for ``pixels`` neighbours."""
+
+    def shared_code(self) -> Mapping[str, Mix]:
+        """The function that `copy` calls, by a name that equal ones have, if layers share it."""
+        return {}
 
     @abstractmethod
     def prepare(self, layer: Layer, scratch: ir.Value) -> None:
@@ -223,7 +229,7 @@ class SingleWindows(Gather):
 
     def prepare(self, layer: Layer, scratch: ir.Value) -> None:
         self.layer, self.scratch = layer, scratch
-        places = windows.Places(word=1, pixel=self.pitch, form=self.form)
+        places = windows.Places(word=self.apart, pixel=self.pitch, form=self.form)
         self.symbol = windows.emit_copy(self.conv, layer, scratch, places)
 
     def copy(self, row: Index, column: Index, pixels: int) -> None:

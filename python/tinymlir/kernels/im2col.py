@@ -17,7 +17,7 @@ from tinymlir.kernels.columns import Columns, Span, none_alone, widest, with_res
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.dot_products import DotProducts, most_at_once
 from tinymlir.kernels.emitter import Index
-from tinymlir.kernels.gather import gather_of
+from tinymlir.kernels.gather import Gather, gather_of
 from tinymlir.kernels.kernel import Kernel, Layer
 from tinymlir.kernels.pairs import STEP
 from tinymlir.kernels.pixels import Site
@@ -53,12 +53,16 @@ class Im2col(Kernel):
         limit = {} if pixels is None else {"pixels": pixels}
         super().__init__(conv, core, unroll=unroll, **limit)
         self.unroll = unroll
-        self.gather = gather_of(conv, self.products_type.form)
+        self.gather = self._gather()
         self.pixels = next(
             (n for n in range(self.most_pixels, 1, -1) if self._has_room(n)),
             1,
         )
         self.pixels = min(self.pixels, conv.out_hw[1], pixels or self.pixels)
+
+    def _gather(self) -> Gather:
+        """How windows come to scratch memory."""
+        return gather_of(self.conv, self.products_type.form)
 
     def _has_room(self, pixels: int) -> bool:
         steps = self.products_type.form.step_words * most_at_once(self.unroll)
@@ -112,7 +116,8 @@ class Im2col(Kernel):
 
     def row_price(self, spans: Sequence[Span]) -> Price:
         mix = sum((self._row_mix(last - first) for first, last in spans), Mix())
-        return price(mix, self.constant_reads(), self.core)
+        code = {"row": mix, **self.shared_code()}
+        return price(mix, self.constant_reads(), self.core, shared=code)
 
     def _narrow(self, pixels: int) -> Im2col:
         """So many pixels at a time; their channels are computed together as suits these."""
@@ -128,12 +133,15 @@ class Im2col(Kernel):
         return self.gather.operands().size + 4 * len(self.conv.bias) + table_bytes(self.conv)
 
     def mix(self) -> Mix:
-        rows, columns = self.conv.out_hw
-        if self._goes_on():
-            rows, columns = 1, rows * columns
+        rows, columns = self._rows()
         row = self._row_mix(columns)
         helper = self.gather.mix(self.pixels).times(0)
         return helper + function(loop(row + line(alu=6, load=2, store=2), rows))
+
+    def _rows(self) -> tuple[int, int]:
+        """Rows that there are, and columns of each: all pixels are one row where that goes on."""
+        rows, columns = self.conv.out_hw
+        return (1, rows * columns) if self._goes_on() else (rows, columns)
 
     def _row_mix(self, columns: int) -> Mix:
         """So many columns of a row."""
@@ -157,8 +165,7 @@ class Im2col(Kernel):
         self.products = self.products_type(
             self.conv,
             layer,
-            self.gather.operands(),
-            self.gather.pitch,
+            self.gather,
             self.channels[self.pixels],
             self.unroll,
         )

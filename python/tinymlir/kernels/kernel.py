@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from tinymlir.bindings import func, ir
+from tinymlir.kernels.channel_tables import scalar_code
 from tinymlir.kernels.columns import Columns, Span, widest
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import ConstantPool, Emitter, Index
@@ -55,6 +56,8 @@ class Kernel(ABC):
     pixels: int = 1
     #: whether `row` is there; a kernel without goes through all rows in an order of its own
     by_rows: ClassVar[bool] = True
+    #: whether layers of one shape are the same code, but for their constants
+    alike: ClassVar[bool] = True
     #: whether all that is read for pixels computed together is read before any of them is written
     gathers: bool = False
 
@@ -98,7 +101,23 @@ class Kernel(ABC):
 
     def price(self, flash: Flash = NO_WAIT) -> Price:
         """What the layer costs on the core, code and constants coming from ``flash``."""
-        return price(self.mix(), self.constant_reads(), self.core, flash)
+        return price(self.mix(), self.constant_reads(), self.core, flash, self._code())
+
+    def _code(self) -> Mapping[str, Mix]:
+        """Code that other layers may have too, by names of it: all of it where they are `alike`."""
+        if not self.alike:
+            return {}
+        conv = self.conv
+        shape = f"{conv.in_hw} {conv.out_hw} {conv.stride} {conv.dilation} {conv.pad}"
+        alike = f"{self.label} {conv.weights.shape} {shape} {scalar_code(conv)}"
+        return {alike: self.mix(), **self.shared_code()}
+
+    def shared_code(self) -> Mapping[str, Mix]:
+        """Functions that `mix` has run only, by names that those have which are one function.
+
+        They are once in flash, whichever layers call them.
+        """
+        return {}
 
     def scratch_bytes(self) -> int:
         """Scratch memory that `whole` wants."""

@@ -105,9 +105,9 @@ def parked_loop(emitter: Emitter, count: int, turn: Turn, init: ir.Value) -> Non
         scf.yield_([])
 
 
-def opaque_pointer(pointer: ir.Value) -> ir.Value:
-    """``pointer`` as one of which nobody knows how it moves.
+def opaque(value: ir.Value) -> ir.Value:
+    """``value`` in a register of its own, as one of which nobody knows how it moves.
 
     LLVM takes pointers that move alike for one that moves and a distance, which is a register more.
     """
-    return llvm.inline_asm(pointer.type, [pointer], "", "=r,0")
+    return llvm.inline_asm(value.type, [value], "", "=r,0")

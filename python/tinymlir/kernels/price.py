@@ -110,6 +110,12 @@ class Price:
     instructions: int
     cycles: int
     flash_bytes: int
+    #: bytes of it that are functions which other layers may call too, by names of these
+    shared: Mapping[str, int] = field(default_factory=dict, compare=False)
+
+    def figures(self) -> dict[str, int]:
+        """The three of them, for reports."""
+        return {name: getattr(self, name) for name in ("instructions", "cycles", "flash_bytes")}
 
 
 @dataclass(frozen=True)
@@ -124,8 +130,18 @@ class ConstantReads:
     rounds: float
 
 
-def price(mix: Mix, constants: ConstantReads, core: Target, flash: Flash = NO_WAIT) -> Price:
-    """``mix`` and its constants on ``core``, coming from ``flash``."""
+def price(
+    mix: Mix,
+    constants: ConstantReads,
+    core: Target,
+    flash: Flash = NO_WAIT,
+    shared: Mapping[str, Mix] | None = None,
+) -> Price:
+    """``mix`` and its constants on ``core``, coming from ``flash``.
+
+    ``shared`` is all code, by names that are the same where that may be; none if nothing is.
+    """
+    sizes = {name: round(_bytes(part.code, core)) for name, part in (shared or {"": mix}).items()}
     executed = _plain(mix.runs, core)
     cycles = sum(count * _unit(kind, core)[1] for kind, count in executed.items())
     if core.costs.issue > 1:
@@ -137,7 +153,9 @@ def price(mix: Mix, constants: ConstantReads, core: Target, flash: Flash = NO_WA
     return Price(
         instructions=round(sum(count * _unit(kind, core)[0] for kind, count in executed.items())),
         cycles=round(cycles),
-        flash_bytes=constants.bytes + round(_bytes(mix.code, core)),
+        flash_bytes=constants.bytes + sum(sizes.values()),
+        # What takes other room is other code.
+        shared={f"{name} {size}": size for name, size in sizes.items() if name},
     )
 
 

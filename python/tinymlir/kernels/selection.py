@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
@@ -15,7 +16,11 @@ Aim = Literal["balanced", "size", "speed"]
 _UNIT = 4
 #: How many percent of flash one percent of speed may cost: within the room, beyond it, and where
 #: beyond it is only if that is still too much.
-_WITHIN, _BEYOND, _AT_LEAST = 5.0, 0.5, 0.25
+_WITHIN, _BEYOND, _AT_LEAST = 10.0, 0.5, 0.25
+#: Prices of flash between which functions are looked for that leave room, and steps of the search.
+_CHEAPEST, _DEAREST, _HALVINGS = 1e-4, 1e4, 12
+#: A difference that rounding may make.
+_TINY = 1e-12
 
 
 def choose(
@@ -30,7 +35,9 @@ def choose(
     percent.
 
     It is the multiple-choice knapsack problem, solved exactly by dynamic programming over words
-    of flash. Where nothing fits, the smallest candidates are chosen.
+    of flash for given functions that layers have in common (`Price.shared`), which are paid for
+    once. Which of these there are is a local search: all at first, then without one of them as
+    long as that is better. Where nothing fits, the smallest candidates are chosen.
 
     Args:
         layers: for each layer the prices of its candidates, at least one.
@@ -50,31 +57,125 @@ def choose(
 
 
 class _Problem:
-    """Cycles and words of flash of each layer's candidates."""
+    """Cycles and words of flash of all candidates, layer by layer, and the functions they call.
+
+    Functions that only one layer's candidates call are part of the size of these.
+    """
 
     def __init__(self, layers: Sequence[Sequence[Price]]) -> None:
-        self.cycles = [np.array([p.cycles for p in prices], float) for prices in layers]
-        self.sizes = [np.array([-(-p.flash_bytes // _UNIT) for p in prices]) for prices in layers]
-        self.least_cycles = max(sum(c.min() for c in self.cycles), 1)
-        self.least_size = max(sum(int(s.min()) for s in self.sizes), 1)
+        prices = [price for known in layers for price in known]
+        ends = np.cumsum([len(known) for known in layers])
+        self.layers = [
+            slice(end - len(known), end) for end, known in zip(ends, layers, strict=True)
+        ]
+        callers = Counter(name for known in layers for name in {n for p in known for n in p.shared})
+        names = sorted(name for name, count in callers.items() if count > 1)
+        sizes = {name: size for price in prices for name, size in price.shared.items()}
+        self.functions = np.array([_words(sizes[name]) for name in names], int)
+        #: [candidate, function]: whether it is called
+        self.calls = np.array([[name in p.shared for name in names] for p in prices], bool)
+        self.calls = self.calls.reshape(len(prices), len(names))
+        own = [p.flash_bytes - sum(p.shared.get(name, 0) for name in names) for p in prices]
+        self.sizes = np.array([_words(size) for size in own], int)
+        self.cycles = np.array([p.cycles for p in prices], float)
+        self.least_cycles = max(sum(self.cycles[layer].min() for layer in self.layers), 1)
+        self.least_size = 1
+        self.least_size = max(self._flash(self._search(0, 1)), 1)
 
     def flash(self, chosen: list[int]) -> int:
         """Bytes of the candidates chosen."""
-        return _UNIT * sum(int(s[i]) for s, i in zip(self.sizes, chosen, strict=True))
+        picked = [layer.start + i for layer, i in zip(self.layers, chosen, strict=True)]
+        return _UNIT * self._flash(picked)
 
     def best(self, speed: float, size: float, max_flash: int | None = None) -> list[int]:
         """The least sum of shares of the least cycles and size, so often each."""
-        costs = [
-            speed * c / self.least_cycles + size * s / self.least_size + _tie(c, s)
-            for c, s in zip(self.cycles, self.sizes, strict=True)
-        ]
-        best = [int(cost.argmin()) for cost in costs]
-        if max_flash is None or self.flash(best) <= max_flash:
+        best = self._best(speed, size, None if max_flash is None else max_flash // _UNIT)
+        return [i - layer.start for layer, i in zip(self.layers, best, strict=True)]
+
+    def _best(self, speed: float, size: float, room: int | None) -> list[int]:
+        best = self._search(speed, size)
+        if room is None or self._flash(best) <= room:
             return best
-        spare = max_flash // _UNIT - self.least_size
+        smallest = self._search(0, 1)
+        if self._flash(smallest) > room:
+            return smallest
+        # Functions are those that are best for some price of flash, near that at which all fits.
+        tried = [best, smallest]
+        low, high = _CHEAPEST, _DEAREST
+        for _ in range(_HALVINGS if len(self.functions) else 0):
+            middle = (low * high) ** 0.5
+            tried.append(self._search(speed, size + middle))
+            low, high = (low, middle) if self._flash(tried[-1]) <= room else (middle, high)
+        sets = np.unique([self.calls[picked].any(axis=0) for picked in tried], axis=0)
+        found = [self._fitted(self._costs(speed, size), there, room) for there in sets]
+        return min((f for f in found if f is not None), key=lambda f: f[0])[1]
+
+    def _fitted(
+        self, costs: np.ndarray, there: np.ndarray, room: int
+    ) -> tuple[float, list[int]] | None:
+        """The cost, and the best candidates within so many words for which these functions do."""
+        costs = np.where(self._able(there), costs, np.inf)
+        weights, spare = [], room - int(self.functions[there].sum())
+        for layer in self.layers:
+            able = np.isfinite(costs[layer])
+            if not able.any():
+                return None
+            least = int(self.sizes[layer][able].min())
+            weights.append(np.where(able, self.sizes[layer] - least, room + 1))
+            spare -= least
         if spare < 0:
-            return self.best(0, 1)
-        return _knapsack(costs, [s - s.min() for s in self.sizes], spare)
+            return None
+        chosen = _knapsack([costs[layer] for layer in self.layers], weights, spare)
+        picked = [layer.start + i for layer, i in zip(self.layers, chosen, strict=True)]
+        return float(costs[picked].sum()), picked
+
+    def _flash(self, picked: list[int]) -> int:
+        """Words of these candidates, one for each layer."""
+        called = self.calls[picked].any(axis=0)
+        return int(self.sizes[picked].sum() + self.functions[called].sum())
+
+    def _able(self, there: np.ndarray) -> np.ndarray:
+        """The candidates for which these functions do."""
+        return np.array(~self.calls[:, ~there].any(axis=1))
+
+    def _costs(self, speed: float, size: float) -> np.ndarray:
+        """What candidates cost, functions apart."""
+        costs = speed * self.cycles / self.least_cycles + size * self.sizes / self.least_size
+        for layer in self.layers:
+            costs[layer] += _tie(self.cycles[layer], self.sizes[layer])
+        return costs
+
+    def _search(self, speed: float, size: float) -> list[int]:
+        """The best for all functions or for none of them to begin with, others step by step."""
+        costs = self._costs(speed, size)
+
+        def solve(there: np.ndarray) -> tuple[float, list[int]]:
+            able = np.where(self._able(there), costs, np.inf)
+            picked = [layer.start + int(able[layer].argmin()) for layer in self.layers]
+            functions = self.functions[self.calls[picked].any(axis=0)].sum()
+            return float(able[picked].sum() + size * functions / self.least_size), picked
+
+        sets = np.unique(
+            np.concatenate([self.calls, np.eye(len(self.functions), dtype=bool)]), axis=0
+        )
+        found = []
+        for there in (np.zeros(len(self.functions), bool), np.ones(len(self.functions), bool)):
+            least, best = solve(there)
+            better = True
+            while better and len(self.functions):
+                better = False
+                for part in sets:
+                    # With the functions of a candidate, if one is not there, or else without.
+                    other = there & ~part if (there | ~part).all() else there | part
+                    total, picked = solve(other)
+                    if total < least - _TINY:
+                        least, best, there, better = total, picked, other, True
+            found.append((least, best))
+        return min(found, key=lambda f: f[0])[1]
+
+
+def _words(size: int) -> int:
+    return -(-size // _UNIT)
 
 
 def _tie(cycles: np.ndarray, sizes: np.ndarray) -> np.ndarray:

@@ -37,6 +37,7 @@ class Unpacked(Blocks):
     """Functions for all channels, of one or more blocks of them each."""
 
     name = "unpacked"
+    alike = False
 
     def __init__(self, conv: Convolution, core: Target) -> None:
         super().__init__(conv, core)

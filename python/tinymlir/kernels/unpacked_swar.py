@@ -43,6 +43,7 @@ class UnpackedSwar(Swar):
     """A function for each output channel."""
 
     name = "unpacked"
+    alike = False
 
     @classmethod
     def takes(cls, conv: Convolution, core: Target) -> bool:

@@ -120,6 +120,17 @@ func.func @double(%acc: i32, %m: i32, %s: i32) -> i8 {
 
 // -----
 
+// Where all shifts are known to exceed 31, nothing is scaled up.
+// CHECK-LABEL: func.func @double_shrinks
+// CHECK-NOT: arith.shli %arg0
+// CHECK: arith.mulsi_extended %arg0
+func.func @double_shrinks(%acc: i32, %m: i32, %s: i32) -> i8 {
+  %q = "tiny.requantize"(%acc, %m, %s) {zero_point = 0 : i32, min = -128 : i32, max = 127 : i32, rounding = "double", tiny.shrinks} : (i32, i32, i32) -> i8
+  return %q : i8
+}
+
+// -----
+
 // A module without requantization keeps its shape: no routine is added.
 // CHECK-LABEL: module
 // CHECK-NEXT: func.func @plain

@@ -1,0 +1,172 @@
+"""Dot products of windows with all output channels, as a function that layers have in common.
+
+Neither sizes nor addresses are parts of its instructions: the windows of neighbouring pixels lie
+side by side, so the distances between them are the same for any layer, and the rest are arguments.
+`tiny-merge-functions` makes one function of those of all layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tinymlir.bindings import arith, func, ir, llvm, scf
+from tinymlir.kernels.channel_tables import scalar_code, table_bytes
+from tinymlir.kernels.convolution import Convolution
+from tinymlir.kernels.dot_products import DotProducts
+from tinymlir.kernels.gather import Gather
+from tinymlir.kernels.kernel import Layer
+from tinymlir.kernels.parking import Parked, opaque, park
+from tinymlir.kernels.pixels import Site, finish, finish_mix
+from tinymlir.kernels.price import Mix, function, line
+from tinymlir.kernels.words import advance, advance_bytes, fetch, stream
+
+#: Steps of the loop that computes what no turn of the other one does.
+_REST = 1
+
+
+class SharedProducts(DotProducts):
+    """`DotProducts` of windows that lie side by side, ``apart`` words from one pair to the next.
+
+    A function goes through all blocks of channels of some pixels, and through the steps of each
+    in turns of ``unroll``, then one by one. It parks all that these loops do not need.
+    """
+
+    def __init__(
+        self, conv: Convolution, layer: Layer, gather: Gather, channels: int, unroll: int
+    ) -> None:
+        super().__init__(conv, layer, gather, channels, unroll)
+        self.symbols: dict[tuple[int, int], str] = {}
+
+    def emit(self, site: Site, pixels: int, scratch: ir.Value) -> None:
+        emitter, target = self.layer.emitter, self.layer.target
+        windows = stream(scratch)
+        first_pixel = target.position(emitter, [0, site.row, site.column, 0])
+        turns = self.steps // self.unroll * self.unroll
+        ends = [advance(windows, steps * self.step_words) for steps in (turns, self.steps)]
+        for channels, start, packed in self.blocks:
+            place = advance_bytes(stream(target.buffer), emitter.add(first_pixel, start))
+            constants = stream(self.layer.pool.get(packed.reshape(-1), "weights"))
+            sizes = [emitter.index(len(packed) * channels), emitter.integer(target.channels)]
+            if (pixels, channels) not in self.symbols:
+                self.symbols[pixels, channels] = self._emit_function(pixels, channels)
+            operands = [windows, constants, place, *ends, *sizes]
+            func.call([], self.symbols[pixels, channels], operands)
+
+    @property
+    def step_words(self) -> int:
+        """Words of all windows' operands of a step."""
+        return self.form.step_words * self.apart
+
+    def _emit_function(self, pixels: int, channels: int) -> str:
+        """``@layer<i>_products…(windows, constants, place, turned, end, channels, pitch)``.
+
+        ``turned`` is where turns end in the first window, and ``end`` where it ends; the results
+        of the next pixel lie ``pitch`` bytes on.
+        """
+        function = self.layer.function
+        symbol = f"{function.name.value}_products{pixels}x{channels}"
+        pointer, i32 = ir.Type.parse("!llvm.ptr"), ir.IntegerType.get_signless(32)
+        types = [*[pointer] * 5, ir.IndexType.get(), i32]
+        with ir.InsertionPoint.after(function.operation):
+            helper = func.FuncOp(symbol, (types, []), visibility="private")
+        with ir.InsertionPoint(helper.add_entry_block()):
+            self._emit_blocks(helper.arguments, pixels, channels)
+            func.ReturnOp([])
+        return symbol
+
+    def _emit_blocks(self, arguments: Sequence[ir.Value], pixels: int, channels: int) -> None:
+        *pointers, count, pitch = arguments
+        windows, constants, place, turned, end = map(park, pointers)
+        last, pitch = park(advance_bytes(pointers[2], count)), park(pitch)
+        blocks = scf.WhileOp([], [])
+        with ir.InsertionPoint(blocks.regions[0].blocks.append()):
+            w = constants.load()
+            sums = [fetch(w, b) for b in range(channels)] * pixels
+            carried = [advance(w, channels), windows.load(), *sums]
+            carried = self._turns(self.unroll, turned, channels, carried, first=True)
+            tables, _, *sums = self._turns(_REST, end, channels, carried)
+            constants.store(advance(tables, channels * self.table_words))
+            to = place.load()
+            self._store(to, pitch, tables, sums, channels)
+            following = advance_bytes(to, channels)
+            place.store(following)
+            scf.condition(_below(following, last.load()), [])
+        with ir.InsertionPoint(blocks.regions[1].blocks.append()):
+            scf.yield_([])
+
+    def _turns(
+        self,
+        steps: int,
+        end: Parked,
+        channels: int,
+        carried: list[ir.Value],
+        *,
+        first: bool = False,
+    ) -> list[ir.Value]:
+        """Turns of so many steps until windows ``end``; ``first``: there is one at least.
+
+        At both ends of a turn a register is left free, for LLVM to change places with: or else
+        it goes through memory with several of those that are carried.
+        """
+        kinds = [value.type for value in carried]
+        locations = [ir.Location.current] * len(kinds)
+
+        def turn(w: ir.Value, a: ir.Value, *sums: ir.Value) -> list[ir.Value]:
+            totals = list(sums)
+            self.alone = (0, 2 * steps - 1)
+            for step in range(steps):
+                totals = self._step(step, w, a, totals, channels)
+            w = advance(w, steps * channels * self.weight_words)
+            a = advance(a, steps * self.step_words)
+            return [opaque(value) for value in (w, a, *totals)]
+
+        loop = scf.WhileOp(kinds, carried)
+        before = loop.regions[0].blocks.append(*kinds, arg_locs=locations)
+        after = loop.regions[1].blocks.append(*kinds, arg_locs=locations)
+        with ir.InsertionPoint(before):
+            values = turn(*before.arguments) if first else list(before.arguments)
+            scf.condition(_below(values[1], end.load()), values)
+        with ir.InsertionPoint(after):
+            scf.yield_(list(after.arguments) if first else turn(*after.arguments))
+        return list(loop.results)
+
+    def _store(
+        self,
+        place: ir.Value,
+        pitch: Parked,
+        tables: ir.Value,
+        sums: list[ir.Value],
+        channels: int,
+    ) -> None:
+        """Store what becomes of the sums of a block, the first pixel's at ``place``."""
+        known = [self._elements(tables, b) for b in range(channels)]
+        distance = arith.index_cast(ir.IndexType.get(), pitch.load())
+        for p in range(len(sums) // channels):
+            site = Site(self.layer, 0, 0, (0, 0), (0, 0), border=False, place=place)
+            for b in range(channels):
+                finish(self.conv, site, 0, 0, sums[p * channels + b], known[b], lane=b)
+            place = advance_bytes(place, distance)
+
+    @staticmethod
+    def key(conv: Convolution, pixels: int, channels: int, unroll: int) -> str:
+        """A name that functions share which are the same but for constants."""
+        return f"products{pixels}x{channels}.{unroll} {scalar_code(conv)}"
+
+    @classmethod
+    def function_mix(
+        cls, conv: Convolution, steps: int, pixels: int, channels: int, unroll: int, blocks: int
+    ) -> Mix:
+        """The function, called once for ``blocks`` blocks of channels."""
+        words = 1 + table_bytes(conv) // (4 * conv.out_per_group)
+        turn = line(alu=6, load=2, store=2, branch=1)
+        step = cls.step_mix(pixels, channels)
+        sums = (step * unroll + turn).times(steps // unroll) + (step + turn).times(steps % unroll)
+        block = line(load=words * channels, alu=6, store=2) + line(load=5, alu=pixels) + sums
+        block += finish_mix(conv, pixels) * channels
+        loop = (block + line(load=1, alu=1, branch=1)).times(blocks)
+        return function(loop + line(alu=2, store=7, load=2))
+
+
+def _below(a: ir.Value, b: ir.Value) -> ir.Value:
+    """Whether an address comes before another one."""
+    return llvm.icmp(6, a, b)
