@@ -49,7 +49,10 @@ class Convolution:
 
     def folded(self) -> Convolution:
         """All pixels as one row, where windows are single pixels and none is left out, or one
-        column is all that there is: a convolution over time."""
+        column is all that there is: a convolution over time. All operands as one pixel, where the
+        only window is all of the input: a dense layer."""
+        if self.covers_input and self.groups == 1:
+            return self._flattened()
         if self.in_hw[1] == self.out_hw[1] == self.kernel[1] == 1 and not self.pad[1]:
             return self._turned()
         plain = self.kernel == self.stride == (1, 1) and self.in_hw == self.out_hw
@@ -57,6 +60,17 @@ class Convolution:
             return self
         row = (1, self.out_hw[0] * self.out_hw[1])
         return replace(self, in_hw=row, out_hw=row, result_columns=self.out_hw[1])
+
+    @property
+    def covers_input(self) -> bool:
+        """Whether there is one window, and that is the input."""
+        return self.kernel == self.in_hw and self.out_hw == (1, 1) and self.pad == (0, 0)
+
+    def _flattened(self) -> Convolution:
+        """The input as one pixel: the same bytes."""
+        weights = self.weights.reshape(1, self.out_per_group, 1, 1, -1)
+        one = (1, 1)
+        return replace(self, weights=weights, in_hw=one, stride=one, dilation=one)
 
     def _turned(self) -> Convolution:
         """One column as one row: the same bytes."""
@@ -276,7 +290,9 @@ def replace_constants(conv: Convolution, weights: np.ndarray, bias: np.ndarray) 
     shape = list(initial.shape)[-2:] if op.name in _CHANNELS_IN_TWO else [initial.shape[-1]]
     before = [op.operands[i].owner.operation for i in (1, 2)]
     with ir.InsertionPoint(op), op.location:
-        op.operands[1] = _constant(_WRITERS[op.name](weights))
+        # A folded convolution has the same bytes in another shape.
+        layout = _WRITERS[op.name](weights).reshape(op.operands[1].type.shape)
+        op.operands[1] = _constant(layout)
         empty = tensor.empty(initial.shape, initial.element_type)
         repeated = list(range(len(initial.shape) - len(shape)))
         filled = linalg.broadcast(_constant(bias.reshape(shape)), outs=[empty], dimensions=repeated)
