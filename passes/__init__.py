@@ -3,6 +3,7 @@
 from ._pass import REGISTRY, Pass, PassFailure, register_pass
 from .tiny_calibrate import Calibrate
 from .tiny_canonicalize_linalg import CanonicalizeLinalg
+from .tiny_dense_to_conv import DenseToConv
 from .tiny_drop_channels import DropChannels
 from .tiny_emit_entry import EmitEntry
 from .tiny_expand_division import ExpandDivision
@@ -42,6 +43,7 @@ __all__ = [
     "REGISTRY",
     "Calibrate",
     "CanonicalizeLinalg",
+    "DenseToConv",
     "DropChannels",
     "EmitEntry",
     "ExpandDivision",

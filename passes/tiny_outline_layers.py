@@ -76,7 +76,7 @@ class OutlineLayers(Pass):
             # The network reads from top to bottom: @main first, then its layers.
             layer.move_after(last)
             last = layer
-        _erase_dead(main)
+        erase_dead(main)
 
 
 def find_main(module: ir.Operation) -> func.FuncOp:
@@ -248,6 +248,8 @@ def _outline(module: ir.Operation, root: ir.Operation, symbol: str) -> ir.Operat
 def _kind(root: ir.Operation, members: list[ir.Operation]) -> str:
     """What a layer is called where nothing says: after its product or window, or its last op."""
     for member in members:
+        if "tiny.op" in member.attributes:
+            return str(member.attributes["tiny.op"].value)
         for part, kind in _KINDS.items():
             if member.name.startswith(f"linalg.{part}"):
                 return kind
@@ -262,7 +264,8 @@ def _replace_uses_within(op: ir.Operation, old: ir.Value, new: ir.Value) -> None
     op.walk(walk)
 
 
-def _erase_dead(main: func.FuncOp) -> None:
+def erase_dead(main: func.FuncOp) -> None:
+    """Erase what nobody reads, calls aside."""
     for child in reversed(list(main.body.blocks[0].operations)):
         op = child.operation
         if op.name not in ("func.return", "func.call") and not any(

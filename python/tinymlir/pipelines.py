@@ -80,7 +80,7 @@ def to_functions(target: Target) -> tuple[str, ...]:
     Vectors look up many bytes at once, which a product whose results are lanes cannot.
     """
     outline = "" if target.has_vectors else "{inline-tables=true}"
-    return ("tiny-fold-tables", f"tiny-outline-layers{outline}")
+    return ("tiny-fold-tables", "tiny-dense-to-conv", f"tiny-outline-layers{outline}")
 
 
 def to_layers(target: Target) -> tuple[str, ...]:
