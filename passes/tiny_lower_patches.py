@@ -22,8 +22,9 @@ from tinymlir.kernels.catalogue import choose
 from tinymlir.kernels.columns import Span, widest
 from tinymlir.kernels.emitter import ConstantPool, buffer_type
 from tinymlir.kernels.kernel import Kernel
-from tinymlir.kernels.row_functions import Part, RowFunction, pooling_of
+from tinymlir.kernels.row_functions import Part, RowFunction
 from tinymlir.kernels.row_kernels import RowWork, fit
+from tinymlir.kernels.row_sums import RowSums, row_sums
 from tinymlir.kernels.stage_functions import StageFunctions, StepCall, Streaming
 from tinymlir.linalg_info import yielded
 from tinymlir.targets import Target, get_target
@@ -228,7 +229,7 @@ class _Lowering:
         work: dict[int, RowWork] = {}
         for position, (layer, node) in enumerate(zip(self.layers, self.graph.layers, strict=True)):
             usual = choose(layer, yielded(layer.body.blocks[0]), self.core, by_rows=True)
-            if usual is not None:
+            if usual is not None and not node.accumulates:
                 rows = self.stage.timeline.rows_made(node.output)
                 work[position] = RowWork(usual, self._spans(node.output), rows)
         found, self.spare = fit(work, self.room, self.spare)
@@ -265,7 +266,7 @@ class _Lowering:
             kinds[Cache(tensor)] = rows * part.columns * part.channels, i8
         for position, layer in enumerate(self.graph.layers):
             if layer.accumulates:
-                kind = pooling_of(self.layers[position]).results[0].type
+                kind = self._sums(position).result.type
                 kinds[-1 - position] = kind.shape[3], kind.element_type
         places, self.ends = {}, [0]
         for buffer in self.stage.buffers():
@@ -321,8 +322,9 @@ class _Lowering:
             self.pool.begin_layer()
             if node.accumulates:
                 first, then = [buffers[0], -1 - position], [-1 - position, buffers[1]]
-                adder = rows.emit_sums(f"{symbol}_sums", self._types(first), self.pool)
-                function = rows.emit_result(symbol, self._types(then), self.pool)
+                how = self._sums(position)
+                adder = rows.emit_sums(f"{symbol}_sums", self._types(first), how, self.pool)
+                function = rows.emit_result(symbol, self._types(then), how, self.pool)
                 steps += [StepCall(adder, first), StepCall(function, then)]
             else:
                 scratch = kernel is not None and kernel.row_scratch_bytes(widest(spans)) > 0
@@ -334,9 +336,15 @@ class _Lowering:
                 firsts = [t for t, part in zip(tensors, parts, strict=True) if part.strip]
                 given = [*buffers, SCRATCH] if scratch else buffers
                 steps.append(StepCall(function, given, columns, firsts))
-            self._describe_layer(layer, function, kernel, node.output)
+            self._describe_layer(position, function)
             self.symbols.append(function.name.value)
         return steps
+
+    def _sums(self, position: int) -> RowSums:
+        """How a layer adds up rows."""
+        found = row_sums(self.layers[position], self.core)
+        assert found is not None
+        return found
 
     def _spans(self, tensor: int) -> tuple[Span, ...]:
         """The columns of a tensor that each strip makes."""
@@ -365,12 +373,12 @@ class _Lowering:
         attributes["tiny.work_overlap"] = ir.DenseI64ArrayAttr.get(over_work)
         attributes["tiny.stage"] = _symbols(self.symbols)
 
-    def _describe_layer(
-        self, layer: func.FuncOp, function: func.FuncOp, kernel: Kernel | None, output: int
-    ) -> None:
+    def _describe_layer(self, position: int, function: func.FuncOp) -> None:
         """What tiny-lower-layers says of a layer, of a layer that runs row by row."""
         i64 = ir.IntegerType.get_signless(64)
-        given, attributes = layer.operation.attributes, function.operation.attributes
+        given = self.layers[position].operation.attributes
+        attributes, kernel = function.operation.attributes, self.kernels[position]
+        output = self.graph.layers[position].output
         for name in ("tiny.layer", "tiny.op", "tiny.macs"):
             attributes[name] = given[name]
         spans = self._spans(output)
@@ -378,10 +386,14 @@ class _Lowering:
         pixels = len(rows) * sum(last - first for first, last in spans)
         made = attributes["tiny.macs"].value // (tensor.rows * tensor.columns) * pixels
         attributes["tiny.made_macs"] = ir.IntegerAttr.get(i64, made)
-        executed = 0
+        executed, label = 0, None
         if kernel is not None:
-            attributes["tiny.kernel"] = ir.StringAttr.get(kernel.label)
+            label = kernel.label
             executed = sum(kernel.executed_macs(rows, range(*span)) for span in spans)
+        elif self.graph.layers[position].accumulates:
+            label, executed = self._sums(position).label, pixels * self._sums(position).macs
+        if label is not None:
+            attributes["tiny.kernel"] = ir.StringAttr.get(label)
         attributes["tiny.executed_macs"] = ir.IntegerAttr.get(i64, executed)
         attributes["tiny.constant_bytes"] = ir.IntegerAttr.get(i64, self.pool.layer_bytes)
 

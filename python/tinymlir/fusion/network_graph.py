@@ -14,6 +14,7 @@ from tinymlir.kernels.catalogue import choose
 from tinymlir.kernels.evaluator import VIEW_OPS
 from tinymlir.kernels.kernel import Kernel
 from tinymlir.kernels.reuse import reused_results
+from tinymlir.kernels.row_sums import row_sums
 from tinymlir.linalg_info import yielded
 from tinymlir.targets import Target
 
@@ -137,8 +138,9 @@ def _layer(
     facts = function.operation.attributes
     macs = facts["tiny.macs"].value
     reduces = len(reads) == 1 and image.rows == 1 < tensors[sources[0]].rows
-    pools = [o for o in function.body.blocks[0].operations if "linalg.pooling" in o.operation.name]
     padded = any(read.rows.pad or read.columns.pad for read in reads)
+    able = fusable and reduces and not padded
+    accumulates = able and row_sums(function, core) is not None
     return Layer(
         name=facts["tiny.layer"].value,
         op=facts["tiny.op"].value,
@@ -146,10 +148,10 @@ def _layer(
         output=output,
         macs=macs,
         scratch_bytes=_scratch_bytes(root, alone),
-        row_scratch_bytes=_row_scratch_bytes(by_rows),
-        lean_scratch_bytes=_row_scratch_bytes(lean),
+        row_scratch_bytes=_row_scratch_bytes(None if accumulates else by_rows),
+        lean_scratch_bytes=_row_scratch_bytes(None if accumulates else lean),
         fusable=fusable and macs % _pixels(image) == 0,
-        accumulates=fusable and reduces and len(pools) == image.columns == 1 and not padded,
+        accumulates=accumulates,
     )
 
 

@@ -49,10 +49,7 @@ class Convolution:
 
     def folded(self) -> Convolution:
         """All pixels as one row, where windows are single pixels and none is left out, or one
-        column is all that there is: a convolution over time. All operands as one pixel, where the
-        only window is all of the input: a dense layer."""
-        if self.covers_input and self.groups == 1:
-            return self._flattened()
+        column is all that there is: a convolution over time."""
         if self.in_hw[1] == self.out_hw[1] == self.kernel[1] == 1 and not self.pad[1]:
             return self._turned()
         plain = self.kernel == self.stride == (1, 1) and self.in_hw == self.out_hw
@@ -62,14 +59,16 @@ class Convolution:
         return replace(self, in_hw=row, out_hw=row, result_columns=self.out_hw[1])
 
     @property
-    def covers_input(self) -> bool:
-        """Whether there is one window, and that is the input."""
-        return self.kernel == self.in_hw and self.out_hw == (1, 1) and self.pad == (0, 0)
+    def is_dense(self) -> bool:
+        """Whether all channels of the one pixel are of all of the input."""
+        window = self.kernel == self.in_hw and self.out_hw == (1, 1) and self.pad == (0, 0)
+        return window and self.groups == 1
 
-    def _flattened(self) -> Convolution:
-        """The input as one pixel: the same bytes."""
-        weights = self.weights.reshape(1, self.out_per_group, 1, 1, -1)
-        one = (1, 1)
+    def flattened(self) -> Convolution:
+        """The input as one pixel, where that makes no difference: the same bytes."""
+        if not self.is_dense:
+            return self
+        weights, one = self.weights.reshape(1, self.out_per_group, 1, 1, -1), (1, 1)
         return replace(self, weights=weights, in_hw=one, stride=one, dilation=one)
 
     def _turned(self) -> Convolution:
@@ -150,6 +149,8 @@ def find_convolution(root: ir.Value, *, by_rows: bool = False) -> Convolution | 
     convolution = _READERS[value.owner.operation.name](value, root)
     if convolution is None or root.type.shape not in convolution.result_shapes():
         return None
+    # The rows of an input that is read at once lie one after another.
+    convolution = convolution.flattened()
     return convolution if by_rows else convolution.folded()
 
 

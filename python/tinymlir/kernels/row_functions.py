@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tinymlir.bindings import arith, func, ir
+from tinymlir.bindings import func, ir
 from tinymlir.kernels.by_element import emit_row_by_element
 from tinymlir.kernels.columns import Columns, Span
 from tinymlir.kernels.emitter import ConstantPool, Emitter, Index
 from tinymlir.kernels.evaluator import Evaluator
 from tinymlir.kernels.kernel import Kernel, Layer
 from tinymlir.kernels.row_elements import emit_row
+from tinymlir.kernels.row_sums import RowSums
 from tinymlir.kernels.rows import Rows
-from tinymlir.linalg_info import indexing_maps, yielded
+from tinymlir.linalg_info import yielded
 from tinymlir.targets import Target
 
 
@@ -79,41 +80,31 @@ class RowFunction:
             func.ReturnOp([])
         return function
 
-    def emit_sums(self, symbol: str, buffers: Sequence[ir.Type], pool: ConstantPool) -> func.FuncOp:
-        """``function(input, sums, row)``: add a row to the ``sums`` of a pooling over all rows.
+    def emit_sums(
+        self, symbol: str, buffers: Sequence[ir.Type], how: RowSums, pool: ConstantPool
+    ) -> func.FuncOp:
+        """``function(input, sums, row)``: add a row to the ``sums``.
 
-        The first row starts them anew. Columns need not be told: those of the result are one.
+        Columns need not be told: those of the result are one.
         """
-        op = pooling_of(self.layer)
         function = self._new(symbol, [*buffers, ir.IndexType.get()])
         source, sums, row = function.arguments
-        emitter, part = Emitter(), self.parts[0]
         with ir.InsertionPoint(function.body.blocks[0]), self.layer.location:
-            given: dict[ir.Value, ir.Value | Rows] = {self.layer.arguments[0]: part.rows(source)}
-            evaluator = Evaluator(emitter, pool, given)
-            first = arith.cmpi(arith.CmpIPredicate.eq, row, emitter.index(0))
-
-            def channel(c: Index) -> None:
-                element = [0, 0, 0, c]
-                start = evaluator.at(op.operands[len(op.operands) - 1], element)
-                total = arith.select(first, start, emitter.load(sums, [c]))
-                result = evaluator.part(op, element, {row_loop(op): row}, total)
-                emitter.store(result, sums, [c])
-
-            emitter.loop(0, sums.type.shape[0], 1, channel)
+            rows = self.parts[0].rows(source)
+            evaluator = Evaluator(Emitter(), pool, {self.layer.arguments[0]: rows})
+            how.emit(evaluator, rows, sums, row)
             func.ReturnOp([])
         return function
 
     def emit_result(
-        self, symbol: str, buffers: Sequence[ir.Type], pool: ConstantPool
+        self, symbol: str, buffers: Sequence[ir.Type], how: RowSums, pool: ConstantPool
     ) -> func.FuncOp:
-        """``function(sums, result, row)``: the one row of a pooling over all rows."""
-        op = pooling_of(self.layer)
+        """``function(sums, result, row)``: the one row that the sums give."""
         function = self._new(symbol, [*buffers, ir.IndexType.get()])
         sums, result, row = function.arguments
-        emitter, part = Emitter(), self.parts[-1]
+        part = self.parts[-1]
         with ir.InsertionPoint(function.body.blocks[0]), self.layer.location:
-            evaluator = Evaluator(emitter, pool, {op.results[0]: Rows(sums, 1, part.channels)})
+            evaluator = Evaluator(Emitter(), pool, {how.result: Rows(sums, 1, part.channels)})
             root = yielded(self.layer.body.blocks[0])
             emit_row_by_element(evaluator, root, part.rows(result), row, (0, 1))
             func.ReturnOp([])
@@ -157,25 +148,3 @@ class RowFunction:
         place = len(self.parts)
         place += isinstance(function.arguments[place].type, ir.MemRefType)
         return place + 3
-
-
-def pooling_of(layer: func.FuncOp) -> ir.Operation:
-    """The one pooling of a layer that reduces all rows."""
-    ops = [child.operation for child in layer.body.blocks[0].operations]
-    return next(op for op in ops if op.name.startswith("linalg.pooling"))
-
-
-def row_loop(op: ir.Operation) -> int:
-    """The loop of a pooling that goes through the rows of a window."""
-    maps = indexing_maps(op)
-    parallel = {e.position for e in maps[-1].results if isinstance(e, ir.AffineDimExpr)}
-    return next(d for d in _loops(maps[0].results[1]) if d not in parallel)
-
-
-def _loops(expr: ir.AffineExpr) -> list[int]:
-    """The loops that an index follows."""
-    if isinstance(expr, ir.AffineDimExpr):
-        return [expr.position]
-    if isinstance(expr, ir.AffineConstantExpr):
-        return []
-    return [*_loops(expr.lhs), *_loops(expr.rhs)]
