@@ -11,7 +11,7 @@ from tinymlir.linalg_info import broadcast_array, constant_array, indexing_maps
 from tinymlir.transposes import is_elementwise, is_plain, is_scalar_code, renamed
 
 from ._pass import Pass, register_pass
-from .tiny_outline_layers import erase_dead, find_main
+from .tiny_outline_layers import VIEW_OPS, erase_dead, find_main
 
 _KIND = "fully_connected"
 #: Of the loops over an image, which one of its flat form each is: 0 and 1, of which there are two.
@@ -83,12 +83,17 @@ class DenseToConv(Pass):
 
 
 def _image(value: ir.Value) -> ir.Value | None:
-    """The image, of batch 1, that ``value`` has in one row."""
-    if isinstance(value, ir.BlockArgument) or value.owner.name != "tensor.collapse_shape":
-        return None
-    source = value.owner.operands[0]
-    shape, flat = source.type.shape, value.type.shape
-    return source if len(shape) == 4 and len(flat) == 2 and shape[0] == flat[0] == 1 else None
+    """The image, of batch 1, that ``value`` has in one row: what is made, not a view of it."""
+    found, shape = None, list(value.type.shape)
+    while not isinstance(value, ir.BlockArgument) and value.owner.name in VIEW_OPS:
+        value = value.owner.operands[0]
+        found = value if _is_image(value) else found
+    return found if len(shape) == 2 and shape[0] == 1 else None
+
+
+def _is_image(value: ir.Value) -> bool:
+    shape = list(value.type.shape)
+    return len(shape) == 4 and shape[0] == 1
 
 
 def _convolution(builder: Builder, op: ir.Operation) -> ir.Value | None:

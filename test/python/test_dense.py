@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,9 +12,12 @@ from networks import Network, Value, Window, lower, lower_for_host, pinned
 
 from tinymlir.artifact import report
 from tinymlir.codegen import generate
+from tinymlir.fusion.planner import Planner
 from tinymlir.host import HostModel
+from tinymlir.pipelines import Fusion
 from tinymlir.simulators import simulate
 from tinymlir.targets import get_target
+from tinymlir.tools.plan import load_graph
 
 cores = st.sampled_from(["cortex-m0", "cortex-m4", "rv32imc"])
 
@@ -54,3 +59,28 @@ def test_on_the_core(core: str, depth: int, channels: int) -> None:
     code = generate(compilation.module, target)
     run = simulate(report(compilation, code, {}), code.object, [network.inputs[0].array[0]])
     assert (np.asarray(run.outputs[0]) == y.array[0]).all()
+
+
+@pytest.mark.parametrize(
+    ("core", "shape", "channels"),
+    [("cortex-m4", (9, 3, 5), 6), ("cortex-m0", (11, 5, 3), 5), ("rv32imc", (8, 7, 5), 8)],
+)
+def test_rows_of_an_image_are_added_up_as_they_come(
+    core: str, shape: tuple[int, int, int], channels: int, tmp_path: Path
+) -> None:
+    """Of the image that is flattened there is one row, and of the next layer a pixel."""
+    network, target = Network(1), get_target(core)
+    image = network.conv(network.input(1, *shape), shape[2], Window())
+    flat = network.reshape(image, [1, image.array[0].size])
+    y = network.dense(network.dense(flat, channels), 3)
+    model = tmp_path / "flat.mlir"
+    model.write_text(network.text(y))
+    compilation = lower(network.text(y), target, fusion=Fusion(input="streamed"))
+    planned = Planner(load_graph(model, target), "streamed").choose(None, None)
+    assert compilation.arena_bytes == planned.bytes < image.array[0].size + 4 * channels
+    layer = compilation.layers[1]
+    assert (layer.op, layer.kernel) == ("fully_connected", "dense-rows")
+    assert layer.executed_macs == layer.made_macs == layer.macs == flat.array[0].size * channels
+    code = generate(compilation.module, target)
+    run = simulate(report(compilation, code, {}), code.object, [network.inputs[0].array[0]])
+    assert (np.asarray(run.outputs[0]).ravel() == y.array[0].ravel()).all()

@@ -32,7 +32,9 @@ def windows(draw: st.DrawFn, height: int, width: int) -> Window:
 
 @st.composite
 def networks(draw: st.DrawFn) -> tuple[Network, Value]:
-    """Convolutions of all kinds, sums with what came before, joined channels, pooling."""
+    """Convolutions of all kinds, sums with what came before, joined channels, pooling, and dense
+    layers in the end.
+    """
     network = Network(draw(st.integers(0, 99)))
     dims = st.integers(5, 14)
     x = network.input(1, draw(dims), draw(dims), draw(st.integers(1, 4)))
@@ -50,9 +52,13 @@ def networks(draw: st.DrawFn) -> tuple[Network, Value]:
         else:
             window = Window() if kind == "point" else draw(windows(height, width))
             x = network.conv(x, draw(st.integers(1, 13)), window, pad_value=-4)
-    _, height, width, _ = x.shape
-    if draw(st.booleans()):
+    _, height, width, depth = x.shape
+    end = draw(st.sampled_from(["image", "pooled", "dense"]))
+    if end == "pooled":
         x = network.pool(x, Window((height, width)), "max")
+    elif end == "dense":
+        flat = network.reshape(x, [1, height * width * depth])
+        x = network.dense(network.dense(flat, draw(st.integers(1, 9))), 3)
     return network, x
 
 

@@ -3,8 +3,8 @@
 #id = affine_map<(d0, d1) -> (d0, d1)>
 #channel = affine_map<(d0, d1) -> (d1)>
 
-// A chain: the second layer is one of an image of one pixel. Scales of channels go along, and so
-// does the name; a result that other ops want flat is.
+// A chain, behind reshapes: the second layer is one of an image of one pixel. Scales of channels go
+// along, and so does the name; a result that other ops want flat is.
 // CHECK-LABEL: func.func @main
 // CHECK-SAME: (%[[X:.*]]: tensor<1x2x1x2xi8>)
 // CHECK: %[[W:.*]] = arith.constant dense<{{\[}}{{\[}}{{\[}}[1, 3]], {{\[}}[5, 7]]], {{\[}}{{\[}}[2, 4]], {{\[}}[6, 8]]]]> : tensor<2x2x1x2xi8>
@@ -26,7 +26,8 @@ func.func @main(%x: tensor<1x2x1x2xi8>) -> tensor<1xi8> {
   %least = arith.constant -128 : i8
   %e = tensor.empty() : tensor<1x2xi32>
   %e8 = tensor.empty() : tensor<1x2xi8>
-  %flat = tensor.collapse_shape %x [[0], [1, 2, 3]] : tensor<1x2x1x2xi8> into tensor<1x4xi8>
+  %row = tensor.collapse_shape %x [[0, 1, 2, 3]] : tensor<1x2x1x2xi8> into tensor<4xi8>
+  %flat = tensor.expand_shape %row [[0, 1]] output_shape [1, 4] : tensor<4xi8> into tensor<1x4xi8>
   %init = linalg.fill ins(%zero : i32) outs(%e : tensor<1x2xi32>) -> tensor<1x2xi32>
   %first = linalg.matmul ins(%flat, %w : tensor<1x4xi8>, tensor<4x2xi8>) outs(%init : tensor<1x2xi32>) -> tensor<1x2xi32>
   %a = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel", "parallel"]}
