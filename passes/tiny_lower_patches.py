@@ -21,7 +21,6 @@ from tinymlir.fusion.network_graph import block_graph, layer_functions
 from tinymlir.kernels.catalogue import choose
 from tinymlir.kernels.columns import Span, widest
 from tinymlir.kernels.emitter import ConstantPool, buffer_type
-from tinymlir.kernels.kernel import Kernel
 from tinymlir.kernels.row_functions import Part, RowFunction
 from tinymlir.kernels.row_kernels import RowWork, fit
 from tinymlir.kernels.row_sums import RowSums, row_sums
