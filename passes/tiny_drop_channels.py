@@ -138,16 +138,17 @@ def _fold_constants(module: ir.Operation) -> None:
             continue
         layer, conv = layers[symbol]
         given = call.operands[list(layer.arguments).index(conv.source)]
-        folded = _fold(conv, _spread(given, known))
+        folded = _fold(conv, _spread(given, conv.groups * conv.in_per_group, known))
         if folded is not conv:
             replace_constants(conv, folded.weights, folded.bias)
             forget(layer)
         known[call.results[0]] = _constant_channels(folded)
 
 
-def _spread(value: ir.Value, known: dict[ir.Value, _Constants]) -> _Constants:
-    """Constants by index of the last dimension of ``value``, perhaps a view of what is known."""
-    size = value.type.shape[-1]
+def _spread(value: ir.Value, size: int, known: dict[ir.Value, _Constants]) -> _Constants:
+    """Constants by their place among ``size`` channels as which ``value`` is read: its own, or
+    those of all pixels. It may be a view of what is known.
+    """
     while not isinstance(value, ir.BlockArgument) and value.owner.operation.name in VIEW_OPS:
         value = value.owner.operation.operands[0]
     channels = value.type.shape[-1]
