@@ -79,15 +79,15 @@ class DepthwiseSwar(Depthwise):
         tables = table_bytes(conv) // (4 * conv.groups)
         operands = conv.weights[0, 0].size
         # Weights and all else that a channel has stay in registers, if there are enough.
-        constants = line(load=operands + 3 + tables, alu=4)
         stay = operands + 3 + tables + _OTHERS <= self.core.registers
-        products = line(load=operands, mac=operands)
+        products = line(load=1 if stay else 2, mac=1) * operands
+        constants = line(load=3 + tables, alu=4)
         split = line(alu=2 if self.core.costs.mac is not None else 3)
         sums = products + split * chunks.count + (line(alu=2) if stay else constants)
         row = loop(sums + finish_mix(conv, 2) + line(alu=4), conv.out_hw[1] // 2)
         if conv.out_hw[1] % 2:
             row += sums + finish_mix(conv)
-        row += constants if stay else Mix()
+        row += constants + line(load=operands) if stay else Mix()
         rows = loop(row + line(alu=20, load=10, store=10), conv.out_hw[0])
         return function(loop(copy.times(copies) + rows, conv.groups))
 
