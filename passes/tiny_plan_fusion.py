@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from tinymlir.bindings import ir
+from tinymlir.bindings import func, ir
 from tinymlir.errors import TinymlirError
 from tinymlir.fusion.graph import Graph
-from tinymlir.fusion.network_graph import network_graph
+from tinymlir.fusion.network_graph import layer_functions, network_graph
 from tinymlir.fusion.planner import Planner
 from tinymlir.fusion.setting import (
     DEFAULT_SCHEMES,
@@ -18,7 +18,9 @@ from tinymlir.fusion.setting import (
     from_json,
     read_plan,
 )
-from tinymlir.targets import get_target
+from tinymlir.kernels.catalogue import leanest
+from tinymlir.linalg_info import yielded
+from tinymlir.targets import Target, get_target
 
 from ._pass import Pass, PassFailure, find_ops, register_pass
 from .tiny_outline_layers import find_main
@@ -34,8 +36,9 @@ class PlanFusion(Pass):
     ``max-overhead``, which is none without either. Where the network fits ``max-ram`` layer by
     layer, it stays so. Calls of a stage's layers get its number as
     ``tiny.stage`` and its number of strips as ``tiny.strips``, ``tiny.cached`` where strips keep
-    columns of the result, and ``tiny.lean`` where kernels shall take little work space; ``@main``
-    gets ``tiny.input``, and names of the layers that can be in no stage as ``tiny.cuts``.
+    columns of the result, and ``tiny.lean`` where kernels shall take little work space. Where a
+    layer by itself shall, it gets another ``tiny.kernel``. ``@main`` gets ``tiny.input``, and names
+    of the layers that can be in no stage as ``tiny.cuts``.
 
     Before::
 
@@ -86,7 +89,7 @@ class PlanFusion(Pass):
             mode, setting = self._choose(graph)
         except TinymlirError as error:
             raise PassFailure(main.location, str(error)) from error
-        calls = find_ops(main.operation, "func.call")
+        calls, functions = find_ops(main.operation, "func.call"), layer_functions(op)
         i64 = ir.IntegerType.get_signless(64)
         stages = [block for block in setting.blocks if block.strips]
         for number, block in enumerate(stages):
@@ -97,6 +100,9 @@ class PlanFusion(Pass):
                     call.attributes["tiny.cached"] = ir.UnitAttr.get()
                 if block.lean:
                     call.attributes["tiny.lean"] = ir.UnitAttr.get()
+        for block in setting.blocks:
+            if block.lean and not block.strips:
+                _take_leanest(functions[calls[block.first].attributes["callee"].value], core)
         attributes = main.operation.attributes
         attributes["tiny.input"] = ir.StringAttr.get(mode)
         cuts = [ir.StringAttr.get(layer.name) for layer in graph.layers if not layer.fusable]
@@ -112,3 +118,14 @@ class PlanFusion(Pass):
         if enough and self.input != "streamed":
             return self.input, vanilla
         return self.input, planner.best(self.max_ram, self.max_overhead)[1]
+
+
+def _take_leanest(layer: func.FuncOp, core: Target) -> None:
+    """Have a layer computed by the kernel that wants the least work space."""
+    kernel = leanest(yielded(layer.body.blocks[0]), core)
+    assert kernel is not None
+    attributes = layer.operation.attributes
+    attributes["tiny.kernel"] = ir.StringAttr.get(kernel.label)
+    if "tiny.price" in attributes:
+        # That of another kernel.
+        del attributes["tiny.price"]

@@ -17,7 +17,7 @@ from tinymlir.codegen import generate
 from tinymlir.compiler import Compilation, facts
 from tinymlir.fusion.costs import Stage, strip_counts
 from tinymlir.fusion.planner import Planner
-from tinymlir.fusion.setting import Block, InputMode, to_json
+from tinymlir.fusion.setting import DEFAULT_SCHEMES, Block, InputMode, to_json
 from tinymlir.host import HostModel
 from tinymlir.pipelines import (
     BALANCED,
@@ -135,6 +135,25 @@ def test_strips_keep_columns(core: str, every: int, tmp_path: Path) -> None:
     assert summary["overhead"] == setting.macs / graph.macs
     run = simulate(summary, code.object, [value.array[0] for value in network.inputs])
     assert (np.asarray(run.outputs[0]).ravel() == result.array[0].ravel()).all()
+
+
+def test_a_layer_by_itself_may_be_lean(tmp_path: Path) -> None:
+    """It takes the kernel of the least work space, here none, and the plan says so."""
+    network, target = Network(2), get_target("cortex-m4")
+    result = network.conv(network.input(1, 6, 6, 16), 8, Window((3, 3), pad=SAME))
+    model, plan = tmp_path / "conv.mlir", tmp_path / "plan.json"
+    model.write_text(network.text(result))
+    graph = load_graph(model, target)
+    (layer,), planner = graph.layers, Planner(graph, "external", (*DEFAULT_SCHEMES, "lean"))
+    assert planner.vanilla().bytes == layer.scratch_bytes > 0
+    _, setting = planner.best(planner.io_bytes, None)
+    assert setting == planner.price([Block(0, 0, 0, lean=True)]) and setting.bytes == 0
+    plan.write_text(json.dumps(to_json(graph, "external", setting)))
+    compilation = lower(network.text(result), target, fusion=Fusion(plan=str(plan)))
+    assert (compilation.layers[0].kernel, compilation.arena_bytes) == ("direct", 0)
+    code = generate(compilation.module, target)
+    run = simulate(report(compilation, code, {}), code.object, [network.inputs[0].array[0]])
+    assert (run.outputs[0] == result.array[0]).all()
 
 
 def test_rows_arrive_without_the_columns_that_nothing_needs() -> None:

@@ -155,12 +155,19 @@ def edges(
 
 
 def alone(graph: Graph, memory: Memory, position: int) -> Edges:
-    """The costs of a layer that runs by itself."""
-    layer = graph.layers[position]
-    saved = memory.saved(position, ((r.tensor, r.overlap, APART) for r in layer.reads))
-    size = memory.live(position, position) - saved + aligned(layer.scratch_bytes)
-    elements = graph.tensors[layer.output].bytes
-    return Edges.one(position, position, 0, size=size, macs=layer.macs, elements=elements)
+    """The costs of a layer that runs by itself, and where that takes less, by a lean kernel."""
+    layer, elements = graph.layers[position], graph.tensors[graph.layers[position].output].bytes
+    lean = [False] if layer.lean_alone_bytes is None else [False, True]
+    sizes = []
+    for which in lean:
+        work, reach = layer.alone(which)
+        saved = memory.saved(position, ((tensor, above, APART) for tensor, above in reach))
+        sizes.append(memory.live(position, position) - saved + aligned(work))
+    strips, macs = np.zeros(len(lean), np.int64), np.repeat(layer.macs, len(lean))
+    # Lean kernels are slower: as if there were more to make.
+    made = elements * np.arange(1, len(lean) + 1)
+    none: list[tuple[int, ...]] = [()] * len(lean)
+    return Edges(position, position, strips, np.array(sizes), macs, made, np.array(lean), none)
 
 
 def _stages(memory: Memory, stage: Stage, streamed: bool) -> Iterator[Edges]:

@@ -79,8 +79,9 @@ class Read:
     """How a layer reads a tensor.
 
     ``overlap`` is how many bytes above the layer's output the tensor must start for both to
-    share memory where the layer runs by itself (`tinymlir.arena.APART`: not at all). ``in_place``
-    is whether a row of the output may replace the row of the tensor that it is made of.
+    share memory where the layer runs by itself (`tinymlir.arena.APART`: not at all), and
+    ``lean_overlap`` likewise by the kernel that wants the least work space. ``in_place`` is
+    whether a row of the output may replace the row of the tensor that it is made of.
     """
 
     tensor: int
@@ -88,6 +89,7 @@ class Read:
     columns: Window = ELEMENT
     overlap: int = APART
     in_place: bool = False
+    lean_overlap: int = APART
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ class Layer:
         output: the tensor that it makes.
         macs: multiply-accumulates, padding included.
         scratch_bytes: work space where it runs by itself.
+        lean_alone_bytes: likewise, by the kernel that wants the least; None where none wants less.
         row_scratch_bytes: work space where it runs row by row in a stage, for one column, for two
             and so on; for more of them the last.
         lean_scratch_bytes: likewise, by the kernel that wants the least.
@@ -114,10 +117,19 @@ class Layer:
     output: int
     macs: int = 0
     scratch_bytes: int = 0
+    lean_alone_bytes: int | None = None
     row_scratch_bytes: tuple[int, ...] = (0,)
     lean_scratch_bytes: tuple[int, ...] = (0,)
     fusable: bool = True
     accumulates: bool = False
+
+    def alone(self, lean: bool) -> tuple[int, list[tuple[int, int]]]:
+        """By itself: the bytes of its work space; of each input, how many bytes above the output
+        it must start for both to share memory.
+        """
+        if lean and self.lean_alone_bytes is not None:
+            return self.lean_alone_bytes, [(r.tensor, r.lean_overlap) for r in self.reads]
+        return self.scratch_bytes, [(r.tensor, r.overlap) for r in self.reads]
 
     @property
     def elementwise(self) -> bool:

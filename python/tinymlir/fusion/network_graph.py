@@ -10,7 +10,7 @@ from tinymlir.fusion.access import windows
 from tinymlir.fusion.costs import STATE_BYTES
 from tinymlir.fusion.graph import ELEMENT, Graph, Layer, Read, Tensor
 from tinymlir.kernels import overlap
-from tinymlir.kernels.catalogue import choose
+from tinymlir.kernels.catalogue import choose, leanest
 from tinymlir.kernels.evaluator import VIEW_OPS
 from tinymlir.kernels.kernel import Kernel
 from tinymlir.kernels.reuse import reused_results
@@ -120,7 +120,10 @@ def _layer(
     core: Target,
 ) -> Layer:
     root = yielded(function.body.blocks[0])
-    alone = choose(function, root, core)
+    alone, leaner = choose(function, root, core), None
+    if alone is not None and alone.scratch_bytes():
+        least = leanest(root, core)
+        leaner = least if least and least.scratch_bytes() < alone.scratch_bytes() else None
     by_rows, lean = (choose(function, root, core, by_rows=True, lean=x) for x in (False, True))
     image = tensors[output]
     # Counters of a stage have so many bits.
@@ -133,8 +136,9 @@ def _layer(
         found = windows(argument, root)
         if found is None and (_pixels(tensors[source]), _pixels(image)) != (1, 1):
             fusable = False
-        whole, row = (overlap.distance(argument, root, kernel) for kernel in (alone, by_rows))
-        reads.append(Read(source, *(found or (ELEMENT, ELEMENT)), whole, row == 0))
+        kernels = (alone, leaner or alone, by_rows)
+        whole, lean_whole, row = (overlap.distance(argument, root, kernel) for kernel in kernels)
+        reads.append(Read(source, *(found or (ELEMENT, ELEMENT)), whole, row == 0, lean_whole))
     facts = function.operation.attributes
     macs = facts["tiny.macs"].value
     reduces = len(reads) == 1 and image.rows == 1 < tensors[sources[0]].rows
@@ -148,6 +152,7 @@ def _layer(
         output=output,
         macs=macs,
         scratch_bytes=_scratch_bytes(root, alone),
+        lean_alone_bytes=_scratch_bytes(root, leaner) if leaner is not None else None,
         row_scratch_bytes=_row_scratch_bytes(None if accumulates else by_rows),
         lean_scratch_bytes=_row_scratch_bytes(None if accumulates else lean),
         fusable=fusable and macs % _pixels(image) == 0,

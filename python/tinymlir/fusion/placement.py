@@ -55,8 +55,8 @@ def place(graph: Graph, mode: InputMode, blocks: Sequence[Block]) -> Placement:
             work = int(stage.bytes[0])
             reach = stage.reach() if block.strips == 1 else []
         else:
-            work = aligned(last.scratch_bytes)
-            reach = [(read.tensor, read.overlap, APART) for read in last.reads]
+            scratch, over = last.alone(block.lean)
+            work, reach = aligned(scratch), [(tensor, above, APART) for tensor, above in over]
         place = len(buffers)
         if work:
             buffers.append(Buffer(work, number, number))

@@ -27,7 +27,7 @@ _STAGE_KEYS = ("first", "last", "strips", "cached", "lean")
 
 @dataclass(frozen=True)
 class Block:
-    """Layers from ``first`` to ``last`` run as one stage in ``strips``, or layer by layer (0).
+    """Layers from ``first`` to ``last`` run as one stage in ``strips``, or one by itself (0).
 
     ``lean``: by the kernels that want the least work space, which are slower. ``cached``: layers
     of whose outputs a strip keeps the columns that the next one needs too.
@@ -50,15 +50,15 @@ class Setting:
 
     def stages(self) -> str:
         """Numbers of the layers of each stage, its strips with how many tensors have a cache, and
-        a mark if lean: ``0-5×3 6-9×7|2 10-12*``.
+        a mark if lean; lean layers by themselves too: ``0-5×3 6-9×7|2 10-12* 14*``.
         """
         return " ".join(
-            f"{b.first}-{b.last}"
+            (f"{b.first}-{b.last}" if b.strips else f"{b.first}")
             + (f"×{b.strips}" if b.strips > 1 else "")
             + (f"|{len(b.cached)}" if b.cached else "")
             + "*" * b.lean
             for b in self.blocks
-            if b.strips
+            if b.strips or b.lean
         )
 
 
@@ -79,7 +79,7 @@ def to_json(graph: Graph, mode: InputMode, setting: Setting) -> dict[str, Any]:
                 "lean": block.lean,
             }
             for block in setting.blocks
-            if block.strips
+            if block.strips or block.lean
         ],
         "predicted": {"arena_bytes": setting.bytes, "macs": setting.macs},
     }
@@ -129,11 +129,15 @@ def from_json(graph: Graph, text: str, file: str) -> tuple[InputMode, tuple[Bloc
         _require_keys(stage, _STAGE_KEYS, where, file)
         first, last = (_place(places, stage.get(key), f"{where}.{key}", file) for key in _ENDS)
         strips = stage.get("strips", 1)
-        if type(strips) is not int or strips < 1:
-            raise TinymlirError("expects a number from 1 on", file=file, node=f"{where}.strips")
         lean = stage.get("lean", False)
         if not isinstance(lean, bool):
             raise TinymlirError("expects true or false", file=file, node=f"{where}.lean")
+        # None is a layer by itself, of which there is something to say only if it is lean.
+        least = 0 if lean and first == last else 1
+        if type(strips) is not int or strips < least:
+            raise TinymlirError(
+                f"expects a number from {least} on", file=file, node=f"{where}.strips"
+            )
         if last < first:
             raise TinymlirError("ends before it begins", file=file, node=where)
         cached = _cached(places, stage.get("cached", []), f"{where}.cached", file)

@@ -73,6 +73,16 @@ def find_kernel(able: list[Kernel], label: str, location: ir.Location) -> Kernel
     raise PassFailure(location, f"cannot be computed by kernel '{label}', only by {names}")
 
 
+def leanest(root: ir.Value, core: Target) -> Kernel | None:
+    """The preferred one of the kernels that want the least scratch memory for a layer by itself;
+    None for layers that are no convolution.
+    """
+    convolution = find_convolution(root)
+    if convolution is None:
+        return None
+    return min(candidates(convolution, core), key=lambda kernel: kernel.scratch_bytes())
+
+
 def choose(
     layer: func.FuncOp, root: ir.Value, core: Target, *, by_rows: bool = False, lean: bool = False
 ) -> Kernel | None:
