@@ -28,9 +28,7 @@ from tinymlir.fusion.setting import (
 )
 from tinymlir.passes.tiny_outline_layers import find_main
 from tinymlir.pipeline import run_pipeline
-from tinymlir.pipelines import (
-    planning_pipeline,
-)
+from tinymlir.pipelines import planning_pipeline
 from tinymlir.targets import Target, get_target
 from tinymlir.tools.arguments import overhead, schemes, size
 from tinymlir.tools.table import render_table

@@ -8,9 +8,7 @@ from dataclasses import replace
 from tinymlir.artifact import measure
 from tinymlir.codegen import Code, generate
 from tinymlir.compiler import Compilation, Layer, check_budget
-from tinymlir.pipelines import (
-    Selection,
-)
+from tinymlir.pipelines import Selection
 
 #: Compilations before the smallest kernels are taken; and those that a budget is worth, which may
 #: be missed.

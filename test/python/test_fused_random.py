@@ -10,9 +10,7 @@ from networks import Network, Value, Window, lower
 from tinymlir.artifact import report
 from tinymlir.codegen import generate
 from tinymlir.fusion.setting import DEFAULT_SCHEMES, InputMode
-from tinymlir.pipelines import (
-    Fusion,
-)
+from tinymlir.pipelines import Fusion
 from tinymlir.simulators import simulate
 from tinymlir.targets import get_target
 

@@ -14,9 +14,7 @@ from simulated import needs_qemu
 from tinymlir import artifact
 from tinymlir.codegen import generate
 from tinymlir.compiler import compile_model
-from tinymlir.pipelines import (
-    Fusion,
-)
+from tinymlir.pipelines import Fusion
 from tinymlir.simulators import simulate
 from tinymlir.targets import get_target
 

@@ -15,9 +15,7 @@ from test_fused_stages import blocks, fused
 from tinymlir.compiler import compile_model, facts
 from tinymlir.fusion.setting import InputMode
 from tinymlir.host import HostModel
-from tinymlir.pipelines import (
-    Fusion,
-)
+from tinymlir.pipelines import Fusion
 from tinymlir.targets import get_target
 from tinymlir.tools.main import main
 

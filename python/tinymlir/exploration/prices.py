@@ -19,9 +19,7 @@ from tinymlir.kernels.catalogue import candidates
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.selection import Aim
 from tinymlir.kernels.unpacked import Unpacked
-from tinymlir.pipelines import (
-    Selection,
-)
+from tinymlir.pipelines import Selection
 from tinymlir.simulators import simulate
 from tinymlir.skipping.annotations import skippable
 from tinymlir.targets import Target
