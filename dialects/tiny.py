@@ -265,6 +265,18 @@ class MaxBytesOp(Tiny.Operation, name="max_bytes", traits=[ext.Pure]):
     res: ext.Result[I32] = ext.infer_result()
 
 
+class AddFloat32Op(Tiny.Operation, name="add_float32", traits=[ext.Pure]):
+    """The sum of two integers, rounded as that of two float32 numbers is.
+
+    To 24 significant bits, to the nearest, ties to even. The operands are float32 numbers in
+    units of one power of two, so they have 24 significant bits already; the sum is below 2^55.
+    """
+
+    lhs: ext.Operand[I64]
+    rhs: ext.Operand[I64]
+    res: ext.Result[I64] = ext.infer_result()
+
+
 class DotOp(Tiny.Operation, name="dot", traits=[ext.Pure]):
     """The sum of 16 products of signed bytes, accumulated, as Arm's VMLADAVA does it.
 

@@ -7,7 +7,6 @@ from .tiny_dense_to_conv import DenseToConv
 from .tiny_drop_channels import DropChannels
 from .tiny_emit_entry import EmitEntry
 from .tiny_expand_division import ExpandDivision
-from .tiny_expand_float import ExpandFloat
 from .tiny_expand_multiply import ExpandMultiply
 from .tiny_finalize_functions import FinalizeFunctions
 from .tiny_fit_requantize import FitRequantize
@@ -17,6 +16,7 @@ from .tiny_gate_levels import GateLevels
 from .tiny_legalize_tosa import LegalizeTosa
 from .tiny_link_levels import LinkLevels
 from .tiny_load_pairs import LoadPairs
+from .tiny_lower_add_float32 import LowerAddFloat32
 from .tiny_lower_clamps import LowerClamps
 from .tiny_lower_dual_mac import LowerDualMac
 from .tiny_lower_layers import LowerLayers
@@ -47,7 +47,6 @@ __all__ = [
     "DropChannels",
     "EmitEntry",
     "ExpandDivision",
-    "ExpandFloat",
     "ExpandMultiply",
     "FinalizeFunctions",
     "FitRequantize",
@@ -57,6 +56,7 @@ __all__ = [
     "LegalizeTosa",
     "LinkLevels",
     "LoadPairs",
+    "LowerAddFloat32",
     "LowerClamps",
     "LowerDualMac",
     "LowerLayers",

@@ -202,7 +202,9 @@ def _merge(module: ir.Operation, group: list[_Form]) -> None:
             continue
         for call in calls[function.name.value]:
             with ir.InsertionPoint(call), call.location:
-                func.call([], shared.name.value, [*call.operands, *_made(own, types)])
+                made = func.CallOp(shared, [*call.operands, *_made(own, types)])
+            for old, new in zip(call.results, made.results, strict=True):
+                old.replace_all_uses_with(new)
             call.erase()
         function.operation.erase()
 
@@ -264,7 +266,7 @@ def _shared(
         i32 = ir.IntegerType.get_signless(32)
         op.operands[operand] = argument(constants, i32, ir.DictAttr.get({}))
     types = [value.type for value in entry.arguments]
-    attributes["function_type"] = ir.TypeAttr.get(ir.FunctionType.get(types, []))
+    attributes["function_type"] = ir.TypeAttr.get(ir.FunctionType.get(types, copy.type.results))
     attributes["arg_attrs"] = ir.ArrayAttr.get(given)
     return copy
 

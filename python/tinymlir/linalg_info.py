@@ -43,7 +43,9 @@ def pad_value(op: ir.Operation) -> ir.Value:
 
 def macs_of(op: ir.Operation) -> int:
     """Multiply-accumulates of a contraction or convolution, padding included; else 0."""
-    if "pooling" in op.name or not is_linalg(op):
+    if not is_linalg(op) or not any(
+        o.operation.name == "arith.muli" for o in op.regions[0].blocks[0]
+    ):
         return 0
     if linalg.isa_contraction_op(op) or linalg.isa_convolution_op(op):
         return prod(iteration_space(op))

@@ -132,7 +132,7 @@ def to_llvm(target: Target, symbol: str) -> tuple[str, ...]:
         "tiny-lower-rings",
         _packed_arithmetic(target),
         "tiny-lower-requantize",
-        "tiny-expand-float",
+        "tiny-lower-add-float32",
         *(() if target.has("mul-long") else ("tiny-expand-multiply",)),
         *(() if target.has("divide") else ("tiny-expand-division",)),
         "tiny-merge-functions",

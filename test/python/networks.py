@@ -428,33 +428,32 @@ class Network:
         return Value(self.generic("softmax", inputs, x.shape, quotient), array.astype(np.int8))
 
     def float_sum(self, x: Value) -> Value:
-        """Of each row in float32, in order; bits of the sum are mixed into every element."""
-        rows = x.shape[0]
-        table = ((np.arange(-128, 128)).astype(np.float32) * np.float32(0.127)).view(np.int32)
+        """Of each row as in float32, in order; bits of the sum are mixed into every element."""
+        rows, unit = x.shape[0], np.float32(2.0**-27)
+        reals = np.arange(-128, 128).astype(np.float32) * np.float32(0.127)
+        table = (reals / unit).astype(np.int64)
         dequantize = f"""%wide = arith.extsi %a0 : i8 to i32
             %offset = arith.constant 128 : i32
             %shifted = arith.addi %wide, %offset : i32
             %at = arith.index_cast %shifted : i32 to index
-            %bits = tensor.extract {self.constant(table, "i32")}[%at] : tensor<256xi32>
-            %r = arith.bitcast %bits : i32 to f32"""
+            %r = tensor.extract {self.constant(table, "i64")}[%at] : tensor<256xi64>"""
         whole, row = identity(2), projection(2, [0])
-        real = self.generic("", [(x.name, x.type, whole)], x.shape, dequantize, "f32")
-        zero = self.op("arith.constant 0.0 : f32")
-        sums = tensor([rows], "f32")
+        terms = self.generic("", [(x.name, x.type, whole)], x.shape, dequantize, "i64")
+        zero = self.op("arith.constant 0 : i64")
+        sums = tensor([rows], "i64")
         init = self.op(
-            f"linalg.fill ins({zero} : f32) outs({self.empty([rows], 'f32')} : {sums}) -> {sums}"
+            f"linalg.fill ins({zero} : i64) outs({self.empty([rows], 'i64')} : {sums}) -> {sums}"
         )
-        operands = [(real, tensor(x.shape, "f32"), whole)]
-        addition = "%r = arith.addf %o, %a0 : f32"
-        total = self.generic("", operands, [rows], addition, "f32", init, reduced=1)
-        mix = """%bits = arith.bitcast %a1 : f32 to i32
-            %low = arith.trunci %bits : i32 to i8
+        operands = [(terms, tensor(x.shape, "i64"), whole)]
+        addition = '%r = "tiny.add_float32"(%o, %a0) : (i64, i64) -> i64'
+        total = self.generic("", operands, [rows], addition, "i64", init, reduced=1)
+        mix = """%low = arith.trunci %a1 : i64 to i8
             %r = arith.xori %a0, %low : i8"""
         inputs = [(x.name, x.type, whole), (total, sums, row)]
         running = np.zeros((SAMPLES, rows), np.float32)
-        for column in np.moveaxis(table.view(np.float32)[x.array.astype(int) + 128], 2, 0):
+        for column in np.moveaxis(reals[x.array.astype(int) + 128], 2, 0):
             running = running + column
-        low = running.view(np.int32).astype(np.int8)
+        low = (running / unit).astype(np.int64).astype(np.int8)
         return Value(self.generic("float_sum", inputs, x.shape, mix), x.array ^ low[:, :, None])
 
     def concat(self, parts: Sequence[Value], axis: int) -> Value:

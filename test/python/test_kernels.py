@@ -203,7 +203,7 @@ def test_softmax(rows: int, classes: int, in_arena: bool, seed: int) -> None:
 @quick
 @given(st.integers(1, 4), st.integers(1, 20), seeds)
 def test_float_sums(rows: int, columns: int, seed: int) -> None:
-    """Rounded after every addition, and kept in a buffer of floats."""
+    """Rounded after every addition, and kept in a buffer."""
     network = Network(seed)
     check(network, network.negate(network.float_sum(network.negate(network.input(rows, columns)))))
 

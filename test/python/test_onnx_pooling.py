@@ -52,10 +52,8 @@ def pools(draw: st.DrawFn, op: str) -> Pool:
         attributes["count_include_pad"] = int(draw(st.booleans()))
     dtype = draw(DTYPES)
     x = draw(quants(dtype))
-    y = x if op == "MaxPool" and draw(st.booleans()) else draw(quants(dtype))
-    if x.scale == y.scale and op == "AveragePool" and any(attributes.get("pads", [1])):
-        # Many means would be ties, which only unpadded windows round as float32 sums do.
-        y = Quant(float(np.float32(0.7371 * float(np.asarray(x.scale)))), y.zero_point, dtype)
+    # With equal scales, as quantisers give pools, many means are ties.
+    y = x if draw(st.booleans()) else draw(quants(dtype))
     return Pool(op, form, shape, attributes, x, y, draw(SEEDS))
 
 
@@ -78,7 +76,7 @@ def test_max_pool() -> None:
 
 
 def test_average_pool() -> None:
-    agree(pools("AveragePool"), compare_pool, examples=40, least=0.998)
+    agree(pools("AveragePool"), compare_pool, examples=40, least=1)
 
 
 def test_max_pool_of_raw_integers() -> None:
@@ -147,6 +145,22 @@ def test_ties_of_an_average() -> None:
     assert agreement.equal >= 0.999 * agreement.total
 
 
+@pytest.mark.parametrize("opset", [17, 19])
+@pytest.mark.parametrize(("channels", "strides"), [(6, [2, 2]), (16, [1, 1]), (5, [2, 3])])
+def test_averages_that_are_not_fused(opset: int, channels: int, strides: list[int]) -> None:
+    """Beside a reader that keeps its input int8: ONNX Runtime adds floats, columns first mostly."""
+    quant, b = Quant(0.0231, -128), ModelBuilder()
+    x = b.dequantize(b.quantize(b.input([1, channels, 12, 14], "float32"), quant), quant)
+    window: dict[str, Any] = {"kernel_shape": [3, 2], "strides": strides, "pads": [1, 0, 0, 1]}
+    for op in ("AveragePool", "MaxPool"):
+        y = b.quantize(b.node(op, [x], **window), quant)
+        b.output(b.dequantize(y, quant), "float32")
+    agreement = Agreement()
+    data = random_integers(11, (8, 1, channels, 12, 14), "uint8").astype(np.float32)
+    agreement.add(b.model(opset), [data * np.float32(0.0231)])
+    assert agreement.equal == agreement.total
+
+
 def test_padded_average_of_many_scales() -> None:
     """Windows over the border have scales of their own, here with a shift of 32 bits."""
     b = ModelBuilder()
@@ -155,5 +169,4 @@ def test_padded_average_of_many_scales() -> None:
     b.output(b.quantize(pool, Quant(0.041, 2)), "int8")
     agreement = Agreement()
     agreement.add(b.model(), [random_integers(7, (32, 1, 2, 5, 6))])
-    assert agreement.worst <= 1
-    assert agreement.equal >= 0.998 * agreement.total
+    assert agreement.equal == agreement.total

@@ -30,15 +30,29 @@ class Emitter:
     def integer(self, value: int, width: int = 32) -> ir.Value:
         return arith.constant(ir.IntegerType.get_signless(width), value)
 
+    def word(self, value: Index) -> ir.Value:
+        """``value`` as an i32."""
+        if isinstance(value, int):
+            return self.integer(value)
+        return arith.index_cast(ir.IntegerType.get_signless(32), value)
+
     def opaque(self, value: Index) -> ir.Value:
         """``value`` in a register of its own: nobody knows that it equals the other one.
 
         What is loaded from there is loaded again, instead of kept in registers that there
         are not.
         """
-        i32 = ir.IntegerType.get_signless(32)
-        same = llvm.inline_asm(i32, [arith.index_cast(i32, self.index(value))], "", "=r,0")
+        word = self.word(value)
+        same = llvm.inline_asm(word.type, [word], "", "=r,0")
         return arith.index_cast(ir.IndexType.get(), same)
+
+    def settled(self, value: ir.Value) -> ir.Value:
+        """An i32 that is computed here, not where it is used.
+
+        LLVM moves what one of two branches uses into it, and has what that is made of wait in
+        registers.
+        """
+        return llvm.inline_asm(value.type, [value], "", "=r,0", has_side_effects=True)
 
     def add(self, a: Index, b: Index) -> Index:
         if isinstance(a, int) and isinstance(b, int):

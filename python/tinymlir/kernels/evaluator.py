@@ -24,8 +24,6 @@ from tinymlir.linalg_info import (
     pad_value,
 )
 
-#: Elements of a reduction, a pooling window above all, that get by without a loop.
-_MOST_UNROLLED = 9
 VIEW_OPS = ("tensor.expand_shape", "tensor.collapse_shape")
 
 
@@ -36,12 +34,18 @@ class Evaluator:
         emitter: where code goes.
         pool: where tensor constants go.
         buffers: memrefs that hold tensor values already, or rows of them.
+        most_unrolled: elements of a reduction, a pooling window above all, without a loop.
     """
 
     def __init__(
-        self, emitter: Emitter, pool: ConstantPool, buffers: dict[ir.Value, ir.Value | Rows]
+        self,
+        emitter: Emitter,
+        pool: ConstantPool,
+        buffers: dict[ir.Value, ir.Value | Rows],
+        most_unrolled: int = 9,
     ) -> None:
         self.emitter, self.pool, self.buffers = emitter, pool, buffers
+        self.most_unrolled = most_unrolled
         #: tensor values whose wanted element is in a register
         self.registers: dict[ir.Value, ir.Value] = {}
 
@@ -279,7 +283,7 @@ class Evaluator:
             return self.emitter.loop(0, extent, 1, iterate, [carried], unroll=unroll)[0]
 
         whole = prod(extents[d] for d in reductions)
-        unroll = whole if whole <= _MOST_UNROLLED else 1
+        unroll = whole if whole <= self.most_unrolled else 1
         return nest(reductions, initial)
 
     def _affine(self, op: ir.Operation, expr: ir.AffineExpr, dims: list[Index | None]) -> Index:
@@ -317,7 +321,7 @@ class Evaluator:
                 made = self.at(op.operands[0], [resolve(v) for v in list(op.operands)[1:]])
             elif op.name == "scf.if" and len(op.results) == 1:
                 then, otherwise = (
-                    functools.partial(self._inline, region.blocks[0], dict(scalars), dims)
+                    functools.partial(self.branch, region.blocks[0], dict(scalars), dims)
                     for region in op.regions
                 )
                 condition = resolve(op.operands[0])
@@ -330,6 +334,12 @@ class Evaluator:
                 continue
             scalars[op.results[0]] = made
         raise AssertionError("a body ends in a yield")
+
+    def branch(
+        self, block: ir.Block, scalars: dict[ir.Value, ir.Value], dims: list[Index | None]
+    ) -> ir.Value:
+        """What a block within a body yields where it runs."""
+        return self._inline(block, scalars, dims)
 
     def _clone(self, op: ir.Operation, operands: list[ir.Value]) -> list[ir.Value]:
         """The results of ``op`` on other operands."""

@@ -13,7 +13,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from math import prod
 
-from tinymlir.bindings import arith, func, ir, vector
+from tinymlir.bindings import arith, func, ir, scf, vector
+from tinymlir.kernels.branches import BranchingEvaluator
 from tinymlir.kernels.emitter import ConstantPool, Emitter, Index
 from tinymlir.kernels.evaluator import VIEW_OPS, Evaluator, clone_op, reads
 from tinymlir.kernels.rows import Rows
@@ -24,6 +25,7 @@ _MOST_REGISTERS = 8
 #: Fewer elements than this are computed one by one.
 LEAST_LANES = 4
 _ELEMENTS = ("i1", "i8", "i16", "i32")
+_DYNAMIC = ir.ShapedType.get_dynamic_size()
 _DIVISION = re.compile(r"arith\.((ceil|floor)?div|rem)")
 _YIELDS = ("linalg.yield", "scf.yield", "func.return")
 
@@ -185,7 +187,8 @@ def has_lanes(root: ir.Value, known: Collection[ir.Value] = (), ops: Collection[
     Args:
         root: a tensor.
         known: tensors whose elements will be in registers.
-        ops: names of ops in bodies that the evaluator knows besides upstream's.
+        ops: names of ops in bodies that the evaluator knows besides upstream's. With ``scf.if``
+            among them, what that does first is left to scalars (`LanesEvaluator`'s doubts).
     """
     kind = root.type
     if not isinstance(kind, ir.RankedTensorType) or not kind.rank:
@@ -227,6 +230,13 @@ def _body_has_lanes(block: ir.Block, ops: Collection[str], guarded: bool = False
     """Whether every op of a body is the same on vectors."""
     for nested in block.operations:
         op = nested.operation
+        if op.name == "scf.if" and op.name in ops:
+            if not _body_has_lanes(op.regions[1].blocks[0], ops, guarded):
+                return False
+            continue
+        # Of no use but to what scalars do.
+        if op.name == "linalg.index" and "scf.if" in ops:
+            continue
         if op.name in _YIELDS or op.name in ops:
             continue
         if any(str(value.type) not in _ELEMENTS for value in (*op.operands, *op.results)):
@@ -261,10 +271,14 @@ def emit_by_lanes(evaluator: Evaluator, root: ir.Value, out: ir.Value, most: int
     """Fill ``out`` with ``root`` in row-major order, up to ``most`` neighbours together.
 
     Returns False where that cannot be, or does not pay; then nothing was emitted. A core
-    without vectors computes none (``most`` of 0).
+    without vectors computes none (``most`` of 0). Where only some lanes go a way that has no
+    vectors, these are computed again, one by one.
     """
     shape = list(root.type.shape)
-    if not most or not has_lanes(root):
+    if not most:
+        return False
+    whole_body = has_lanes(root)
+    if not whole_body and not has_lanes(root, ops=("scf.if",)):
         return False
     outer, size = shape[:-1], shape[-1]
     if is_one_run(root):
@@ -272,12 +286,16 @@ def emit_by_lanes(evaluator: Evaluator, root: ir.Value, out: ir.Value, most: int
     if size < LEAST_LANES:
         return False
     emitter = evaluator.emitter
+    scalars = BranchingEvaluator(evaluator)
 
     def run(indices: list[Index], first: Index, lanes: int) -> None:
-        by_lanes = LanesEvaluator(emitter, evaluator.pool, evaluator.buffers, lanes)
+        doubts: list[ir.Value] | None = None if whole_body else []
+        by_lanes = LanesEvaluator(emitter, evaluator.pool, evaluator.buffers, lanes, doubts)
         values = by_lanes.at(root, [*indices, Lanes(first)])
         where = emitter.linear([*indices, first], shape)
         store_lanes(emitter, values, emitter.flat(out), where)
+        for doubt in doubts or ():
+            _again(scalars, root, out, [*indices, first], doubt)
 
     def nest(indices: list[Index]) -> None:
         if len(indices) < len(outer):
@@ -290,3 +308,28 @@ def emit_by_lanes(evaluator: Evaluator, root: ir.Value, out: ir.Value, most: int
 
     nest([])
     return True
+
+
+def _again(
+    scalars: Evaluator, root: ir.Value, out: ir.Value, start: list[Index], doubt: ir.Value
+) -> None:
+    """Elements from ``start`` on, one by one, in whose lanes ``doubt`` holds."""
+    emitter, lanes = scalars.emitter, doubt.type.shape[0]
+    any_doubt = scf.IfOp(any_lane(doubt))
+    with ir.InsertionPoint(any_doubt.then_block):
+        # A lane of bytes can be any, one of bits cannot.
+        i8 = ir.IntegerType.get_signless(8)
+        bytes_ = arith.extui(ir.VectorType.get([lanes], i8), doubt)
+
+        def element(lane: Index) -> None:
+            byte = vector.extract(bytes_, [emitter.index(lane)], [_DYNAMIC])
+            zero = arith.constant(i8, 0)
+            doubted = scf.IfOp(arith.cmpi(arith.CmpIPredicate.ne, byte, zero))
+            with ir.InsertionPoint(doubted.then_block):
+                where = [*start[:-1], emitter.add(start[-1], lane)]
+                value = scalars.at(root, where)
+                emitter.store(value, emitter.flat(out), [emitter.linear(where, root.type.shape)])
+                scf.yield_([])
+
+        emitter.loop(0, lanes, 1, element)
+        scf.yield_([])

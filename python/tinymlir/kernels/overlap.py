@@ -11,10 +11,12 @@ import numpy as np
 
 from tinymlir.arena import APART, IN_PLACE
 from tinymlir.bindings import ir
+from tinymlir.fusion.access import windows
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.evaluator import VIEW_OPS
 from tinymlir.kernels.kernel import Kernel
-from tinymlir.linalg_info import dense_ints, indexing_maps, is_linalg
+from tinymlir.kernels.pooling_layers import find_pooling
+from tinymlir.linalg_info import indexing_maps, is_linalg
 
 
 def distance(argument: ir.Value, root: ir.Value, kernel: Kernel | None) -> int:
@@ -42,13 +44,14 @@ def distance(argument: ir.Value, root: ir.Value, kernel: Kernel | None) -> int:
         )
     if _elementwise(argument, root):
         return 0
-    pooling = _pooling_of(argument, root)
-    if pooling is None:
+    pooling = find_pooling(root)
+    pooled = windows(argument, root) if pooling and pooling.source == argument else None
+    if pooled is None or any(window.repeat > 1 for window in pooled):
         return APART
-    op, pad = pooling
-    strides = _strides(op)
-    shapes = [tuple(value.type.shape[1:]) for value in (argument, op.results[0])]
-    return _window_distance(shapes[0], shapes[1], (strides[0], strides[1]), pad, 1)
+    rows, columns = pooled
+    shapes = [tuple(value.type.shape[1:]) for value in (argument, root)]
+    pair = (rows.stride, columns.stride), (rows.pad, columns.pad)
+    return _window_distance(shapes[0], shapes[1], *pair, 1)
 
 
 def _feeds_only(value: ir.Value, convolution: Convolution) -> bool:
@@ -101,42 +104,3 @@ def _at_own_place(use: ir.OpOperand) -> bool:
     """Whether a linalg op reads this operand where it writes its result."""
     maps = indexing_maps(use.owner.operation)
     return maps[-1].is_permutation and maps[use.operand_number] == maps[-1]
-
-
-def _pooling_of(argument: ir.Value, root: ir.Value) -> tuple[ir.Operation, tuple[int, int]] | None:
-    """The pooling that ``root`` scales, and the rows and columns of padding before it.
-
-    Every way from ``argument`` must lead through a pooling over the same window, since
-    a layer may pool twice (an integer sum, and a float one near ties).
-    """
-    found: list[tuple[ir.Operation, tuple[int, int]]] = []
-
-    def follow(value: ir.Value, pad: tuple[int, int]) -> bool:
-        for use in value.uses:
-            op = use.owner.operation
-            if op.name.startswith("linalg.pooling_nhwc") and use.operand_number == 0:
-                found.append((op, pad))
-            elif op.name == "tensor.pad":
-                low = list(op.attributes["static_low"])
-                if len(low) != 4 or low[0] or low[3] or not follow(op.results[0], (low[1], low[2])):
-                    return False
-            else:
-                passes_on = is_linalg(op) and op.results[0] != root and _at_own_place(use)
-                if not passes_on or not follow(op.results[0], pad):
-                    return False
-        return True
-
-    if not follow(argument, (0, 0)) or not found:
-        return None
-    first, pad = found[0]
-    shape = first.results[0].type.shape
-    same = all(
-        op.results[0].type.shape == shape and other == pad and _strides(op) == _strides(first)
-        for op, other in found
-    )
-    batch_of_one = len(shape) == 4 and shape[0] == 1
-    return (first, pad) if same and batch_of_one and root.type.shape == shape else None
-
-
-def _strides(op: ir.Operation) -> list[int]:
-    return list(dense_ints(op.attributes["strides"])) if "strides" in op.attributes else [1, 1]

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from tinymlir.bindings import arith, ir, scf
 from tinymlir.dialects import tiny
+from tinymlir.kernels.branches import BranchingEvaluator
 from tinymlir.kernels.emitter import Emitter, Index
 from tinymlir.kernels.evaluator import Evaluator
 from tinymlir.kernels.pooling_layers import MAX, Pooling, Range, find_pooling
@@ -26,7 +27,8 @@ _LEAST_SUMMED = 6
 #: Fewer do for two channels at a time only.
 _MANY_REGISTERS = 14
 #: Ops of a body that each channel of a block has a copy of.
-_SHORT = 16
+_SHORT = 18
+_FREE = ("arith.constant", "linalg.index")
 _Allocate: TypeAlias = Callable[[ir.Type], ir.Value]
 
 
@@ -172,6 +174,9 @@ class _Window:
         self.row, self.column, self.inside = row, column, inside
         self.top, self.rows = pooling.taps(emitter, 0, row, inside)
         self.left, self.columns = pooling.taps(emitter, 1, column, inside)
+        height, width = (emitter.sub(last, first) for first, last in (self.rows, self.columns))
+        #: how many taps are there
+        self.taps = emitter.mul(height, width)
 
 
 class _Fold(ABC):
@@ -274,16 +279,22 @@ class _Finish:
         target: Rows,
         allocate: _Allocate | None = None,
     ) -> None:
-        self.evaluator, self.root, self.pooling = evaluator, root, pooling
+        self.evaluator, self.root = BranchingEvaluator(evaluator), root
+        self.pooling = pooling
         self.target, self.allocate = target, allocate
         body = root.owner.operation.regions[0].blocks[0].operations
         names = [nested.operation.name for nested in body]
-        self.short = sum(name != "arith.constant" for name in names) <= _SHORT
+        #: whether what one element takes depends on its sum
+        self.branches = "scf.if" in names
+        self.short = sum(name not in _FREE for name in names) <= _SHORT
         self.scratch: ir.Value | None = None
 
     def store(self, window: _Window, channel: Index, sums: list[ir.Value]) -> None:
-        """Of neighbouring channels, their sums less what they start from."""
+        """Of neighbouring channels, their sums less padding and what they start from."""
         emitter = self.evaluator.emitter
+        if self.pooling.padding and not window.inside:
+            padding = self._padding(window)
+            sums = [arith.addi(total, padding) for total in sums]
         if self.short:
             for lane, total in enumerate(sums):
                 self._element(window, emitter.add(channel, lane), total)
@@ -300,6 +311,12 @@ class _Finish:
             self._element(window, emitter.add(channel, lane), total)
 
         emitter.loop(0, len(sums), 1, element)
+
+    def _padding(self, window: _Window) -> ir.Value:
+        """The sum of the taps of a window that are not there."""
+        emitter, kernel = self.evaluator.emitter, self.pooling.kernel
+        missing = emitter.sub(kernel[0] * kernel[1], window.taps)
+        return emitter.word(emitter.mul(missing, self.pooling.padding))
 
     def _element(self, window: _Window, channel: Index, total: ir.Value) -> None:
         evaluator, emitter = self.evaluator, self.evaluator.emitter
@@ -320,6 +337,8 @@ class _SumOfBytes(_Fold):
     def block(self, window: _Window, channel: Index, size: int) -> None:
         zeros = [self.emitter.integer(0)] * size
         sums = self.over(window, channel, lambda at: self.bytes(at, size), arith.addi, zeros)
+        if self.finish.branches:
+            sums = [self.emitter.settled(total) for total in sums]
         self.finish.store(window, channel, sums)
 
 
@@ -339,11 +358,8 @@ class _SumOfWords(_SumOfBytes):
 
     def block(self, window: _Window, channel: Index, size: int) -> None:
         emitter = self.emitter
-        (first, last), columns = window.rows, window.columns
-        taps = emitter.mul(emitter.sub(last, first), emitter.sub(columns[1], columns[0]))
-        excess = emitter.mul(taps, -128)
-        start = arith.index_cast(ir.IntegerType.get_signless(32), emitter.index(excess))
-        sums = [start] * size
+        first, last = window.rows
+        sums = [emitter.word(emitter.mul(window.taps, -128))] * size
         if not isinstance(first, int) or not isinstance(last, int) or last - first <= self.rows:
             self.finish.store(window, channel, self._part(window, window.rows, channel, sums))
             return

@@ -20,12 +20,14 @@ Range: TypeAlias = tuple[Index, Index]
 class Pooling:
     """A pooling of bytes of a layer's input, one image, channels last.
 
-    ``pad`` are the rows above and the columns to the left that are not there.
+    ``pad`` are the rows above and the columns to the left that are not there; all that is not
+    there is ``padding``.
     """
 
     op: ir.Operation
     source: ir.BlockArgument
     pad: tuple[int, int]
+    padding: int
 
     @property
     def result(self) -> ir.Value:
@@ -83,39 +85,38 @@ def find_pooling(root: ir.Value) -> Pooling | None:
     """The pooling whose maxima are ``root``, or whose sums are scaled to ``root`` in place."""
     op = root.owner.operation
     if op.name == MAX:
-        return _read(op, -128)
+        return _read(op)
     if op.name != "linalg.generic" or root.type.rank != 4:
         return None
     identity = ir.AffineMap.get_identity(4)
     for value, place in zip(list(op.operands)[:-1], indexing_maps(op)[:-1], strict=True):
         if isinstance(value, ir.BlockArgument) or value.owner.operation.name != _SUM:
             continue
-        pooling = _read(value.owner.operation, 0)
+        pooling = _read(value.owner.operation)
         if pooling is not None and place == identity and value.type.shape == root.type.shape:
             return pooling
     return None
 
 
-def _read(op: ir.Operation, neutral: int) -> Pooling | None:
-    """``op``, if it pools bytes, and padding has the value ``neutral``."""
+def _read(op: ir.Operation) -> Pooling | None:
+    """``op``, if it pools bytes, and maxima begin with the least one, as padding does."""
     source, _, init = op.operands
-    pad = (0, 0)
+    pad, padding = (0, 0), -128
     if not isinstance(source, ir.BlockArgument) and source.owner.operation.name == "tensor.pad":
-        padding = source.owner.operation
-        low, high = (list(padding.attributes[f"static_{end}"]) for end in ("low", "high"))
-        if low[0] or low[3] or high[0] or high[3]:
+        around = source.owner.operation
+        low, high = (list(around.attributes[f"static_{end}"]) for end in ("low", "high"))
+        value = constant_scalar(pad_value(around))
+        if low[0] or low[3] or high[0] or high[3] or value is None or min(*low, *high) < 0:
             return None
-        if constant_scalar(pad_value(padding)) != neutral or min(*low, *high) < 0:
-            return None
-        source, pad = padding.operands[0], (low[1], low[2])
+        source, pad, padding = around.operands[0], (low[1], low[2]), value
     if not isinstance(source, ir.BlockArgument) or source.type.shape[0] != 1:
         return None
     if str(source.type.element_type) != "i8" or isinstance(init, ir.BlockArgument):
         return None
     start = init.owner.operation
-    if op.name == MAX and (start.name, _filled_with(start)) != ("linalg.fill", neutral):
+    if op.name == MAX and (padding, _filled_with(start)) != (-128, -128):
         return None
-    return Pooling(op, source, pad)
+    return Pooling(op, source, pad, padding)
 
 
 def _filled_with(op: ir.Operation) -> int | None:

@@ -410,3 +410,55 @@ func.func private @joined(%x: tensor<9xi8>, %y: tensor<4xi8>) -> tensor<13xi8> a
   %z = tensor.concat dim(0) %x, %y : (tensor<9xi8>, tensor<4xi8>) -> tensor<13xi8>
   return %z : tensor<13xi8>
 }
+
+// -----
+
+#all4 = affine_map<(d0, d1, d2, d3) -> (d0, d1, d2, d3)>
+#taps = affine_map<(d0, d1, d2, d3, d4, d5) -> (d0, d1 * 2 + d4, d2 * 2 + d5, d3)>
+#window = affine_map<(d0, d1, d2, d3, d4, d5) -> (d4, d5)>
+#out = affine_map<(d0, d1, d2, d3, d4, d5) -> (d0, d1, d2, d3)>
+
+// What a body takes in a branch alone, a reduction here, is a function that all channels call.
+// CHECK-LABEL: func.func private @branching(
+// CHECK-NOT: arith.xori
+// CHECK: call @branching_branch0(%arg0, {{.*}} : (memref<1x4x4x4xi8>, index, index, index, index, i32) -> i32
+// CHECK-COUNT-3: call @branching_branch0(
+// CHECK-NOT: call
+// CHECK: return
+// CHECK-LABEL: func.func private @branching_branch0(
+// CHECK-COUNT-4: arith.xori
+// CHECK-NOT: arith.xori
+func.func private @branching(%x: tensor<1x4x4x4xi8>) -> tensor<1x2x2x4xi8> attributes {tiny.layer = "branching", tiny.macs = 0 : i64, tiny.op = "average_pool2d"} {
+  %c0 = arith.constant 0 : i32
+  %c3 = arith.constant 3 : i32
+  %e = tensor.empty() : tensor<1x2x2x4xi32>
+  %init = linalg.fill ins(%c0 : i32) outs(%e : tensor<1x2x2x4xi32>) -> tensor<1x2x2x4xi32>
+  %k = tensor.empty() : tensor<2x2xi8>
+  %sum = linalg.pooling_nhwc_sum {strides = dense<2> : tensor<2xi64>} ins(%x, %k : tensor<1x4x4x4xi8>, tensor<2x2xi8>) outs(%init : tensor<1x2x2x4xi32>) -> tensor<1x2x2x4xi32>
+  %other = linalg.generic {indexing_maps = [#taps, #window, #out], iterator_types = ["parallel", "parallel", "parallel", "parallel", "reduction", "reduction"]} ins(%x, %k : tensor<1x4x4x4xi8>, tensor<2x2xi8>) outs(%init : tensor<1x2x2x4xi32>) {
+  ^bb0(%a: i8, %unused: i8, %o: i32):
+    %w = arith.extsi %a : i8 to i32
+    %r = arith.xori %o, %w : i32
+    linalg.yield %r : i32
+  } -> tensor<1x2x2x4xi32>
+  %e8 = tensor.empty() : tensor<1x2x2x4xi8>
+  %y = linalg.generic {indexing_maps = [#all4, #all4], iterator_types = ["parallel", "parallel", "parallel", "parallel"]} ins(%sum : tensor<1x2x2x4xi32>) outs(%e8 : tensor<1x2x2x4xi8>) {
+  ^bb0(%a: i32, %o: i8):
+    %i0 = linalg.index 0 : index
+    %i1 = linalg.index 1 : index
+    %i2 = linalg.index 2 : index
+    %i3 = linalg.index 3 : index
+    %rest = arith.andi %a, %c3 : i32
+    %seldom = arith.cmpi eq, %rest, %c0 : i32
+    %t = scf.if %seldom -> (i32) {
+      %b = tensor.extract %other[%i0, %i1, %i2, %i3] : tensor<1x2x2x4xi32>
+      %both = arith.addi %a, %b : i32
+      scf.yield %both : i32
+    } else {
+      scf.yield %a : i32
+    }
+    %q = arith.trunci %t : i32 to i8
+    linalg.yield %q : i8
+  } -> tensor<1x2x2x4xi8>
+  return %y : tensor<1x2x2x4xi8>
+}

@@ -99,3 +99,33 @@ func.func private @layer1(%x: memref<2xi32>) attributes {tiny.layer = "b"} {
   memref.store %s, %x[%c0] : memref<2xi32>
   return
 }
+
+// -----
+
+memref.global "private" constant @w0 : memref<2xi8> = dense<[1, 2]>
+memref.global "private" constant @w1 : memref<2xi8> = dense<[3, 4]>
+
+// What a function gives goes to whoever calls it.
+// CHECK-LABEL: func.func @callers
+// CHECK: %[[A:.*]] = call @first_shared(%{{.*}}, %{{.*}}) : (index, memref<2xi8>) -> i32
+// CHECK: %[[B:.*]] = call @first_shared(%{{.*}}, %{{.*}}) : (index, memref<2xi8>) -> i32
+// CHECK: arith.subi %[[A]], %[[B]]
+// CHECK-NOT: @second
+func.func @callers(%i: index) -> i32 {
+  %a = func.call @first(%i) : (index) -> i32
+  %b = func.call @second(%i) : (index) -> i32
+  %c = arith.subi %a, %b : i32
+  return %c : i32
+}
+func.func private @first(%i: index) -> i32 {
+  %w = memref.get_global @w0 : memref<2xi8>
+  %a = memref.load %w[%i] : memref<2xi8>
+  %b = arith.extsi %a : i8 to i32
+  return %b : i32
+}
+func.func private @second(%i: index) -> i32 {
+  %w = memref.get_global @w1 : memref<2xi8>
+  %a = memref.load %w[%i] : memref<2xi8>
+  %b = arith.extsi %a : i8 to i32
+  return %b : i32
+}

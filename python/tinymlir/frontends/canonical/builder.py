@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,10 @@ class Clamp:
     @property
     def trivial(self) -> bool:
         return (self.low, self.high) == (numerics.I8_MIN, numerics.I8_MAX)
+
+
+#: What indexes a dimension: a loop, or a sum of loops, each with its factor.
+Place: TypeAlias = int | Mapping[int, int]
 
 
 class Builder:
@@ -134,7 +139,7 @@ class Builder:
 
     def generic(
         self,
-        inputs: Sequence[tuple[ir.Value, Sequence[int]]],
+        inputs: Sequence[tuple[ir.Value, Sequence[Place]]],
         init: ir.Value,
         body: Callable[..., ir.Value],
         *,
@@ -144,7 +149,7 @@ class Builder:
         """``linalg.generic`` over ``rank`` loops (the rank of ``init`` plus the reduced ones).
 
         Args:
-            inputs: each with the loops that index its dimensions.
+            inputs: each with what indexes its dimensions.
             init: the ``outs`` operand, indexed by the loops that are not reduced.
             body: takes one scalar for each input and the output, gives the new one.
             reduced: the loops that are reductions.
@@ -153,10 +158,8 @@ class Builder:
         kept = [loop for loop in range(rank) if loop not in reduced]
         with self.context:
             maps = [
-                ir.AffineMapAttr.get(
-                    ir.AffineMap.get(rank, 0, [ir.AffineExpr.get_dim(d) for d in loops])
-                )
-                for loops in [*(loops for _, loops in inputs), kept]
+                ir.AffineMapAttr.get(ir.AffineMap.get(rank, 0, [_expression(p) for p in places]))
+                for places in [*(places for _, places in inputs), kept]
             ]
         iterators = [self._reduction if d in reduced else self._parallel for d in range(rank)]
         values = [value for value, _ in inputs]
@@ -208,7 +211,7 @@ class Builder:
         tables: list[npt.NDArray[Any]] = [scaling.multipliers, scaling.shifts]
         for special in scaling.specials:
             tables += [special.accumulators, special.results]
-        inputs: list[tuple[ir.Value, Sequence[int]]] = [(acc, range(len(shape)))]
+        inputs: list[tuple[ir.Value, Sequence[Place]]] = [(acc, range(len(shape)))]
         scalars: list[ir.Value] = []
         if scaling.uniform:
             widths = [ir.IntegerType.get_signless(t.itemsize * 8, self.context) for t in tables]
@@ -297,6 +300,13 @@ class Scaling:
         return Scaling(
             multipliers.reshape(shape), shifts.reshape(shape), zero_point, clamp, fitted.rounding
         )
+
+
+def _expression(place: Place) -> ir.AffineExpr:
+    if isinstance(place, int):
+        return ir.AffineExpr.get_dim(place)
+    terms = [ir.AffineExpr.get_dim(loop) * factor for loop, factor in place.items()]
+    return functools.reduce(ir.AffineExpr.get_add, terms)
 
 
 def _reassociation(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[list[int], list[int]]]:

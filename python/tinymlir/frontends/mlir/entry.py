@@ -21,8 +21,8 @@ from .source import LOWER_FIRST, check_strings, not_utf8
 _DIALECTS = ("arith", "func", "linalg", "math", "scf", "tensor", "tiny", "tosa")
 #: Operations of those dialects that have no place in a network: control flow and calls.
 _REFUSED = ("func.call", "func.call_indirect", "func.constant", "scf.for", "scf.while")
-#: What may touch floats: the canonical form adds them up where a reference does.
-_FLOAT_OPS = re.compile(r"arith\.(addf|bitcast|constant|select)|scf\..*|linalg\..*|tensor\..*")
+#: What may touch floats, as it computes nothing from them by itself.
+_FLOAT_OPS = re.compile(r"arith\.(bitcast|constant|select)|scf\..*|linalg\..*|tensor\..*")
 _QUANTIZE = (
     "quantise the network to int8 arithmetic;"
     " one that dequantises between its layers is taken as ONNX"

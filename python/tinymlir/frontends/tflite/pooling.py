@@ -56,21 +56,8 @@ def average_pool_2d(imp: Operands, node: Node) -> Value:
     x, window = _input(imp, node)
     target = imp.output(node)
     # Means of the stored integers; padding does not count.
-    scaling = _reciprocals(window.counts(x.layout.shape[2:]), imp.clamp(node, target))
-    y = pooling.scaled_sum2d(imp.builder, node.name, x, 0, window, scaling)
+    y = pooling.quotient2d(imp.builder, node.name, x, (0, 0), imp.clamp(node, target), window)
     return Integer(Activation(y.value, y.layout.transposed(_TO_NHWC)), target)
-
-
-def _reciprocals(counts: arithmetic.IntArray, clamp: Clamp) -> Scaling:
-    """Division by ``counts``, ties away from zero.
-
-    The multiplier is the least one above the exact reciprocal. That moves a product
-    away from zero by less than ``2**-22``, so that ties fall as they should, and as
-    other quotients lie ``1 / (2 * count)`` from a tie, nothing else changes.
-    """
-    shifts = 30 + np.ceil(np.log2(counts)).astype(np.int64)
-    multipliers = (np.int64(1) << shifts) // counts + 1
-    return Scaling(multipliers.astype(np.int32), shifts.astype(np.int32), 0, clamp, "nearest_up")
 
 
 @operator("MEAN", note="int8, over any constant axes")

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from tinymlir.bindings import ir
 from tinymlir.frontends.canonical import pooling
-from tinymlir.frontends.canonical.builder import Clamp, Scaling
+from tinymlir.frontends.canonical.builder import Clamp
 from tinymlir.frontends.canonical.convolution import Window
 from tinymlir.frontends.canonical.tensors import Activation
-from tinymlir.numerics import IntArray
 
 from .constants import is_byte, single
 from .converter import Converter
@@ -44,33 +41,18 @@ def max_pool2d(conv: Converter, op: ir.Operation) -> Activation:
 
 
 def avg_pool2d(conv: Converter, op: ir.Operation) -> Activation | None:
-    """Padding does not count; the division is TOSA's, by a multiplier and a shift."""
+    """Padding does not count.
+
+    TOSA divides by a multiplier a bit above the reciprocal (RESCALE, ``reciprocal_scale``), which
+    for sums of bytes is the quotient, ties away from zero.
+    """
     zeros = [single(op.operands[i]) for i in (1, 2)]
     if zeros[0] is None or zeros[1] is None or str(op.attributes["acc_type"]) != "i32":
         return None
     x = _image(op, conv.signed(op, uncropped(op, op.operands[0])))
-    window = _window(op)
-    counts = window.counts(x.layout.shape[2:])
-    scaling = _reciprocals(counts, zeros[1])
-    y = pooling.scaled_sum2d(conv.builder, name_of(op), x, zeros[0], window, scaling)
+    zero_points = zeros[0], zeros[1]
+    y = pooling.quotient2d(conv.builder, name_of(op), x, zero_points, Clamp(), _window(op))
     return Activation(y.value, y.layout.transposed(_TO_NHWC))
-
-
-def _reciprocals(counts: IntArray, zero_point: int) -> Scaling:
-    """Division by ``counts`` as TOSA has it: ``((2**30 + 1) << k) / count / 2**(30 + k)``.
-
-    With 2**k the least power of two that is not below the count (TOSA, RESCALE,
-    ``reciprocal_scale``).
-    """
-    powers = np.ceil(np.log2(counts)).astype(np.int64)
-    multipliers = (((1 << 30) + 1) << powers) // counts
-    return Scaling(
-        multipliers.astype(np.int32),
-        (30 + powers).astype(np.int32),
-        zero_point,
-        Clamp(),
-        "nearest_up",
-    )
 
 
 def mean(conv: Converter, value: ir.Value, rescale: Rescale) -> Activation | None:
