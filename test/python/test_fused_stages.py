@@ -137,6 +137,18 @@ def test_strips_keep_columns(core: str, every: int, tmp_path: Path) -> None:
     assert (np.asarray(run.outputs[0]).ravel() == result.array[0].ravel()).all()
 
 
+def test_rows_of_operands_are_vectors_and_a_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dense layer on Helium: 35 operands a row, of which 16 are multiplied at once."""
+    network = Network(3)
+    image = network.conv(network.input(1, 9, 7, 5), 5, Window())
+    result = network.dense(network.reshape(image, [1, image.array[0].size]), 6)
+    fusion, core = Fusion(input="streamed"), get_target("cortex-m55")
+    compilation = fused(network.text(result), core, fusion, monkeypatch)
+    assert compilation.layers[-1].kernel == "dense-rows"
+    (given,) = HostModel(compilation)(*(value.array for value in network.inputs))
+    assert (given.reshape(result.array.shape) == result.array).all()
+
+
 def test_a_layer_by_itself_may_be_lean(tmp_path: Path) -> None:
     """It takes the kernel of the least work space, here none, and the plan says so."""
     network, target = Network(2), get_target("cortex-m4")

@@ -23,7 +23,7 @@ class Dense(Kernel):
 
     def __init__(self, conv: Convolution, core: Target) -> None:
         super().__init__(conv, core)
-        self.sums = operand_sums(core)
+        self.sums = operand_sums(core, conv.in_per_group)
         self.packed = self.sums.pack(conv.weights[0, :, 0, 0])
 
     @classmethod

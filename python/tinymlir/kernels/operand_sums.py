@@ -13,6 +13,7 @@ import numpy as np
 
 from tinymlir.bindings import arith, ir, llvm
 from tinymlir.dialects import tiny
+from tinymlir.kernels import vectors
 from tinymlir.kernels.emitter import Emitter
 from tinymlir.kernels.price import Mix, line, loop
 from tinymlir.kernels.words import advance, advance_bytes, extend, fetch, fetch_byte, halves
@@ -51,10 +52,14 @@ class OperandSums(ABC):
         for first in range(0, len(weights), self.channels):
             block = weights[first : first + self.channels]
             width, depth = block.shape
-            filled = np.pad(block, ((0, 0), (0, self.stored(width, depth) - depth)))
-            order = self._order(filled).reshape(-1)
+            order = self._order(self._filled(block)).reshape(-1)
             parts.append(np.pad(order, (0, self.block_bytes(width, depth) - len(order))))
         return np.concatenate(parts)
+
+    def _filled(self, block: np.ndarray) -> np.ndarray:
+        """The weights of a block with zeros where none are."""
+        depth = block.shape[1]
+        return np.pad(block, ((0, 0), (0, self.stored(len(block), depth) - depth)))
 
     def _order(self, block: np.ndarray) -> np.ndarray:
         """The weights of a block, as they are read: operand after operand, of all channels."""
@@ -234,6 +239,51 @@ class PairedOperands(OperandSums):
         return line(load=1, alu=2) + pairs + line(alu=2 * width, dual_mac=2 * width)
 
 
+class DottedOperands(OperandSums):
+    """16 products an instruction (VMLADAVA): a vector of operands and one of each channel's.
+
+    The last vector ends with the last operand; what of it another one has is multiplied by zero.
+    """
+
+    channels = 4
+
+    def operands(self, width: int) -> int:
+        return vectors.BYTES
+
+    def stored(self, width: int, depth: int) -> int:
+        return -(-depth // vectors.BYTES) * vectors.BYTES
+
+    def _filled(self, block: np.ndarray) -> np.ndarray:
+        whole = block.shape[1] // vectors.BYTES * vectors.BYTES
+        missing = self.stored(*block.shape) - block.shape[1]
+        return np.insert(block, [whole] * missing, 0, axis=1)
+
+    def _order(self, block: np.ndarray) -> np.ndarray:
+        return block.reshape(len(block), -1, vectors.BYTES).swapaxes(0, 1)
+
+    def _step(
+        self, emitter: Emitter, w: ir.Value, x: ir.Value, k: int, sums: list[ir.Value]
+    ) -> list[ir.Value]:
+        operands = llvm.load(
+            vectors.integers(vectors.BYTES, 8), advance_bytes(x, k * vectors.BYTES), alignment=1
+        )
+        words, totals = vectors.integers(vectors.WORDS, 32), []
+        for channel, total in enumerate(sums):
+            at = advance(w, (k * len(sums) + channel) * vectors.WORDS)
+            weights = vectors.as_bytes(llvm.load(words, at, alignment=4))
+            totals.append(tiny.DotOp(total, operands, weights).res)
+        return totals
+
+    def _end(
+        self, emitter: Emitter, w: ir.Value, x: ir.Value, left: int, sums: list[ir.Value]
+    ) -> list[ir.Value]:
+        last = advance_bytes(x, left - vectors.BYTES)
+        return self._step(emitter, w, last, 0, sums) if left else sums
+
+    def _step_mix(self, width: int) -> Mix:
+        return line(vector=1 + 2 * width)
+
+
 def _fetch_pair(emitter: Emitter, pointer: ir.Value, word: int) -> list[ir.Value]:
     """Two words that lie together, loaded at once."""
     i64 = ir.IntegerType.get_signless(64)
@@ -250,8 +300,10 @@ def _bytes_as_word(emitter: Emitter, x: ir.Value, count: int) -> ir.Value:
     return word
 
 
-def operand_sums(core: Target) -> OperandSums:
-    """What ``core`` does best."""
+def operand_sums(core: Target, depth: int) -> OperandSums:
+    """What ``core`` does best with so many operands."""
+    if core.has("mve") and depth >= vectors.BYTES:
+        return DottedOperands()
     if core.has("dsp"):
         return PairedOperands()
     return WordsOfTwo() if core.registers < _FEW_REGISTERS else SingleOperands()

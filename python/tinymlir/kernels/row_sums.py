@@ -65,8 +65,8 @@ class DenseRows(RowSums):
 
     def __init__(self, conv: Convolution, core: Target) -> None:
         super().__init__(conv.result)
-        self.conv, self.how = conv, operand_sums(core)
-        self.rows = conv.source.type.shape[1]
+        _, self.rows, columns, channels = conv.source.type.shape
+        self.conv, self.how = conv, operand_sums(core, columns * channels)
 
     @property
     def macs(self) -> int:
