@@ -137,13 +137,16 @@ def test_strips_keep_columns(core: str, every: int, tmp_path: Path) -> None:
     assert (np.asarray(run.outputs[0]).ravel() == result.array[0].ravel()).all()
 
 
-def test_rows_of_operands_are_vectors_and_a_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A dense layer on Helium: 35 operands a row, of which 16 are multiplied at once."""
+@pytest.mark.parametrize("core", ["cortex-m55", "rv32imc_zve32x"])
+def test_rows_of_operands_are_vectors_and_a_rest(
+    core: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """35 operands a row, of which Helium multiplies 16 at once; 11 channels, 8 of them in lanes."""
     network = Network(3)
     image = network.conv(network.input(1, 9, 7, 5), 5, Window())
-    result = network.dense(network.reshape(image, [1, image.array[0].size]), 6)
-    fusion, core = Fusion(input="streamed"), get_target("cortex-m55")
-    compilation = fused(network.text(result), core, fusion, monkeypatch)
+    result = network.dense(network.reshape(image, [1, image.array[0].size]), 11)
+    fusion = Fusion(input="streamed")
+    compilation = fused(network.text(result), get_target(core), fusion, monkeypatch)
     assert compilation.layers[-1].kernel == "dense-rows"
     (given,) = HostModel(compilation)(*(value.array for value in network.inputs))
     assert (given.reshape(result.array.shape) == result.array).all()

@@ -11,10 +11,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from tinymlir.bindings import arith, ir, llvm
+from tinymlir.bindings import arith, ir, llvm, vector
 from tinymlir.dialects import tiny
 from tinymlir.kernels import vectors
-from tinymlir.kernels.emitter import Emitter
+from tinymlir.kernels.emitter import Emitter, Index
 from tinymlir.kernels.price import Mix, line, loop
 from tinymlir.kernels.words import advance, advance_bytes, extend, fetch, fetch_byte, halves
 from tinymlir.targets import Target
@@ -284,6 +284,36 @@ class DottedOperands(OperandSums):
         return line(vector=1 + 2 * width)
 
 
+class LaneOperands(SingleOperands):
+    """Channels in the lanes of a vector: an operand times the weights of all of them."""
+
+    channels = 8
+
+    def emit(
+        self,
+        emitter: Emitter,
+        weights: ir.Value,
+        activations: ir.Value,
+        sums: list[ir.Value],
+        depth: int,
+    ) -> list[ir.Value]:
+        width = len(sums)
+        wide, bytes_ = (vectors.integers(width, bits) for bits in (32, 8))
+
+        def operand(_: Index, w: ir.Value, x: ir.Value, total: ir.Value) -> list[ir.Value]:
+            activation = vector.broadcast(wide, emitter.widen(fetch_byte(x, 0)))
+            lanes = arith.extsi(wide, llvm.load(bytes_, w, alignment=1))
+            total = arith.addi(total, arith.muli(lanes, activation))
+            return [advance_bytes(w, width), advance_bytes(x, 1), total]
+
+        carried = [weights, activations, vector.from_elements(wide, sums)]
+        *_, total = emitter.loop(0, depth, 1, operand, carried, unroll=_UNROLL)
+        return [vectors.element(total, lane) for lane in range(width)]
+
+    def _step_mix(self, width: int) -> Mix:
+        return line(load=1, vector=3)
+
+
 def _fetch_pair(emitter: Emitter, pointer: ir.Value, word: int) -> list[ir.Value]:
     """Two words that lie together, loaded at once."""
     i64 = ir.IntegerType.get_signless(64)
@@ -304,6 +334,8 @@ def operand_sums(core: Target, depth: int) -> OperandSums:
     """What ``core`` does best with so many operands."""
     if core.has("mve") and depth >= vectors.BYTES:
         return DottedOperands()
+    if core.has("zve32x"):
+        return LaneOperands()
     if core.has("dsp"):
         return PairedOperands()
     return WordsOfTwo() if core.registers < _FEW_REGISTERS else SingleOperands()

@@ -123,3 +123,53 @@ func.func private @window(%x: tensor<1x6x4x1xi8>) -> tensor<1x4x2x1xi8>
        outs(%i : tensor<1x4x2x1xi8>) -> tensor<1x4x2x1xi8>
   return %y : tensor<1x4x2x1xi8>
 }
+
+// -----
+
+// A dense layer of an image of four rows adds up the products of a row as it comes, to one sum of
+// four bytes; the first row starts it from the bias. All rows then give the result.
+// CHECK-LABEL: func.func @main
+// CHECK: func.func private @stage0(
+// CHECK: call @dense_row_sums(%{{.*}}) : (memref<12xi8>, memref<1xi32>, index) -> ()
+// CHECK: call @dense_row(%{{.*}}) : (memref<1xi32>, memref<1xi8>, index) -> ()
+// CHECK: func.func private @dense_row_sums(%{{.*}}: memref<12xi8>, %[[SUMS:.*]]: memref<1xi32>, %[[ROW:.*]]: index)
+// CHECK: %[[FIRST:.*]] = arith.cmpi eq, %[[ROW]], %{{.*}}
+// CHECK: arith.select %[[FIRST]], %{{.*}}, %{{.*}} : !llvm.ptr
+// CHECK-COUNT-4: tiny.dual_mac
+// CHECK: memref.store %{{.*}}, %[[SUMS]]
+// CHECK: func.func private @dense_row(%{{.*}}tiny.executed_macs = 48 : i64, tiny.kernel = "dense-rows"
+func.func @main(%x: tensor<1x4x3x4xi8>) -> tensor<1x1x1x1xi8> {
+  %y = "tiny.fused_stage"() ({
+    %a = func.call @peak(%x) : (tensor<1x4x3x4xi8>) -> tensor<1x4x3x4xi8>
+    %t = "tiny.patch_tile"(%a) {rows = 1 : i64, columns = 3 : i64} : (tensor<1x4x3x4xi8>) -> tensor<1x4x3x4xi8>
+    %c = func.call @dense(%t) : (tensor<1x4x3x4xi8>) -> tensor<1x1x1x1xi8>
+    "tiny.patch_yield"(%c) : (tensor<1x1x1x1xi8>) -> ()
+  }) {strips = 1 : i64} : () -> tensor<1x1x1x1xi8>
+  return %y : tensor<1x1x1x1xi8>
+}
+func.func private @peak(%x: tensor<1x4x3x4xi8>) -> tensor<1x4x3x4xi8>
+    attributes {tiny.layer = "peak", tiny.macs = 0 : i64, tiny.op = "max"} {
+  %e = tensor.empty() : tensor<1x4x3x4xi8>
+  %y = linalg.max ins(%x, %x : tensor<1x4x3x4xi8>, tensor<1x4x3x4xi8>)
+                  outs(%e : tensor<1x4x3x4xi8>) -> tensor<1x4x3x4xi8>
+  return %y : tensor<1x4x3x4xi8>
+}
+func.func private @dense(%x: tensor<1x4x3x4xi8>) -> tensor<1x1x1x1xi8>
+    attributes {tiny.layer = "dense", tiny.macs = 48 : i64, tiny.op = "fully_connected"} {
+  %w = arith.constant dense<1> : tensor<1x4x3x4xi8>
+  %b = arith.constant 7 : i32
+  %e = tensor.empty() : tensor<1x1x1x1xi32>
+  %e8 = tensor.empty() : tensor<1x1x1x1xi8>
+  %i = linalg.fill ins(%b : i32) outs(%e : tensor<1x1x1x1xi32>) -> tensor<1x1x1x1xi32>
+  %s = linalg.conv_2d_nhwc_fhwc ins(%x, %w : tensor<1x4x3x4xi8>, tensor<1x4x3x4xi8>)
+       outs(%i : tensor<1x1x1x1xi32>) -> tensor<1x1x1x1xi32>
+  %y = linalg.generic {indexing_maps = [affine_map<(d0, d1, d2, d3) -> (d0, d1, d2, d3)>,
+                                        affine_map<(d0, d1, d2, d3) -> (d0, d1, d2, d3)>],
+                       iterator_types = ["parallel", "parallel", "parallel", "parallel"]}
+      ins(%s : tensor<1x1x1x1xi32>) outs(%e8 : tensor<1x1x1x1xi8>) {
+  ^bb0(%a: i32, %o: i8):
+    %q = arith.trunci %a : i32 to i8
+    linalg.yield %q : i8
+  } -> tensor<1x1x1x1xi8>
+  return %y : tensor<1x1x1x1xi8>
+}
