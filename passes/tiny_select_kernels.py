@@ -72,7 +72,7 @@ class SelectKernels(Pass):
     After::
 
         func.func private @dense(%x: tensor<1x2xi8>) -> tensor<1x2xi8>
-            attributes {tiny.kernel = "direct", tiny.layer = "dense", tiny.macs = 4 : i64,
+            attributes {tiny.kernel = "dense", tiny.layer = "dense", tiny.macs = 4 : i64,
                         tiny.op = "matmul", tiny.price = ... {
           ...
         }

@@ -15,7 +15,7 @@ func.func private @layer0(%x: tensor<4xi8>) -> tensor<4xi8> attributes {tiny.ker
 
 // And those alone that it can.
 #all = affine_map<(d0, d1) -> (d0, d1)>
-// expected-error@+1 {{cannot be computed by kernel 'depthwise', only by 'direct'}}
+// expected-error@+1 {{cannot be computed by kernel 'depthwise', only by 'dense', 'direct'}}
 func.func private @layer0(%x: tensor<1x2xi8>) -> tensor<1x2xi8> attributes {tiny.kernel = "depthwise", tiny.layer = "a", tiny.macs = 4 : i64, tiny.op = "matmul"} {
   %w = arith.constant dense<1> : tensor<2x2xi8>
   %zero = arith.constant 0 : i32
