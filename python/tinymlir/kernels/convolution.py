@@ -60,9 +60,9 @@ class Convolution:
 
     @property
     def is_dense(self) -> bool:
-        """Whether all channels of the one pixel are of all of the input."""
-        window = self.kernel == self.in_hw and self.out_hw == (1, 1) and self.pad == (0, 0)
-        return window and self.groups == 1
+        """Whether all channels of the one pixel are of all of the input, each pixel once."""
+        window = self.kernel == self.in_hw and self.out_hw == (1, 1) and self.groups == 1
+        return window and all(len(self.interior(axis)) == 1 for axis in (0, 1))
 
     def flattened(self) -> Convolution:
         """The input as one pixel, where that makes no difference: the same bytes."""
