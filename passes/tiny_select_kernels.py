@@ -97,13 +97,14 @@ class SelectKernels(Pass):
                 attributes[_PIN] = ir.StringAttr.get(choice.kernels[choice.best].label)
                 attributes["tiny.price"] = _attribute(choice.price, callers)
         if self.optimize == "balanced" and self.max_flash is None:
-            self._note_budget(op, choices)
+            self._note_budget(op, choices, callers)
 
-    def _note_budget(self, module: ir.Operation, choices: list[Choice]) -> None:
+    def _note_budget(
+        self, module: ir.Operation, choices: list[Choice], callers: Counter[str]
+    ) -> None:
         """``tiny.flash_budget`` on ``@main``, where the choice keeps to it, and what it spares."""
         budget = _budget(module, [choice.kernels for choice in choices])
         sizes = {name: size for c in choices for name, size in c.price.shared.items()}
-        callers = Counter(name for choice in choices for name in choice.price.shared)
         priced = sum(choice.price.flash_bytes for choice in choices)
         priced -= sum((count - 1) * sizes[name] for name, count in callers.items())
         mains = [f for f in _functions(module) if f.name.value == "main"]

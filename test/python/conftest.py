@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from tinymlir.bindings import ir
+from tinymlir.dialects import register
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -33,3 +36,11 @@ def tinymlir() -> Callable[..., subprocess.CompletedProcess[str]]:
         return subprocess.run(command, capture_output=True, text=True)
 
     return run
+
+
+@pytest.fixture
+def context() -> Iterator[ir.Context]:
+    """An MLIR context with the dialect, and a location, for all of a test."""
+    with ir.Context() as made, ir.Location.unknown():
+        register(made)
+        yield made

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -10,7 +10,6 @@ from networks import HOST, Array, Network, Value, Window, check, lower
 
 from tinymlir.bindings import ir
 from tinymlir.channels import find_channels
-from tinymlir.dialects import register
 from tinymlir.host import HostModel
 from tinymlir.pipeline import run_pipeline
 from tinymlir.skipping.annotations import skippable
@@ -19,12 +18,7 @@ SAME = Window((3, 3), pad=(1, 1, 1, 1))
 DEAD = [1, 2, 5, 7, 8]
 
 
-@pytest.fixture(autouse=True)
-def _context() -> Iterator[None]:
-    context = ir.Context()
-    register(context)
-    with context, ir.Location.unknown():
-        yield
+pytestmark = pytest.mark.usefixtures("context")
 
 
 class Pruned(Network):

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tinymlir.bindings import ir
-from tinymlir.dialects import register
 from tinymlir.fusion.access import windows
 from tinymlir.fusion.graph import ELEMENT, Window
 
 SAME = "affine_map<(d0, d1, d2, d3) -> (d0, d1, d2, d3)>"
 LOOPS = 'iterator_types = ["parallel", "parallel", "parallel", "parallel"]'
-
-
-@pytest.fixture
-def context() -> Iterator[ir.Context]:
-    context = ir.Context()
-    register(context)
-    with context, ir.Location.unknown():
-        yield context
 
 
 def elementwise(source: str, kind: str, maps: str, result: str, body: str = "") -> str:

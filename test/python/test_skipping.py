@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,6 @@ import pytest
 from networks import CORES, Network, Window, lower_for_host
 
 from tinymlir.bindings import ir
-from tinymlir.dialects import register
 from tinymlir.exploration.evaluator import Evaluator
 from tinymlir.exploration.levels import (
     FRACTIONS,
@@ -43,12 +41,7 @@ LAYERS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _context() -> Iterator[None]:
-    context = ir.Context()
-    register(context)
-    with context, ir.Location.unknown():
-        yield
+pytestmark = pytest.mark.usefixtures("context")
 
 
 def outlined(text: str) -> ir.Module:

@@ -15,7 +15,7 @@ from tinymlir.kernels.emitter import Index
 from tinymlir.kernels.kernel import Kernel, Layer
 from tinymlir.kernels.pairs import pair_words
 from tinymlir.kernels.price import Mix, function, line, loop
-from tinymlir.kernels.window_copy import call_window_copy
+from tinymlir.kernels.window_copy import call_to_scratch
 from tinymlir.targets import Target
 
 #: Scratch memory beyond which a layer is better off without.
@@ -91,7 +91,7 @@ class Blocks(Kernel):
     def _copy(self, places: list[tuple[Index, Index]]) -> None:
         assert self.scratch is not None
         for number, (row, column) in enumerate(places):
-            call_window_copy(self.layer, self.copy, self.scratch, (row, column, number))
+            call_to_scratch(self.layer, self.copy, self.scratch, (row, column, number))
 
     @abstractmethod
     def channel_mix(self) -> Mix:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinymlir.bindings import arith, func, ir, scf
+from tinymlir.bindings import arith, func, ir
 from tinymlir.dialects import tiny
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.depthwise_planes import DepthwisePlanes
@@ -142,9 +142,7 @@ class DepthwisePairs(DepthwisePlanes):
                 ]
                 store(j, *sides)
 
-            inside = arith.cmpi(arith.CmpIPredicate.ult, row, emitter.index(conv.in_hw[0]))
-            choice = scf.IfOp(inside, has_else=True)
-            with ir.InsertionPoint(choice.then_block):
+            def image() -> None:
                 begin, end = -(-left // 2), max(right // 2, -(-left // 2))
                 fill(0, left // 2)
                 if left // 2 < begin:
@@ -155,10 +153,9 @@ class DepthwisePairs(DepthwisePlanes):
                     mixed(rest)
                     rest += 1
                 fill(rest, self.plane)
-                scf.yield_([])
-            with ir.InsertionPoint(choice.else_block):
-                fill(0, self.plane)
-                scf.yield_([])
+
+            inside = arith.cmpi(arith.CmpIPredicate.ult, row, emitter.index(conv.in_hw[0]))
+            emitter.either(inside, image, lambda: fill(0, self.plane))
             func.ReturnOp([])
         return symbol
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from tinymlir.bindings import arith, func, ir, scf
+from tinymlir.bindings import arith, func, ir
 from tinymlir.kernels.channel_tables import channel_tables, table_bytes
 from tinymlir.kernels.chunks import Chunks, chunkings
 from tinymlir.kernels.convolution import Convolution
@@ -184,18 +184,15 @@ class DepthwiseSwar(Depthwise):
 
                 return emitter.loop(begin, end, 1, one, before, unroll=_UNROLL)
 
-            choice = scf.IfOp(self._in_image(row), has_else=True)
-            with ir.InsertionPoint(choice.then_block):
+            def image() -> None:
                 before = pad(1, left, [padding if left else load(0)])
                 inside = max(left, 1)
                 before = emitter.loop(
                     inside, right, 1, lambda c, low: put(c, low, load(c)), before, unroll=_UNROLL
                 )
                 pad(max(right, inside), self.words + 1, before)
-                scf.yield_([])
-            with ir.InsertionPoint(choice.else_block):
-                pad(1, self.words + 1, [padding])
-                scf.yield_([])
+
+            emitter.either(self._in_image(row), image, lambda: pad(1, self.words + 1, [padding]))
             func.ReturnOp([])
         return symbol
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinymlir.bindings import arith, func, ir, scf
+from tinymlir.bindings import arith, func, ir
 from tinymlir.kernels.channel_tables import table_bytes
 from tinymlir.kernels.columns import Columns
 from tinymlir.kernels.convolution import Convolution
@@ -156,13 +156,11 @@ class Direct(Kernel):
             return
         number = emitter.index(emitter.sub(row, rows.start))
         inside = arith.cmpi(arith.CmpIPredicate.ult, number, emitter.index(len(rows)))
-        choice = scf.IfOp(inside, has_else=True)
-        with ir.InsertionPoint(choice.then_block):
-            self._interior(row, columns)
-            scf.yield_([])
-        with ir.InsertionPoint(choice.else_block):
-            self._border(row, columns.first, columns.last)
-            scf.yield_([])
+        emitter.either(
+            inside,
+            lambda: self._interior(row, columns),
+            lambda: self._border(row, columns.first, columns.last),
+        )
 
     def _border(self, row: Index, first: Index, last: Index) -> None:
         emitter, function = self.layer.emitter, self.layer.function

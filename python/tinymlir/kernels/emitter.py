@@ -176,6 +176,32 @@ class Emitter:
             values = list(inits)
         return bodies(whole, trips % factor, values)
 
+    def turns(
+        self,
+        count: int,
+        most: int,
+        body: Callable[..., Sequence[ir.Value]],
+        carried: Sequence[ir.Value],
+    ) -> list[ir.Value]:
+        """``count`` things, ``most`` of them a turn, and after the last turn what is left.
+
+        ``body(number, *carried)`` does so many and returns the next carried values: pointers
+        that go on, from which it has constant offsets.
+        """
+        whole, rest = divmod(count, most)
+        carried = self.loop(0, whole, 1, lambda _, *values: body(most, *values), carried)
+        return list(body(rest, *carried))
+
+    def either(
+        self, condition: ir.Value, then: Callable[[], object], otherwise: Callable[[], object]
+    ) -> None:
+        """``then`` if the condition holds, or else the other."""
+        choice = scf.IfOp(condition, has_else=True)
+        for block, body in ((choice.then_block, then), (choice.else_block, otherwise)):
+            with ir.InsertionPoint(block):
+                body()
+                scf.yield_([])
+
     def _loop(
         self,
         lower: Index,

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 import numpy as np
 
-from tinymlir.bindings import arith, func, ir
+from tinymlir.bindings import arith, ir
 from tinymlir.kernels import windows
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Index
@@ -22,7 +21,7 @@ from tinymlir.kernels.pairs import STEP
 from tinymlir.kernels.pixels import input_column, input_row
 from tinymlir.kernels.price import Mix, function, line, loop
 from tinymlir.kernels.rows import Rows
-from tinymlir.kernels.window_copy import call_window_copy
+from tinymlir.kernels.window_copy import call_to_scratch, emit_to_scratch
 from tinymlir.kernels.words import advance, advance_bytes, copy_words, load_word, stream, view
 
 #: Words copied between two branches.
@@ -126,15 +125,10 @@ class SharedColumns(Gather):
 
     def prepare(self, layer: Layer, scratch: ir.Value) -> None:
         self.layer, self.scratch = layer, scratch
-        self.symbol = f"{layer.function.name.value}_im2col"
-        types = [layer.source.buffer.type, scratch.type, *[ir.IndexType.get()] * 4]
-        with ir.InsertionPoint.after(layer.function.operation):
-            helper = func.FuncOp(self.symbol, (types, []), visibility="private")
-        with ir.InsertionPoint(helper.add_entry_block()):
-            buffer, scratch, row, column, columns, first = helper.arguments
-            if isinstance(layer.source.first_column, int):
-                first = layer.source.first_column
-            source = replace(layer.source, buffer=buffer, first_column=first)
+
+        def rows(
+            source: Rows, scratch: ir.Value, row: ir.Value, column: ir.Value, columns: ir.Value
+        ) -> None:
             top = input_row(layer.emitter, self.conv, row, 0)
             left = input_column(layer.emitter, self.conv, column)
             layer.emitter.loop(
@@ -143,13 +137,12 @@ class SharedColumns(Gather):
                 1,
                 lambda kh: self._kernel_row(source, scratch, kh, top, left, columns),
             )
-            func.ReturnOp([])
+
+        self.symbol = emit_to_scratch(layer, scratch, "im2col", rows)
 
     def copy(self, row: Index, column: Index, pixels: int) -> None:
-        emitter, source = self.layer.emitter, self.layer.source
-        place = (row, column, self._columns(pixels), source.first_column)
-        where = [emitter.index(v) for v in place]
-        func.call([], self.symbol, [source.buffer, self.scratch, *where])
+        where = (row, column, self._columns(pixels))
+        call_to_scratch(self.layer, self.symbol, self.scratch, where)
 
     def _kernel_row(
         self, source: Rows, scratch: ir.Value, kh: Index, top: Index, left: Index, columns: ir.Value
@@ -239,7 +232,7 @@ class SingleWindows(Gather):
             if self.columns is not None:
                 width = emitter.index(self.columns)
                 y, x = (op(emitter.index(x), width) for op in (arith.divui, arith.remui))
-            call_window_copy(self.layer, self.symbol, self.scratch, (y, x, p))
+            call_to_scratch(self.layer, self.symbol, self.scratch, (y, x, p))
 
     def goes_on_in_the_next_row(self) -> bool:
         self.columns = self.conv.out_hw[1]

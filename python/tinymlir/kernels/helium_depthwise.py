@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tinymlir.bindings import arith, func, ir, scf
+from tinymlir.bindings import arith, func, ir
 from tinymlir.kernels import vectors
 from tinymlir.kernels.channel_tables import table_bytes
 from tinymlir.kernels.convolution import Convolution
@@ -228,15 +228,14 @@ class HeliumDepthwise(Depthwise):
                 vectors.copy(emitter, source, at, scratch, to, width)
 
             height = emitter.index(conv.in_hw[0])
-            choice = scf.IfOp(arith.cmpi(arith.CmpIPredicate.ult, row, height), has_else=True)
-            with ir.InsertionPoint(choice.then_block):
+
+            def image() -> None:
                 fill(0, left)
                 emitter.loop(0, right - left, 1, column, unroll=_UNROLL)
                 fill(right, columns)
-                scf.yield_([])
-            with ir.InsertionPoint(choice.else_block):
-                fill(0, columns)
-                scf.yield_([])
+
+            inside = arith.cmpi(arith.CmpIPredicate.ult, row, height)
+            emitter.either(inside, image, lambda: fill(0, columns))
             func.ReturnOp([])
         return symbol
 

@@ -26,7 +26,7 @@ from tinymlir.kernels.kernel import Kernel, Layer
 from tinymlir.kernels.pixels import Site, finish, input_column, input_row, views_of
 from tinymlir.kernels.price import Mix, function, line, loop
 from tinymlir.kernels.requantization import read_requantization
-from tinymlir.kernels.window_copy import call_window_copy
+from tinymlir.kernels.window_copy import call_to_scratch
 from tinymlir.targets import Target
 
 #: Output channels requantised together.
@@ -141,7 +141,7 @@ class HeliumDot(Kernel):
             together = pixels if self.windows.copies == 1 else 1
             for p in range(0, pixels, together):
                 where = (row, columns[p], p * self.windows.size)
-                call_window_copy(self.layer, self._copy(together), self.scratch, where)
+                call_to_scratch(self.layer, self._copy(together), self.scratch, where)
         again = windows
         if self.width < BLOCK and pixels * self.steps > _MOST_KEPT:
             again = self._again(windows)

@@ -87,10 +87,8 @@ class OperandSums(ABC):
                 values = self._step(emitter, w, x, k, values)
             return [advance_bytes(w, count * size * width), advance_bytes(x, count * size), *values]
 
-        turns, rest = divmod(depth // size, _UNROLL)
         carried = [weights, activations, *sums]
-        carried = emitter.loop(0, turns, 1, lambda _, *v: steps(_UNROLL, *v), carried)
-        w, x, *totals = steps(rest, *carried)
+        w, x, *totals = emitter.turns(depth // size, _UNROLL, steps, carried)
         return self._end(emitter, w, x, depth % size, totals)
 
     @abstractmethod

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from tinymlir.bindings import arith, ir, scf
+from tinymlir.bindings import arith, ir
 from tinymlir.dialects import tiny
 from tinymlir.kernels.branches import BranchingEvaluator
 from tinymlir.kernels.emitter import Emitter, Index
@@ -103,11 +103,11 @@ class _Walk:
                 )
                 for at, part in zip((row, column), inside, strict=True)
             ]
-            choice = scf.IfOp(arith.andi(*tests), has_else=True)
-            for block, whole in ((choice.then_block, True), (choice.else_block, False)):
-                with ir.InsertionPoint(block):
-                    window(_Window(pooling, emitter, row, column, whole))
-                    scf.yield_([])
+            emitter.either(
+                arith.andi(*tests),
+                lambda: window(_Window(pooling, emitter, row, column, True)),
+                lambda: window(_Window(pooling, emitter, row, column, False)),
+            )
 
         def window(window: _Window) -> None:
             done = 0

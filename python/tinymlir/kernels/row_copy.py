@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from tinymlir.bindings import arith, func, ir, llvm, scf
+from tinymlir.bindings import arith, func, ir, llvm
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Emitter
 from tinymlir.kernels.kernel import Layer
@@ -89,23 +89,17 @@ def emit_row_copy(
                 return [advance_bytes(target, count * ring.pitch)]
 
             at = [advance_bytes(begin, first * ring.pitch)]
-            turns, rest = divmod(end - first, _UNROLL)
-            some(rest, *emitter.loop(0, turns, 1, lambda _, *ends: some(_UNROLL, *ends), at))
+            emitter.turns(end - first, _UNROLL, some, at)
 
-        inside = arith.cmpi(arith.CmpIPredicate.ult, row, emitter.index(height))
-        choice = scf.IfOp(inside, has_else=True)
-        with ir.InsertionPoint(choice.then_block):
+        def image() -> None:
             fill(0, left)
             start = emitter.add(emitter.mul(row, in_columns * conv.groups), channel)
             ends = [advance_bytes(stream(source), start), advance_bytes(begin, left * ring.pitch)]
-            turns, rest = divmod(right - left, _UNROLL)
-            ends = emitter.loop(0, turns, 1, lambda _, *ends: copy(_UNROLL, *ends), ends)
-            copy(rest, *ends)
+            emitter.turns(right - left, _UNROLL, copy, ends)
             fill(right, columns)
-            scf.yield_([])
-        with ir.InsertionPoint(choice.else_block):
-            fill(0, columns)
-            scf.yield_([])
+
+        inside = arith.cmpi(arith.CmpIPredicate.ult, row, emitter.index(height))
+        emitter.either(inside, image, lambda: fill(0, columns))
         func.ReturnOp([])
     return symbol
 

@@ -7,15 +7,15 @@ read it need no code for the border, nor for rings of rows.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
-from tinymlir.bindings import arith, func, ir, scf
+from tinymlir.bindings import arith, ir
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Index
 from tinymlir.kernels.kernel import Layer
 from tinymlir.kernels.lanes import load_lanes, spread, store_lanes
 from tinymlir.kernels.pixels import input_column, input_row
 from tinymlir.kernels.rows import Rows
+from tinymlir.kernels.window_copy import call_to_scratch, emit_to_scratch
 
 
 def _columns(conv: Convolution, pixels: int) -> int:
@@ -57,34 +57,26 @@ class Strips:
 
     def copy(self, row: Index, column: Index, pixels: int) -> None:
         """Copy the strip under ``pixels`` neighbours of an output row, from ``column`` on."""
-        emitter, source = self.layer.emitter, self.layer.source
         whole = column == 0 and pixels == self.conv.out_hw[1]
         if whole not in self.symbols:
             self.symbols[whole] = self._emit_function(whole)
-        places = (row, column, _columns(self.conv, pixels), source.first_column)
-        where = [emitter.index(place) for place in places]
-        func.call([], self.symbols[whole], [source.buffer, self.scratch, *where])
+        where = (row, column, _columns(self.conv, pixels))
+        call_to_scratch(self.layer, self.symbols[whole], self.scratch, where)
 
     def _emit_function(self, whole: bool) -> str:
         """``@layer<i>_strip(input, scratch, row, column, columns, first)``.
 
-        ``first`` is the first input column that is in memory. The function for all pixels of a
-        row (``_rows``) knows the columns beforehand.
+        The function for all pixels of a row (``_rows``) knows the columns beforehand.
         """
-        layer, assumed = self.layer, self.layer.source.first_column
-        symbol = f"{layer.function.name.value}_{'rows' if whole else 'strip'}"
-        types = [layer.source.buffer.type, self.scratch.type, *[ir.IndexType.get()] * 4]
-        with ir.InsertionPoint.after(layer.function.operation):
-            helper = func.FuncOp(symbol, (types, []), visibility="private")
-        with ir.InsertionPoint(helper.add_entry_block()):
-            buffer, scratch, row, column, columns, first = helper.arguments
-            first = assumed if isinstance(assumed, int) else first
-            source = replace(layer.source, buffer=buffer, first_column=first)
+
+        def fill(
+            source: Rows, scratch: ir.Value, row: Index, column: Index, columns: Index
+        ) -> None:
             if whole:
                 column, columns = 0, self.columns
             self._fill(source, scratch, row, column, columns)
-            func.ReturnOp([])
-        return symbol
+
+        return emit_to_scratch(self.layer, self.scratch, "rows" if whole else "strip", fill)
 
     def _fill(
         self, source: Rows, scratch: ir.Value, row: Index, column: Index, columns: Index
@@ -111,15 +103,13 @@ class Strips:
             inside = arith.cmpi(
                 arith.CmpIPredicate.ult, emitter.index(number), emitter.index(conv.in_hw[0])
             )
-            choice = scf.IfOp(inside, has_else=True)
-            with ir.InsertionPoint(choice.then_block):
+
+            def image() -> None:
                 self._in_parts(0, low, pad)
                 self._in_parts(low, high, copy)
                 self._in_parts(high, columns, pad)
-                scf.yield_([])
-            with ir.InsertionPoint(choice.else_block):
-                self._in_parts(0, columns, pad)
-                scf.yield_([])
+
+            emitter.either(inside, image, lambda: self._in_parts(0, columns, pad))
 
         emitter.loop(0, conv.kernel[0], 1, kernel_row)
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tinymlir.bindings import arith, func, ir
+from tinymlir.bindings import arith, ir
 from tinymlir.kernels.channel_tables import channel_tables, table_bytes
 from tinymlir.kernels.chunks import Chunks, best_chunks
 from tinymlir.kernels.columns import Columns, Span
@@ -32,6 +32,7 @@ from tinymlir.kernels.emitter import Emitter, Index
 from tinymlir.kernels.kernel import Kernel, Layer
 from tinymlir.kernels.pixels import Site, finish, finish_mix, multiply_accumulate
 from tinymlir.kernels.price import Mix, function, line, loop
+from tinymlir.kernels.window_copy import call_to_scratch
 from tinymlir.kernels.window_pairs import PIXELS, Run, emit_gather, gather_mix, words_of
 from tinymlir.kernels.words import halves, moved, view
 from tinymlir.targets import Target
@@ -259,12 +260,10 @@ class Swar(Kernel):
 
     def _block(self, conv: Convolution, row: Index, column: Index, run: Run) -> None:
         """The pixels of a block: windows, then all channels."""
-        layer, emitter, kind = self.layer, self.layer.emitter, (run.pixels, run.whole, run.wraps)
+        layer, kind = self.layer, (run.pixels, run.whole, run.wraps)
         if kind not in self.gathers_of:
             self.gathers_of[kind] = emit_gather(self.conv, layer, self.scratch, run)
-        where = (row, column, run.last, layer.source.first_column)
-        operands = [layer.source.buffer, self.scratch, *map(emitter.index, where)]
-        func.call([], self.gathers_of[kind], operands)
+        call_to_scratch(layer, self.gathers_of[kind], self.scratch, (row, column, run.last))
         self.all_channels(conv, row, column, run)
 
     def all_channels(self, conv: Convolution, row: Index, column: Index, run: Run) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from tinymlir.bindings import arith, func, ir, scf
+from tinymlir.bindings import arith, func, ir
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Emitter, Index
 from tinymlir.kernels.kernel import Layer
@@ -65,10 +65,10 @@ def emit_window_copy(
     )
 
 
-def call_window_copy(
+def call_to_scratch(
     layer: Layer, symbol: str, scratch: ir.Value, where: tuple[Index, Index, Index]
 ) -> None:
-    """Copy the window of the pixel at ``where``: row, column, place."""
+    """Call a function that `emit_to_scratch` made; a window's place is its row, column, place."""
     operands = [layer.emitter.index(v) for v in (*where, layer.source.first_column)]
     func.call([], symbol, [layer.source.buffer, scratch, *operands])
 
@@ -103,13 +103,7 @@ class WindowCopy(ABC):
         if inside is None:
             self._put_inside()
             return
-        choice = scf.IfOp(inside, has_else=True)
-        with ir.InsertionPoint(choice.then_block):
-            self._put_inside()
-            scf.yield_([])
-        with ir.InsertionPoint(choice.else_block):
-            self._put_at_border()
-            scf.yield_([])
+        self.emitter.either(inside, self._put_inside, self._put_at_border)
 
     def _is_inside(self) -> ir.Value | None:
         """Whether no padding lies under the window; None if it never does."""

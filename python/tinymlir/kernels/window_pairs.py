@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tinymlir.bindings import arith, ir, llvm, memref, scf
+from tinymlir.bindings import arith, ir, llvm, memref
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import ConstantPool, Emitter, Index
 from tinymlir.kernels.kernel import Layer
@@ -192,7 +192,11 @@ class _Windows:
             left = emitter.mul(self.corners[0][1], self.depth)
             self._put_neighbours(self.source.buffer, emitter.add(start, left), first)
 
-        _either(tests, neighbours, lambda: otherwise(kh, first))
+        if not tests:
+            neighbours()
+            return
+        every = functools.reduce(arith.andi, tests)
+        emitter.either(every, neighbours, lambda: otherwise(kh, first))
 
     def _input_row(self, pixel: int, kh: Index) -> Index:
         emitter = self.emitter
@@ -240,7 +244,7 @@ class _Windows:
 
         def operands(at: Index, begin: Index, count: int) -> None:
             # Pointers that go on need few registers: offsets from them are constants.
-            ends = advance_bytes(stream(buffer), begin)
+            start = advance_bytes(stream(buffer), begin)
             to = advance(stream(self.scratch), emitter.mul(at, self.words))
 
             def some(number: int, source: ir.Value, target: ir.Value) -> list[ir.Value]:
@@ -250,9 +254,7 @@ class _Windows:
                         llvm.store(word, advance(target, r * self.words + q), alignment=4)
                 return [advance_bytes(source, number), advance(target, number * self.words)]
 
-            turns, rest = divmod(count, _UNROLL)
-            carried = emitter.loop(0, turns, 1, lambda _, *v: some(_UNROLL, *v), [ends, to])
-            some(rest, *carried)
+            emitter.turns(count, _UNROLL, some, [start, to])
 
         if conv.dilation[1] == 1:
             operands(first, origin, self.run)
@@ -323,18 +325,3 @@ class _Windows:
                 high = arith.shli(wide[2 * q + 1], emitter.integer(16))
                 words[q] = arith.addi(wide[2 * q], high)
         return words
-
-
-def _either(tests: list[ir.Value], then: Callable[[], None], otherwise: Callable[[], None]) -> None:
-    """``then`` if all tests hold."""
-    if not tests:
-        then()
-        return
-    every = tests[0]
-    for test in tests[1:]:
-        every = arith.andi(every, test)
-    choice = scf.IfOp(every, has_else=True)
-    for block, body in ((choice.then_block, then), (choice.else_block, otherwise)):
-        with ir.InsertionPoint(block):
-            body()
-            scf.yield_([])

@@ -86,9 +86,7 @@ def copy_words(
                 llvm.store(word, advance(target, place), alignment=alignment)
         return [advance(source, words), advance(target, words)]
 
-    ends = [source, target]
-    ends = emitter.loop(0, count // _COPIED, 1, lambda _, *ends: copy(_COPIED, *ends), ends)
-    copy(count % _COPIED, *ends)
+    emitter.turns(count, _COPIED, copy, [source, target])
 
 
 def copy_bytes(emitter: Emitter, source: ir.Value, target: ir.Value, count: int) -> None:
