@@ -10,15 +10,11 @@ that others publish figures of.
 
 from __future__ import annotations
 
-import argparse
 import sys
-from pathlib import Path
 
 import onnx
-from random_network import Builder, quantised
-
-from tinymlir.errors import TinymlirError
-from tinymlir.files import write_all
+import random_network
+from random_network import Builder
 
 RESOLUTION = 32
 CONVOLUTIONS = (32, 64, 64)
@@ -27,10 +23,10 @@ DENSE = (64, 10)
 
 def lenet() -> onnx.ModelProto:
     """The float network: input ``1 x 3 x 32 x 32``, output ``1 x 10``."""
-    builder, size = Builder(RESOLUTION), RESOLUTION
+    builder, size = Builder(3, RESOLUTION, RESOLUTION), RESOLUTION
     for index, channels in enumerate(CONVOLUTIONS):
-        builder.conv(f"conv{index}", channels, 3, 1, 0, depthwise=False)
-        builder.node("Relu", f"conv{index}_relu", [builder.last])
+        builder.conv(f"conv{index}", channels, 3, 1, [0, 0], depthwise=False)
+        builder.relu()
         size -= 2
         if index < len(CONVOLUTIONS) - 1:
             pool = {"kernel_shape": [2, 2], "strides": [2, 2]}
@@ -38,23 +34,14 @@ def lenet() -> onnx.ModelProto:
             size //= 2
     builder.node("Flatten", "features", [builder.last])
     builder.dense("dense0", size * size * builder.channels, DENSE[0])
-    builder.node("Relu", "dense0_relu", [builder.last])
+    builder.relu()
     builder.dense("dense1", *DENSE)
     return builder.model("lenet")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
-    args = parser.parse_args()
-    try:
-        write_all(args.output.parent, {args.output.name: quantised(lenet())})
-    except TinymlirError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    args = random_network.parser(__doc__).parse_args()
+    return random_network.write(lenet(), args.output)
 
 
 if __name__ == "__main__":

@@ -11,17 +11,11 @@ mean nothing, shapes, costs and arithmetic are those of the trained network.
 
 from __future__ import annotations
 
-import argparse
 import sys
-from pathlib import Path
 
 import numpy as np
 import onnx
 import random_network
-from random_network import quantised
-
-from tinymlir.errors import TinymlirError
-from tinymlir.files import write_all
 
 #: Expansion, channels, repeats and stride of the first: table 2 of the paper.
 BOTTLENECKS = (
@@ -44,7 +38,7 @@ class Builder(random_network.Builder):
         self, name: str, channels: int, kernel: int, stride: int, *, depthwise: bool, relu: bool
     ) -> None:
         """A convolution that keeps rows and columns, but for the stride."""
-        self.conv(name, channels, kernel, stride, kernel // 2, depthwise=depthwise)
+        self.conv(name, channels, kernel, stride, [kernel // 2] * 2, depthwise=depthwise)
         if relu:
             limits = [
                 self.constant(f"{name}_{k}", np.array(v)) for k, v in (("min", 0), ("max", 6))
@@ -69,7 +63,7 @@ class Builder(random_network.Builder):
 
 def mobilenet_v2(width: float, resolution: int) -> onnx.ModelProto:
     """The float network: input ``1 x 3 x resolution x resolution``, output ``1 x 1000``."""
-    builder = Builder(resolution)
+    builder = Builder(3, resolution, resolution)
     builder.filter("first", rounded(FIRST * width), 3, 2, depthwise=False, relu=True)
     index = 0
     for expansion, channels, repeats, stride in BOTTLENECKS:
@@ -85,20 +79,11 @@ def mobilenet_v2(width: float, resolution: int) -> onnx.ModelProto:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+    parser = random_network.parser(__doc__)
     parser.add_argument("--width", type=float, default=0.35, help="multiplier of all channels")
     parser.add_argument("--resolution", type=int, default=144, help="rows and columns of the input")
     args = parser.parse_args()
-    try:
-        data = quantised(mobilenet_v2(args.width, args.resolution))
-        write_all(args.output.parent, {args.output.name: data})
-    except TinymlirError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return random_network.write(mobilenet_v2(args.width, args.resolution), args.output)
 
 
 if __name__ == "__main__":

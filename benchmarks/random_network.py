@@ -6,6 +6,8 @@ outputs mean nothing, shapes, costs and arithmetic are those of a trained networ
 
 from __future__ import annotations
 
+import argparse
+import sys
 import tempfile
 from pathlib import Path
 
@@ -13,22 +15,22 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from tinymlir.errors import TinymlirError
+from tinymlir.files import write_all
 from tinymlir.quantizer import FloatModel, Settings, quantize
 
 CALIBRATION_SAMPLES = 4
 
 
 class Builder:
-    """A float ONNX graph of one square RGB image, that grows layer by layer."""
+    """A float ONNX graph of one input of ``shape``, that grows layer by layer."""
 
-    def __init__(self, resolution: int) -> None:
+    def __init__(self, *shape: int) -> None:
         self._random = np.random.default_rng(0)
         self._nodes: list[onnx.NodeProto] = []
         self._weights: list[onnx.TensorProto] = []
-        self._input = helper.make_tensor_value_info(
-            "image", TensorProto.FLOAT, [1, 3, resolution, resolution]
-        )
-        self.last, self.channels = "image", 3
+        self._input = helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, *shape])
+        self.last, self.channels = "input", shape[0]
 
     def constant(self, name: str, array: np.ndarray) -> str:
         self._weights.append(numpy_helper.from_array(array.astype(np.float32), name))
@@ -39,8 +41,16 @@ class Builder:
         self.last = name
 
     def conv(
-        self, name: str, channels: int, kernel: int, stride: int, pad: int, *, depthwise: bool
+        self,
+        name: str,
+        channels: int,
+        kernel: int,
+        stride: int,
+        pads: list[int],
+        *,
+        depthwise: bool,
     ) -> None:
+        """``pads``: above and left, below and right of the input."""
         inside = 1 if depthwise else self.channels
         fan_in = inside * kernel * kernel
         shape = (channels, inside, kernel, kernel)
@@ -56,10 +66,13 @@ class Builder:
             ],
             kernel_shape=[kernel, kernel],
             strides=[stride, stride],
-            pads=[pad] * 4,
+            pads=[pads[0]] * 2 + [pads[1]] * 2,
             group=channels if depthwise else 1,
         )
         self.channels = channels
+
+    def relu(self) -> None:
+        self.node("Relu", f"{self.last}_relu", [self.last])
 
     def dense(self, name: str, inputs: int, outputs: int) -> None:
         weights = self._random.standard_normal((inputs, outputs)) * inputs**-0.5
@@ -85,3 +98,22 @@ def quantised(model: onnx.ModelProto) -> bytes:
         noise = np.random.default_rng(1).uniform(-1, 1, (CALIBRATION_SAMPLES, *shape[1:]))
         samples = network.fit([noise.astype(np.float32)])
         return quantize(network, samples, Settings()).model
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """The command line that these networks have in common: where to write them."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+    return parser
+
+
+def write(model: onnx.ModelProto, output: Path) -> int:
+    """Writes ``model`` quantised; the exit status."""
+    try:
+        write_all(output.parent, {output.name: quantised(model)})
+    except TinymlirError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
