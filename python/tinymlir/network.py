@@ -15,8 +15,8 @@ from tinymlir.bindings import func, ir
 class TensorInfo:
     """An input or output of the network.
 
-    ``shape`` and ``type`` (``int8`` or ``float32``) are those of the object's tensor
-    (NHWC); ``model_shape`` and ``model_type`` are the model's own.
+    ``shape`` and ``type`` (``int8`` or ``float32``; ``int32`` of sums) are those of the object's
+    tensor (NHWC); ``model_shape`` and ``model_type`` are the model's own.
     ``numpy.transpose(model_array, permutation)`` has the object's layout. ``rounding``
     is what ties do where the model quantises a float32 input
     (`numerics.quantize_float32`). ``arena_offset`` is where an input in the arena begins.
@@ -58,7 +58,7 @@ class TensorInfo:
 
 def _read(kind: ir.Type, attributes: ir.DictAttr | None, default_name: str) -> TensorInfo:
     known = {} if attributes is None else {named.name: named.attr for named in attributes}
-    shape = tuple(kind.shape)
+    shape, element = tuple(kind.shape), kind.element_type
 
     def get(key: str, default: Any) -> Any:
         attribute = known.get(f"tiny.{key}")
@@ -76,7 +76,7 @@ def _read(kind: ir.Type, attributes: ir.DictAttr | None, default_name: str) -> T
         model_type=get("model_type", "int8"),
         model_shape=array("model_shape", shape),
         permutation=array("permutation", tuple(range(len(shape)))),
-        type="float32" if isinstance(kind.element_type, ir.F32Type) else "int8",
+        type="float32" if isinstance(element, ir.F32Type) else f"int{element.width}",
         rounding=get("rounding", "nearest_even"),
     )
 

@@ -19,6 +19,7 @@ from networks import Network, Window
 from tinymlir.bindings import ir
 from tinymlir.dialects import register
 from tinymlir.errors import TinymlirError
+from tinymlir.exploration import memory
 from tinymlir.exploration.cluster import Cluster
 from tinymlir.exploration.confidence import (
     most_drop,
@@ -31,6 +32,7 @@ from tinymlir.exploration.data import load_data
 from tinymlir.exploration.gate import leads
 from tinymlir.exploration.guide import Guide, doubt
 from tinymlir.exploration.losses import Loss, measure_loss
+from tinymlir.exploration.memory import Memory
 from tinymlir.exploration.prices import Prices
 from tinymlir.exploration.result import Exploration
 from tinymlir.exploration.search import Evaluated, Promise, confirm, front, search
@@ -134,9 +136,19 @@ def test_stopped_search_goes_on(
 ) -> None:
     """What is measured already is not measured again, and gives the same front."""
     _, first = found
-    monkeypatch.setattr(Study, "_remember", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr(Memory, "add", lambda *_: pytest.fail("measured again"))
     _, again = explored(folder, folder / "explored")
     assert again.to_json() == first.to_json()
+
+
+def test_what_other_code_measured_is_measured_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Memory(tmp_path, ["data"]).add("key", 1.0)
+    assert Memory(tmp_path, ["data"])["key"] == [1.0]
+    assert "key" not in Memory(tmp_path, ["other data"])
+    monkeypatch.setattr(memory, "_sources", lambda: "those of another day")
+    assert "key" not in Memory(tmp_path, ["data"])
 
 
 def test_nearest_accuracy_is_named(found: tuple[Study, Exploration]) -> None:

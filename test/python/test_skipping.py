@@ -75,6 +75,20 @@ def test_windows(window: Window, groups: int) -> None:
         assert (seen[number] == group.reshape(len(group), -1)).all()
 
 
+@pytest.mark.parametrize("channels", [8, 16])
+@pytest.mark.parametrize(("window", "groups"), [*LAYERS, (LAYERS[-1][0], 8)])
+def test_constants_take_no_compiler(window: Window, groups: int, channels: int) -> None:
+    """Sums by products of matrices, and a layer that takes them, give what the layer gives."""
+    network = Network(6)
+    x = network.input(1, 6, 7, 8)
+    module = outlined(network.text(network.conv(x, channels, window, groups, pad_value=9)))
+    conv, layers = only(module), Layerwise(module)
+    (step,), samples = layers.steps, np.concatenate([x.array, x.array[:, ::-1], -1 - x.array])
+    given = layers.run(step, [samples])
+    assert (layers.run(step, [samples], (conv.weights, conv.bias)) == given).all()
+    assert given.any()
+
+
 @pytest.mark.parametrize("granularity", ["single", "pair", "word"])
 @pytest.mark.parametrize(("window", "groups"), LAYERS[:3])
 def test_scores_are_what_they_say(window: Window, groups: int, granularity: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
 from math import inf
@@ -32,11 +31,11 @@ from tinymlir.exploration.levels import (
     with_constants,
 )
 from tinymlir.exploration.losses import Loss, measure_loss
+from tinymlir.exploration.memory import Memory
 from tinymlir.exploration.prices import Measured, Prices, leaves_out_zeros
 from tinymlir.exploration.replay import replay
 from tinymlir.exploration.result import Exploration, Point
 from tinymlir.exploration.search import Evaluated, Promise, confirm, load_optuna, search
-from tinymlir.files import write_all
 from tinymlir.frontends import import_model
 from tinymlir.network import read_interface
 from tinymlir.passes.tiny_outline_layers import find_main
@@ -53,8 +52,6 @@ from tinymlir.targets import Target, require_simulator
 
 #: Losses of accuracy for which the fastest point is compiled and reported on.
 _LOSSES = (0.0, 0.01, 0.02, 0.05, 0.1)
-#: What is measured already, so that a search goes on where it was stopped.
-PROGRESS_FILE = "evaluations.json"
 
 
 @dataclass(frozen=True)
@@ -174,7 +171,7 @@ class Study:
             settings.max_flash,
             settings.beside,
         )
-        self.known = self._load()
+        self.known = self._memory()
         self._exact: dict[tuple[PartName, bool], npt.NDArray[np.int8]] = {}
         guide = Guide(self._sensitivity(), self.prices)
         usual = [loss for loss in _LOSSES if not promised or loss <= max(promised)]
@@ -205,7 +202,7 @@ class Study:
             key = f"{symbol}:{level}"
             if key not in self.known:
                 scores = self._scores("fitting", {symbol: level})
-                self._remember(key, doubt(exact, scores, labels))
+                self.known.add(key, doubt(exact, scores, labels))
             result[i][level] = self.known[key][0]
         return result
 
@@ -224,7 +221,7 @@ class Study:
             exact, scores = (self._scores(name, levels) for levels in ({}, self._levels(candidate)))
             labels = self.data.part(name).labels
             loss = measure_loss(exact, scores, labels)
-            self._remember(key, *astuple(loss), doubt(exact, scores, labels))
+            self.known.add(key, *astuple(loss), doubt(exact, scores, labels))
         *known, doubtful = self.known[key]
         return Loss(*known), doubtful
 
@@ -380,26 +377,7 @@ class Study:
             "fractions": FRACTIONS,
         }
 
-    def _fingerprint(self) -> str:
-        """What known accuracies depend on."""
-        settings = asdict(self.settings)
-        asked = [settings[key] for key in ("seed", "score", "compensation", "granularity")]
-        parts = [self.model_sha256, self.data.sha256, asked, versions()]
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-    def _load(self) -> dict[str, list[float]]:
-        if self.directory is None:
-            return {}
-        try:
-            kept = json.loads((self.directory / PROGRESS_FILE).read_text())
-        except (OSError, ValueError):
-            return {}
-        fits = isinstance(kept, dict) and kept.get("fingerprint") == self._fingerprint()
-        return dict(kept.get("measured", {})) if fits else {}
-
-    def _remember(self, key: str, *measured: float) -> None:
-        """Keep what was measured: a doubt, or of a candidate its `Loss` and then that."""
-        self.known[key] = list(measured)
-        if self.directory is not None:
-            kept = {"fingerprint": self._fingerprint(), "measured": self.known}
-            write_all(self.directory, {PROGRESS_FILE: json.dumps(kept).encode()})
+    def _memory(self) -> Memory:
+        asked = [self.settings.seed, self.settings.score, self.settings.compensation]
+        parts = [self.model_sha256, self.data.sha256, *asked, self.settings.granularity]
+        return Memory(self.directory, parts)

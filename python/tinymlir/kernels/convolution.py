@@ -302,6 +302,28 @@ def replace_constants(conv: Convolution, weights: np.ndarray, bias: np.ndarray) 
         _erase_unused(old)
 
 
+def take_accumulators(layer: func.FuncOp) -> tuple[int, ...]:
+    """Make the sums of a layer around a convolution an argument, its last, and keep what is behind.
+
+    Returns:
+        The numbers of the arguments that are read still; the others go.
+    """
+    conv = layer_convolution(layer)
+    assert conv is not None
+    block = layer.body.blocks[0]
+    sums = block.add_argument(conv.result.type, conv.result.location)
+    conv.result.replace_all_uses_with(sums)
+    _erase_unused(conv.result.owner.operation)
+    read = [number for number, value in enumerate(block.arguments) if any(True for _ in value.uses)]
+    for number in reversed(range(len(block.arguments))):
+        if number not in read:
+            block.erase_argument(number)
+    types = [argument.type for argument in block.arguments]
+    kind = ir.FunctionType.get(types, layer.type.results)
+    layer.operation.attributes["function_type"] = ir.TypeAttr.get(kind)
+    return tuple(read[:-1])
+
+
 def _erase_unused(op: ir.Operation) -> None:
     """Erase ``op`` where nobody reads it, and then what it alone has read."""
     if any(True for result in op.results for _ in result.uses):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,17 +10,16 @@ import numpy.typing as npt
 
 from tinymlir.bindings import func, ir
 from tinymlir.host import HostModel, compile_for_host
-from tinymlir.kernels.convolution import layer_convolution, replace_constants
+from tinymlir.kernels.convolution import Convolution, layer_convolution, take_accumulators
 from tinymlir.passes.tiny_outline_layers import VIEW_OPS, find_main
+from tinymlir.skipping.accumulate import accumulate
+from tinymlir.skipping.statistics import Bytes
 
-Bytes = npt.NDArray[np.int8]
 #: Weights, of the shape of ``Convolution.weights``, and biases.
 Constants = tuple[npt.NDArray[np.int8], npt.NDArray[np.int32]]
 
 #: Samples that run at a time.
 BATCH = 256
-#: Compiled layers that are kept, the ones used last.
-_KEPT = 512
 #: Bytes that the values of all samples of a `Layerwise.trace` take, at most.
 _MEMORY = 1 << 28
 
@@ -40,8 +37,8 @@ class Step:
 class Layerwise:
     """The layers of an outlined network; its module must stay alive, and its context active.
 
-    Each variant of a layer is compiled once, so that a network costs no more than the layers
-    in which it differs from those before.
+    Each layer is compiled once, and once more for other weights: without its products, which
+    `accumulate` adds up, so that no variant of a layer needs the compiler.
     """
 
     def __init__(self, module: ir.Module) -> None:
@@ -50,7 +47,8 @@ class Layerwise:
             for child in module.body.operations
             if isinstance(child, func.FuncOp)
         }
-        self._compiled: OrderedDict[tuple[str, bytes], HostModel] = OrderedDict()
+        self._compiled: dict[str, HostModel] = {}
+        self._rest: dict[str, _Scaled] = {}
         main = find_main(module.operation)
         numbers = {argument: i for i, argument in enumerate(main.arguments)}
         self.steps: list[Step] = []
@@ -86,34 +84,58 @@ class Layerwise:
 
     def run(self, step: Step, values: Sequence[Bytes], constants: Constants | None = None) -> Bytes:
         """What a layer gives, (N, ...), on ``values``; with other ``constants``, if any."""
-        layer = self._layer(step.symbol, constants)
-        inputs = [
-            values[number].reshape(-1, *info.shape)
-            for number, info in zip(step.sources, layer.inputs, strict=True)
+        given = [values[number] for number in step.sources]
+        if constants is None:
+            return _call(self._layer(step.symbol), given)
+        scaled = self._scaled(step.symbol)
+        parts = [
+            scaled(constants, [array[start : start + BATCH] for array in given])
+            for start in range(0, len(given[0]), BATCH)
         ]
-        return layer(*inputs)[0]
+        return np.concatenate(parts)
 
-    def _layer(self, symbol: str, constants: Constants | None) -> HostModel:
-        digest = hashlib.blake2b()
-        for array in constants or ():
-            digest.update(array.tobytes())
-        key = symbol, digest.digest() if constants else b""
-        if key not in self._compiled:
-            self._compiled[key] = self._compile(self._layers[symbol], constants)
-            if len(self._compiled) > _KEPT:
-                self._compiled.popitem(last=False)
-        self._compiled.move_to_end(key)
-        return self._compiled[key]
+    def _layer(self, symbol: str) -> HostModel:
+        if symbol not in self._compiled:
+            self._compiled[symbol] = _compile(self._layers[symbol].operation.clone())
+        return self._compiled[symbol]
 
-    def _compile(self, layer: func.FuncOp, constants: Constants | None) -> HostModel:
-        module = ir.Module.create()
-        with ir.InsertionPoint(module.body):
-            main = func.FuncOp("main", layer.type)
-            copy = layer.operation.clone()
-        with ir.InsertionPoint(main.add_entry_block()):
-            func.ReturnOp([func.CallOp(copy, list(main.arguments)).results[0]])
-        if constants is not None:
-            conv = layer_convolution(copy)
+    def _scaled(self, symbol: str) -> _Scaled:
+        if symbol not in self._rest:
+            conv = layer_convolution(self._layers[symbol])
             assert conv is not None
-            replace_constants(conv, *constants)
-        return compile_for_host(module)
+            rest = self._layers[symbol].operation.clone()
+            kept = take_accumulators(rest)
+            self._rest[symbol] = _Scaled(conv, kept, _compile(rest))
+        return self._rest[symbol]
+
+
+@dataclass(frozen=True)
+class _Scaled:
+    """A layer around a convolution: what is ``rest`` once products are added up.
+
+    That reads the inputs ``kept``, by number, and then the accumulators.
+    """
+
+    conv: Convolution
+    kept: tuple[int, ...]
+    rest: HostModel
+
+    def __call__(self, constants: Constants, inputs: Sequence[Bytes]) -> Bytes:
+        source = ir.BlockArgument(self.conv.source).arg_number
+        accumulators = accumulate(self.conv, *constants, inputs[source])
+        return _call(self.rest, [*(inputs[number] for number in self.kept), accumulators])
+
+
+def _call(layer: HostModel, inputs: Sequence[npt.NDArray[np.integer]]) -> Bytes:
+    shaped = zip(inputs, layer.inputs, strict=True)
+    return layer(*(array.reshape(-1, *info.shape) for array, info in shaped))[0]
+
+
+def _compile(layer: func.FuncOp) -> HostModel:
+    module = ir.Module.create()
+    with ir.InsertionPoint(module.body):
+        main = func.FuncOp("main", layer.type)
+        module.body.append(layer)
+    with ir.InsertionPoint(main.add_entry_block()):
+        func.ReturnOp([func.CallOp(layer, list(main.arguments)).results[0]])
+    return compile_for_host(module)

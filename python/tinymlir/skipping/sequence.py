@@ -21,6 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.numerics import I32_MAX, I32_MIN
+from tinymlir.skipping.accumulate import EXACT
 from tinymlir.skipping.layerwise import Bytes, Constants, Layerwise, Step
 from tinymlir.skipping.removal import Doubles, noise, refitted
 from tinymlir.skipping.statistics import flat_weights, spread, windows
@@ -31,8 +32,6 @@ _WINDOWS, _WINDOWS_BY_OPERAND = 1 << 14, 32
 _ENOUGH = 4
 #: Samples with the same windows, and elements of the window matrix that is made at a time.
 _TOGETHER, _BLOCK = 32, 1 << 22
-#: Products of two int8 of which float32 holds the sum, whatever the order: 2²⁴ / 2¹⁴.
-_EXACT = 1 << 10
 
 
 @dataclass(frozen=True)
@@ -137,7 +136,7 @@ def _moments(conv: Convolution, x: Bytes, z: Bytes) -> Moments:
     groups, operands, channels = weights.shape
     places = _places(conv, len(x))
     step = max(1, min(_TOGETHER, _BLOCK // (places * groups * operands)))
-    kind = np.float32 if operands <= _EXACT else np.float64
+    kind = np.float32 if operands <= EXACT else np.float64
     mean_z, mean_y = np.zeros((groups, operands)), np.zeros((groups, channels))
     zz, zy = np.zeros((groups, operands, operands)), np.zeros((groups, operands, channels))
     for start in range(0, len(x), step):
@@ -149,8 +148,8 @@ def _moments(conv: Convolution, x: Bytes, z: Bytes) -> Moments:
         mean_z += b.sum(1)
         mean_y += y.sum(1)
         zy += b.transpose(0, 2, 1).astype(np.float64) @ y
-        for first in range(0, b.shape[1], _EXACT):
-            few = b[:, first : first + _EXACT].astype(np.float32)
+        for first in range(0, b.shape[1], EXACT):
+            few = b[:, first : first + EXACT].astype(np.float32)
             zz += few.transpose(0, 2, 1) @ few
     count = len(x) * places
     mean_z, mean_y = mean_z / count, mean_y / count

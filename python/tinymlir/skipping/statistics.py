@@ -8,6 +8,7 @@ the same.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ from tinymlir.kernels.convolution import Convolution
 
 Doubles = npt.NDArray[np.float64]
 Bytes = npt.NDArray[np.int8]
+Number = TypeVar("Number", bound=np.generic)
 
 #: Elements of the window matrix that is made at a time.
 _BLOCK = 1 << 23
@@ -58,19 +60,7 @@ def windows(
 
     ``positions`` are numbers of output pixels, row by row; all of them where None.
     """
-    depth = conv.groups * conv.in_per_group
-    images = samples.reshape(len(samples), *conv.in_hw, depth)
-    reach = [conv.dilation[a] * (conv.kernel[a] - 1) + 1 for a in (0, 1)]
-    after = [
-        max(0, (conv.out_hw[a] - 1) * conv.stride[a] + reach[a] - conv.pad[a] - conv.in_hw[a])
-        for a in (0, 1)
-    ]
-    around = [(0, 0), (conv.pad[0], after[0]), (conv.pad[1], after[1]), (0, 0)]
-    padded = np.pad(images, around, constant_values=conv.pad_value)
-    seen = np.lib.stride_tricks.sliding_window_view(padded, reach, axis=(1, 2))
-    seen = seen[
-        :, :: conv.stride[0], :: conv.stride[1], :, :: conv.dilation[0], :: conv.dilation[1]
-    ]
+    seen = views(conv, samples)
     if positions is None:
         positions = np.arange(conv.out_hw[0] * conv.out_hw[1])
     rows, columns = np.divmod(positions, conv.out_hw[1])
@@ -79,6 +69,19 @@ def windows(
     return np.ascontiguousarray(grouped.transpose(2, 0, 1, 4, 5, 3)).reshape(
         conv.groups, -1, conv.kernel[0] * conv.kernel[1] * conv.in_per_group
     )
+
+
+def views(conv: Convolution, samples: npt.NDArray[Number]) -> npt.NDArray[Number]:
+    """The windows of inputs (N, ...) in NHWC, (N, H, W, channels, KH, KW), without a copy."""
+    images = samples.reshape(len(samples), *conv.in_hw, conv.groups * conv.in_per_group)
+    reach = [conv.dilation[a] * (conv.kernel[a] - 1) + 1 for a in (0, 1)]
+    last = [conv.stride[a] * (conv.out_hw[a] - 1) + reach[a] for a in (0, 1)]
+    after = [max(0, last[a] - conv.pad[a] - conv.in_hw[a]) for a in (0, 1)]
+    around = [(0, 0), (conv.pad[0], after[0]), (conv.pad[1], after[1]), (0, 0)]
+    padded = np.pad(images, around, constant_values=conv.pad_value)[:, : last[0], : last[1]]
+    seen = np.lib.stride_tricks.sliding_window_view(padded, reach, axis=(1, 2))
+    (down, across), (tall, wide) = conv.stride, conv.dilation
+    return seen[:, ::down, ::across, :, ::tall, ::wide]
 
 
 def spread(conv: Convolution, wanted: int, first: int = 0) -> npt.NDArray[np.intp]:
