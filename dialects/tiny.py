@@ -35,6 +35,12 @@ sys.modules.setdefault(f"{ROOT}.dialects.tiny", sys.modules[__name__])
 class Tiny(ext.Dialect, name="tiny"):
     """Dialect namespace; `register` loads it into a context."""
 
+    @classmethod
+    def _emit_module(cls) -> ir.Module:
+        """The IRDL: from the classes in a process's first context, then from its text: faster."""
+        made = getattr(cls, "_mlir_module", None)
+        return super()._emit_module() if made is None else ir.Module.parse(str(made))
+
 
 class RequantizeOp(Tiny.Operation, name="requantize", traits=[ext.Pure]):
     """Scale an i32 accumulator to i8.

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import io
+import os
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
 from tinymlir.bindings import ir
 from tinymlir.dialects import register
+from tinymlir.tools.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
+
+# Tests start many processes, each of which would compile all modules again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.fixture(scope="session")
@@ -28,12 +34,18 @@ def example() -> Path:
 
 
 @pytest.fixture(scope="session")
-def tinymlir() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs ``tinymlir ARGUMENTS...`` as a process of its own, as a shell would."""
+def tinymlir() -> Callable[..., CompletedProcess[str]]:
+    """Runs ``tinymlir ARGUMENTS...`` as a shell would, but within this process."""
 
-    def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "tinymlir.tools.main", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True)
+    def run(*arguments: str | Path) -> CompletedProcess[str]:
+        command = [str(argument) for argument in arguments]
+        printed, said = io.StringIO(), io.StringIO()
+        with redirect_stdout(printed), redirect_stderr(said):
+            try:
+                status = main(command)
+            except SystemExit as usage:
+                status = int(usage.code or 0)
+        return CompletedProcess(command, status, printed.getvalue(), said.getvalue())
 
     return run
 

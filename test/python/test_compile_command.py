@@ -119,7 +119,7 @@ def check_report(report: dict[str, Any]) -> None:
     assert symbols == [f"{report['name']}_layer{i}" for i in range(len(symbols))]
 
 
-@pytest.mark.parametrize("target", list(TARGETS))
+@pytest.mark.parametrize("target", ["cortex-m0", "cortex-m4", "rv32imc_zve32x", "host"])
 def test_report(run: Callable[..., Result], model: Path, tmp_path: Path, target: str) -> None:
     arguments = ("compile", model, "-o", tmp_path, "--target", target, "--name", "net", "--json")
     status, out, err = run(*arguments, "--max-ram", "1M", "--max-flash", "64K")
@@ -391,10 +391,8 @@ def test_a_reader_that_goes_away_is_no_traceback() -> None:
     assert (done.stdout, done.stderr) == ("", "")
 
 
-def test_as_a_process(
-    tinymlir: Callable[..., subprocess.CompletedProcess[str]], model: Path, tmp_path: Path
-) -> None:
-    done = tinymlir("compile", model, "-o", tmp_path, "--target", "cortex-m0")
-    assert (done.returncode, done.stderr) == (0, "")
-    done = tinymlir("compile", tmp_path / "none.onnx", "-o", tmp_path)
+def test_as_a_process(tmp_path: Path) -> None:
+    """Its exit status and streams; that it compiles, `test_same_command_same_bytes` shows."""
+    command = [sys.executable, "-m", "tinymlir.tools.main", "compile", str(tmp_path / "none.onnx")]
+    done = subprocess.run([*command, "-o", str(tmp_path)], capture_output=True, text=True)
     assert_refused((done.returncode, done.stdout, done.stderr), "none.onnx")

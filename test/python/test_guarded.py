@@ -61,8 +61,8 @@ def imported(folder: Path) -> list[str]:
 
 def test_networks_stay_inside(tmp_path: Path) -> None:
     network, result = everything()
-    random = [text for text in map(random_network, range(9)) if text is not None]
-    assert len(random) > 5
+    random = [text for text in map(random_network, range(5)) if text is not None]
+    assert len(random) > 3
     texts = [network.text(result), *random, *imported(tmp_path)]
     done = run(*((text, "") for text in texts))
     assert done.returncode == 0, (done.stdout[-100:], done.stderr[-2000:])

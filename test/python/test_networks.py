@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from tinymlir import artifact
 from tinymlir.arrays import from_object, to_object
 from tinymlir.codegen import generate
 from tinymlir.compiler import compile_model
-from tinymlir.host import compile_for_host
+from tinymlir.host import HostModel, compile_for_host
 from tinymlir.simulators import simulate
 from tinymlir.targets import get_target
 
@@ -70,6 +71,11 @@ NETWORKS = {
 }
 
 
+@functools.cache
+def _on_this_machine(model: Path) -> HostModel:
+    return compile_for_host(model)
+
+
 def _onnx_runtime(network: Network, x: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
     onnxruntime = pytest.importorskip("onnxruntime")
     session = onnxruntime.InferenceSession(str(network.model))
@@ -81,7 +87,7 @@ def _onnx_runtime(network: Network, x: npt.NDArray[np.int8]) -> npt.NDArray[np.i
 def test_outputs_and_accuracy_are_onnx_runtimes(name: str) -> None:
     network = NETWORKS[name]
     x, labels = network.samples()
-    model = compile_for_host(network.model)
+    model = _on_this_machine(network.model)
     ours = from_object(model(to_object(x, model.inputs[0]))[0], model.outputs[0])
     reference = _onnx_runtime(network, x)
     difference = np.abs(ours.astype(int) - reference)
@@ -102,7 +108,7 @@ def test_outputs_and_accuracy_are_onnx_runtimes(name: str) -> None:
 def test_the_simulated_core_computes_the_same_within_its_means(name: str, target: str) -> None:
     network = NETWORKS[name]
     x = network.samples()[0][:2]
-    host = compile_for_host(network.model)
+    host = _on_this_machine(network.model)
     given = to_object(x, host.inputs[0])
     compilation = compile_model(network.model, get_target(target))
     code = generate(compilation.module, compilation.target)

@@ -1,4 +1,4 @@
-"""Whole networks against ONNX Runtime: the example, what its quantiser writes, and real ones."""
+"""Whole networks against ONNX Runtime: the example and what its quantiser writes."""
 
 from __future__ import annotations
 
@@ -10,16 +10,9 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from conftest import ROOT
 from onnx_models import Agreement, Array, ModelBuilder
 
 pytest.importorskip("onnxruntime")
-
-SHARED = ROOT.parent / "shared"
-needs_shared = pytest.mark.skipif(
-    not SHARED.is_dir(),
-    reason="the folder 'shared' with trained networks is not beside the project",
-)
 
 
 def assert_equal_enough(agreement: Agreement) -> None:
@@ -100,25 +93,3 @@ def test_what_the_quantiser_writes(
     agreement = Agreement()
     agreement.add(onnx.load(target), [images], integer=True)
     assert_equal_enough(agreement)
-
-
-@needs_shared
-def test_resnet8() -> None:
-    data = np.load(SHARED / "data" / "cifar10_exact.npz")
-    images = (data["x_test"].astype(np.int16) - 128).astype(np.int8).transpose(0, 3, 1, 2)
-    agreement = Agreement()
-    agreement.add(_shared_model("resnet8_cifar10_int8"), [images[:, None]])
-    assert_equal_enough(agreement)
-
-
-@needs_shared
-def test_keyword_spotting() -> None:
-    data = np.load(SHARED / "data" / "kws01.npz")
-    features = data["x"].transpose(0, 3, 1, 2)
-    agreement = Agreement()
-    agreement.add(_shared_model("dscnn_kws_int8"), [features[:, None]])
-    assert_equal_enough(agreement)
-
-
-def _shared_model(name: str) -> onnx.ModelProto:
-    return onnx.load(SHARED / "models" / f"{name}.onnx")

@@ -123,7 +123,7 @@ layers = st.tuples(
 )
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=15, deadline=None, derandomize=True)
 @given(
     shape=st.tuples(st.integers(4, 9), st.integers(4, 9), st.integers(1, 8)),
     steps=st.lists(layers, min_size=3, max_size=5),

@@ -109,18 +109,18 @@ class Convolution:
 
     def taps(self, axis: int, position: int) -> range:
         """Kernel taps along ``axis`` that fall on the input at an output position."""
-        start = position * self.stride[axis] - self.pad[axis]
-        inside = [
-            k
-            for k in range(self.kernel[axis])
-            if 0 <= start + k * self.dilation[axis] < self.in_hw[axis]
-        ]
-        return range(inside[0], inside[-1] + 1) if inside else range(0)
+        start, step = position * self.stride[axis] - self.pad[axis], self.dilation[axis]
+        first = max(0, -(start // step))
+        end = min(self.kernel[axis], (self.in_hw[axis] - 1 - start) // step + 1)
+        return range(first, end) if first < end else range(0)
 
     def interior(self, axis: int) -> range:
         """Output positions along ``axis`` where every tap falls on the input."""
-        full = [p for p in range(self.out_hw[axis]) if len(self.taps(axis, p)) == self.kernel[axis]]
-        return range(full[0], full[-1] + 1) if full else range(0)
+        stride, pad = self.stride[axis], self.pad[axis]
+        reach = (self.kernel[axis] - 1) * self.dilation[axis]
+        first = max(0, -(-pad // stride))
+        end = min(self.out_hw[axis], (self.in_hw[axis] - 1 - reach + pad) // stride + 1)
+        return range(first, end) if first < end else range(0)
 
     def executed_macs(self, rows: range, columns: range) -> int:
         """MACs of these output rows and columns over the taps that exist."""

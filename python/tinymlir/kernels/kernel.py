@@ -101,16 +101,17 @@ class Kernel(ABC):
 
     def price(self, flash: Flash = NO_WAIT) -> Price:
         """What the layer costs on the core, code and constants coming from ``flash``."""
-        return price(self.mix(), self.constant_reads(), self.core, flash, self._code())
+        mix = self.mix()
+        return price(mix, self.constant_reads(), self.core, flash, self._code(mix))
 
-    def _code(self) -> Mapping[str, Mix]:
+    def _code(self, mix: Mix) -> Mapping[str, Mix]:
         """Code that other layers may have too, by names of it: all of it where they are `alike`."""
         if not self.alike:
             return {}
         conv = self.conv
         shape = f"{conv.in_hw} {conv.out_hw} {conv.stride} {conv.dilation} {conv.pad}"
         alike = f"{self.label} {conv.weights.shape} {shape} {scalar_code(conv)}"
-        return {alike: self.mix(), **self.shared_code()}
+        return {alike: mix, **self.shared_code()}
 
     def shared_code(self) -> Mapping[str, Mix]:
         """Functions that `mix` has run only, by names that those have which are one function.
