@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from tinymlir import samples
 from tinymlir.bindings import ir
 from tinymlir.errors import TinymlirError
 from tinymlir.network import read_interface
-from tinymlir.samples import load_samples
 
 from ._pass import PassFailure
 from .tiny_outline_layers import find_main
@@ -26,7 +26,9 @@ def read_samples(
     """
     inputs, _ = read_interface(find_main(module))
     try:
-        samples, _ = load_samples(Path(path), inputs, count)
+        given, _ = samples.read_samples(Path(path), [info.name for info in inputs])
+        samples.check_range(Path(path), given, inputs)
+        first = samples.take(Path(path), len(given[0]), count)
+        return [a[:first] for a in samples.for_object(Path(path), given, inputs)]
     except TinymlirError as error:
         raise PassFailure(module.location, str(error)) from error
-    return samples

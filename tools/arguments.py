@@ -17,6 +17,14 @@ def natural(text: str) -> int:
     return int(text)
 
 
+def seed(text: str) -> int:
+    """What a generator of random numbers starts from: NumPy's take 32 bits."""
+    value = natural(text)
+    if value >= 1 << 32:
+        raise argparse.ArgumentTypeError(f"'{text}' is not below 4294967296")
+    return value
+
+
 def positive(text: str) -> int:
     """A whole number above zero."""
     if not text.isascii() or not text.isdigit() or int(text) == 0:

@@ -22,7 +22,7 @@ from tinymlir.skipping.compensation import Compensation
 from tinymlir.skipping.significance import Score
 from tinymlir.skipping.units import Granularity
 from tinymlir.targets import Target, get_target
-from tinymlir.tools.arguments import positive, size
+from tinymlir.tools.arguments import positive, seed, size
 from tinymlir.tools.table import render_table
 
 DESCRIPTION = """\
@@ -81,7 +81,7 @@ def add_search_arguments(parser: argparse._ActionsContainer) -> None:
         metavar="ADDRESS",
         help="evaluate candidates on the Dask cluster of this scheduler, as tcp://host:8786",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the search (default: 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="of the search (default: 0)")
     parser.add_argument(
         "--trials",
         type=positive,
@@ -128,7 +128,7 @@ def main(args: argparse.Namespace) -> int:
     if directory is not None:
         write(directory, study, result, None, args)
     if args.json:
-        json.dump(result.to_json(), sys.stdout, indent=2)
+        json.dump(contents(result, args, None), sys.stdout, indent=2)
         print()
     else:
         _print(result.to_json())
@@ -152,6 +152,16 @@ _DECISIVE = (
     "max_accuracy_drop",
     "levels",
     "agreement",
+    "max_ram",
+    "max_overhead",
+    "plan",
+    "schemes",
+    "input_mode",
+    "optimize",
+    "flash_timing",
+    "kernels",
+    "float_io",
+    "emit",
 )
 
 
@@ -159,10 +169,19 @@ def replay(args: argparse.Namespace) -> str:
     """The command that gives the same again."""
     words = ["tinymlir", args.command, args.model]
     for name in _DECISIVE:
-        value = getattr(args, name, None)
-        if value is not None:
-            words += [f"--{name.replace('_', '-')}", str(value)]
+        value, option = getattr(args, name, None), f"--{name.replace('_', '-')}"
+        if value is True:
+            words.append(option)
+        elif value is not None and value is not False:
+            words += [option, ",".join(value) if isinstance(value, tuple) else str(value)]
     return shlex.join(words)
+
+
+def contents(result: Exploration, args: argparse.Namespace, chosen: int | None) -> dict[str, Any]:
+    """What ``explore.json`` has; ``chosen`` is the number of the point of the front that is meant,
+    if one is.
+    """
+    return {**result.to_json(), "chosen": chosen, "command": replay(args)}
 
 
 def write(
@@ -181,13 +200,13 @@ def write(
     """
     stream = io.BytesIO()
     np.savez_compressed(stream, allow_pickle=False, **study.calibration())
-    contents = result.to_json() | ({"levels": levels} if levels else {})
+    found = contents(result, args, chosen) | ({"levels": levels} if levels else {})
     write_all(
         directory,
         {
             "calibration.npz": stream.getvalue(),
-            "explore.json": (json.dumps(contents, indent=2) + "\n").encode(),
-            "report.html": render(contents, chosen, replay(args)).encode(),
+            "explore.json": (json.dumps(found, indent=2) + "\n").encode(),
+            "report.html": render(found).encode(),
         },
     )
 

@@ -15,6 +15,12 @@ from tinymlir.network import TensorInfo
 
 #: Files may unpack to so much: a few bytes of them can stand for any number.
 MAX_BYTES = 4 << 30
+#: What arrays are called that are meant as labels; without ``y``, they would go unnoticed.
+_LABELS = frozenset({"Y", "label", "labels", "target", "targets"})
+#: Share of values beyond the range of an input from which on they are of another range.
+_BEYOND = 0.25
+#: Steps of an input that samples of its range span at least.
+_LEAST_STEPS = 4
 
 Array = npt.NDArray[np.generic]
 Labels = npt.NDArray[np.integer]
@@ -61,6 +67,31 @@ def for_object(
         raise
 
 
+def check_range(path: Path, arrays: Sequence[Array], inputs: Sequence[TensorInfo]) -> None:
+    """Raise a TinymlirError where samples are not of the range that the network was quantised for.
+
+    Args:
+        path: where they come from.
+        arrays: as the model has them, one for each input. Those of integers are what they are.
+    """
+    for array, info in zip(arrays, inputs, strict=True):
+        if not np.issubdtype(array.dtype, np.floating):
+            continue
+        low, high = (info.scale * (limit - info.zero_point) for limit in (-128, 127))
+        real = array.astype(np.float32)
+        least, most = float(real.min()), float(real.max())
+        beyond = float(((real < low - info.scale) | (real > high + info.scale)).mean())
+        narrow = 0 < most - least < _LEAST_STEPS * info.scale
+        if beyond > _BEYOND or narrow or not np.isfinite([least, most]).all():
+            cut = f", {beyond:.0%} of the values beyond" if beyond else ""
+            raise TinymlirError(
+                f"is from {least:g} to {most:g}{cut}; the model takes {low:g} to {high:g}",
+                file=str(path),
+                node=info.name,
+                hint="prepare samples as those that the model was quantised with",
+            )
+
+
 def read_samples(path: Path, names: Sequence[str]) -> tuple[list[Array], Labels | None]:
     """Read samples and, where the file has them, labels.
 
@@ -86,6 +117,13 @@ def read_samples(path: Path, names: Sequence[str]) -> tuple[list[Array], Labels 
             file=str(path),
         )
     labels = arrays.get("y")
+    misnamed = _LABELS.intersection(arrays).difference(names)
+    if labels is None and misnamed:
+        raise TinymlirError(
+            f"has no labels 'y', but an array '{min(misnamed)}'",
+            file=str(path),
+            hint="name it 'y', or leave it out",
+        )
     _check_lengths(path, chosen, labels)
     return chosen, None if labels is None else labels.astype(np.int64)
 
@@ -105,10 +143,13 @@ def _load_arrays(path: Path) -> dict[str, Array]:
         if isinstance(loaded, np.ndarray):
             return {"x": loaded}
         with loaded:
-            return {name: loaded[name] for name in loaded.files}
+            # What is no array of an archive is given as bytes.
+            return {name: _array(loaded[name]) for name in loaded.files}
     except FileNotFoundError:
         raise TinymlirError("there is no such file", file=str(path)) from None
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+    except TinymlirError:
+        raise
+    except Exception as error:  # of damaged headers NumPy raises whatever it comes upon
         # An operating system's error says what is wrong; the others speak of pickles.
         reason = getattr(error, "strerror", None)
         if reason is not None:
@@ -118,6 +159,12 @@ def _load_arrays(path: Path) -> dict[str, Array]:
             file=str(path),
             hint="write it by numpy.savez, of arrays of numbers",
         ) from None
+
+
+def _array(member: object) -> Array:
+    if not isinstance(member, np.ndarray):
+        raise ValueError("is no array")
+    return member
 
 
 def _check_lengths(path: Path, samples: Sequence[Array], labels: Array | None) -> None:

@@ -420,6 +420,9 @@ def test_skipping_inside_fused_stages(
     command += ["--max-accuracy-drop", "0.2", "--max-overhead", "3", "--json"]
     assert tinymlir_main.main(list(map(str, command))) == 0
     report = json.loads(capsys.readouterr().out)
+    explored = json.loads((tmp_path / "exploration/explore.json").read_text())
+    assert "--max-accuracy-drop 0.2 --max-overhead 3.0" in explored["command"]
+    assert explored["front"][explored["chosen"]]["instructions"] == point.measured.instructions
     assert report["ram_bytes"] < point.measured.report["ram_bytes"]
     inputs = [array[:3] for array in ready.data.reporting.inputs]
     done = simulate(report, (tmp_path / "net.o").read_bytes(), inputs)
@@ -445,6 +448,27 @@ def test_data_that_do_not_fit(tmp_path: Path, x: tuple[int, ...], y: int, messag
     np.savez(file, x=np.zeros(x, np.int8), y=np.full(len(np.zeros(x)), y))
     with pytest.raises(Exception, match=message):
         load_data(file, None, INFO, 4, 0)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "message"),
+    [
+        (0, 255, r"node 'x': is from 0 to 255, \d+% of the values beyond; .* takes -1.28 to 1.27"),
+        (-0.01, 0.02, "is from -0.01 to 0.02; the model takes"),
+        (-1, np.inf, "is from -1 to inf, "),
+    ],
+)
+def test_samples_of_another_range(tmp_path: Path, low: float, high: float, message: str) -> None:
+    """As of pixels that nobody scaled; a few values that are cut off are usual."""
+    info = replace(INFO[0], model_type="float32", scale=0.01)
+    samples = np.random.default_rng(0).normal(0, 0.4, (200, 4))
+    np.savez(tmp_path / "a.npz", x=samples)
+    load_data(tmp_path / "a.npz", None, (info,), 4, 0)
+    samples[:] = np.linspace(0, low, 800).reshape(200, 4)
+    samples[:150] = high
+    np.savez(tmp_path / "a.npz", x=samples)
+    with pytest.raises(Exception, match=message):
+        load_data(tmp_path / "a.npz", None, (info,), 4, 0)
 
 
 def test_both_files_have_labels(tmp_path: Path) -> None:

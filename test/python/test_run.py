@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -178,6 +179,7 @@ NO_ARRAYS = (
         ({"x": GOOD, "y": np.zeros(2, int)}, "labels 'y' of shape (2,)"),
         ({"x": GOOD, "y": np.zeros(3)}, "type float64; expects one integer for each of 3"),
         ({"x": np.array([{}])}, NO_ARRAYS),
+        ({"x": GOOD, "labels": np.zeros(3, int)}, "has no labels 'y', but an array 'labels'"),
     ],
 )
 @pytest.mark.parametrize("tool", ["run", "profile"])
@@ -200,10 +202,12 @@ def test_samples_that_do_not_fit(
 def test_files_that_are_no_samples(
     directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text, cut = tmp_path / "text.npy", tmp_path / "cut.npz"
+    text, cut, member = (tmp_path / name for name in ("text.npy", "cut.npz", "member.npz"))
     text.write_text("not numbers")
+    with zipfile.ZipFile(member, "w") as archive:
+        archive.writestr("x", "not an array")
     cut.write_bytes(save(tmp_path / "good.npz", x=GOOD).read_bytes()[:100])
-    for path in (text, cut):
+    for path in (text, cut, member):
         status, _, err = call(capsys, "run", directory, "--input", path)
         assert (status, err) == (
             1,

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from tinymlir.errors import TinymlirError
 from tinymlir.network import TensorInfo
-from tinymlir.samples import load_samples
+from tinymlir.samples import check_range, for_object, read_samples
 
 #: Samples of each part, at least.
 LEAST_SAMPLES = 50
@@ -119,7 +119,9 @@ def load_data(
 
 
 def _read(path: Path, inputs: Sequence[TensorInfo], classes: int) -> Part:
-    arrays, labels = load_samples(path, inputs, None)
+    given, labels = read_samples(path, [info.name for info in inputs])
+    arrays = for_object(path, given, inputs)
+    check_range(path, given, inputs)
     if labels is not None and (labels.min() < 0 or labels.max() >= classes):
         wrong = int(labels.min() if labels.min() < 0 else labels.max())
         raise TinymlirError(

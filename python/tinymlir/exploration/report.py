@@ -22,14 +22,12 @@ _WIDTH, _HEIGHT, _MARGIN = 720, 360, 60
 _COLOURS = ("#0b62a4", "#c8452c", "#3a8f3a", "#8a4fa3", "#b8860b", "#2b8c8c", "#7a5230", "#666666")
 
 
-def render(result: dict[str, Any], chosen: int | None, command: str) -> str:
-    """The report.
+def render(result: dict[str, Any]) -> str:
+    """The report of what ``explore.json`` has.
 
-    Args:
-        result: `Exploration.to_json`.
-        chosen: number of the point of the front that is meant; the first one where None.
-        command: what to type to get this report again.
+    Where no point of the front was chosen, it tells of the first one.
     """
+    chosen = result["chosen"]
     exact, front = result["exact"], result["front"]
     number = 0 if chosen is None else chosen
     point = front[number]
@@ -65,7 +63,7 @@ def render(result: dict[str, Any], chosen: int | None, command: str) -> str:
         "the network says.</p><h3>Exact</h3>" + _confusion(exact["confusion"]),
         "<h3>With what is left out</h3>" + _confusion(point["confusion"]),
         "<h2>Where this comes from</h2>",
-        _provenance(result, point, command),
+        _provenance(result, point),
     ]
     body = "\n".join(parts)
     return (
@@ -317,7 +315,7 @@ def _confusion(matrix: list[list[int]]) -> str:
     return _table(["", *map(str, range(len(matrix)))], rows)
 
 
-def _provenance(result: dict[str, Any], point: dict[str, Any], command: str) -> str:
+def _provenance(result: dict[str, Any], point: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     settings = ", ".join(f"{name} {value}" for name, value in result["settings"].items())
     rows = [
@@ -328,7 +326,7 @@ def _provenance(result: dict[str, Any], point: dict[str, Any], command: str) -> 
     ]
     return (
         _table(["", ""], [(row, False) for row in rows])
-        + f"<p>This report again:</p><pre>{html.escape(command)}</pre>"
+        + f"<p>This report again:</p><pre>{html.escape(result['command'])}</pre>"
         + f"<p>The network of the point, by passes:</p><pre>{html.escape(point['pipeline'])}</pre>"
     )
 

@@ -68,6 +68,11 @@ class Settings:
     beside: int = 0
 
 
+def _versions() -> dict[str, str]:
+    """Everything that a search depends on, besides model, data and options."""
+    return {**versions(), "numpy": np.__version__, "optuna": load_optuna().__version__}
+
+
 def require_samples(data: Data, max_drop: float) -> None:
     """Raise a TinymlirError where there are too few samples to tell whether a loss is so small."""
     if max_drop > 0 and len(data.reporting) < samples_for(max_drop):
@@ -372,7 +377,7 @@ class Study:
             "samples_fitted_to": len(part.fitting),
             "samples_reported_on": len(part.reporting),
             "settings": asdict(self.settings),
-            "versions": versions(),
+            "versions": _versions(),
             "macs": self.prices.exact.report["macs"],
             "fractions": FRACTIONS,
         }
