@@ -52,11 +52,11 @@ def register_pass(cls: type[Pass]) -> type[Pass]:
 
 
 def find_ops(root: ir.Operation, *names: str) -> list[ir.Operation]:
-    """The operations of these names inside ``root``, in order; the list outlives rewriting."""
+    """The operations of these names, or all, in ``root``, in order; the list outlives rewriting."""
     found: list[ir.Operation] = []
 
     def visit(op: ir.Operation) -> ir.WalkResult:
-        if op.name in names:
+        if not names or op.name in names:
             found.append(op)
         return ir.WalkResult.ADVANCE
 

@@ -7,11 +7,11 @@ from typing import ClassVar
 
 from tinymlir.bindings import ir, linalg
 from tinymlir.frontends.canonical.builder import Builder
-from tinymlir.linalg_info import broadcast_array, constant_array, indexing_maps
+from tinymlir.linalg_info import VIEW_OPS, broadcast_array, constant_array, indexing_maps
 from tinymlir.transposes import is_elementwise, is_plain, is_scalar_code, renamed
 
 from ._pass import Pass, register_pass
-from .tiny_outline_layers import VIEW_OPS, erase_dead, find_main
+from .tiny_outline_layers import erase_dead, find_main
 
 _KIND = "fully_connected"
 #: Of the loops over an image, which one of its flat form each is: 0 and 1, of which there are two.

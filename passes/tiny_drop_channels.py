@@ -13,10 +13,11 @@ from tinymlir.bindings import ir
 from tinymlir.channels import find_channels
 from tinymlir.kernels.convolution import Convolution, replace_constants
 from tinymlir.kernels.requantization import read_requantization
+from tinymlir.linalg_info import behind_views
 from tinymlir.skipping.annotations import forget, skippable
 
 from ._pass import Pass, register_pass
-from .tiny_outline_layers import VIEW_OPS, find_main
+from .tiny_outline_layers import find_main
 
 #: Kernels take channels by words of so many.
 _WORD = 4
@@ -149,8 +150,7 @@ def _spread(value: ir.Value, size: int, known: dict[ir.Value, _Constants]) -> _C
     """Constants by their place among ``size`` channels as which ``value`` is read: its own, or
     those of all pixels. It may be a view of what is known.
     """
-    while not isinstance(value, ir.BlockArgument) and value.owner.operation.name in VIEW_OPS:
-        value = value.owner.operation.operands[0]
+    value = behind_views(value)
     channels = value.type.shape[-1]
     if size % channels:
         return {}
@@ -184,9 +184,7 @@ def _constant_channels(conv: Convolution) -> _Constants:
     scaled = read_requantization(conv.root.owner.operation)
     if not len(zero) or scaled is None or scaled.op.name != "tiny.requantize":
         return {}
-    source = scaled.accumulators
-    while not isinstance(source, ir.BlockArgument) and source.owner.operation.name in VIEW_OPS:
-        source = source.owner.operation.operands[0]
+    source = behind_views(scaled.accumulators)
     if source != conv.result or any(c.size not in (1, len(conv.bias)) for c in scaled.constants):
         return {}
     multiplier, shift = (constant.reshape(-1) for constant in scaled.constants)

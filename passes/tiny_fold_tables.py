@@ -12,19 +12,13 @@ import numpy.typing as npt
 from tinymlir import numerics
 from tinymlir.bindings import arith, ir, linalg, tensor
 from tinymlir.linalg_info import constant_array, constant_scalar, indexing_maps, yielded
+from tinymlir.reachable import ARITHMETIC
 
 from ._pass import Pass, find_ops, register_pass
 from .tiny_outline_layers import find_main
 
 _BYTES = np.arange(numerics.I8_MIN, numerics.I8_MAX + 1)
-_PAIRS: dict[str, Callable[..., Any]] = {
-    "arith.addi": np.add,
-    "arith.subi": np.subtract,
-    "arith.muli": np.multiply,
-    "arith.minsi": np.minimum,
-    "arith.maxsi": np.maximum,
-    "arith.shrsi": np.right_shift,
-}
+_PAIRS: dict[str, np.ufunc] = {**ARITHMETIC, "arith.shrsi": np.right_shift}
 _COMPARISONS: dict[arith.CmpIPredicate, Callable[..., Any]] = {
     arith.CmpIPredicate.eq: np.equal,
     arith.CmpIPredicate.ne: np.not_equal,

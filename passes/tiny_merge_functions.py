@@ -95,18 +95,6 @@ class MergeFunctions(Pass):
                     _merge(op, group)
 
 
-def find_all(function: ir.Operation) -> list[ir.Operation]:
-    """Every operation inside ``function``, in order."""
-    found: list[ir.Operation] = []
-
-    def visit(op: ir.Operation) -> ir.WalkResult:
-        found.append(op)
-        return ir.WalkResult.ADVANCE
-
-    function.walk(visit)
-    return [op for op in found if op != function]
-
-
 def _by_height(module: ir.Operation) -> Iterator[list[func.FuncOp]]:
     """The private functions, those first that call none, then those that only call these…"""
     functions = {
@@ -275,7 +263,7 @@ def _number_uses(function: ir.Operation) -> list[tuple[ir.Operation, int, int]]:
     """Where i32 constants are operands that may be arguments: op, operand and value, in order."""
     found: list[tuple[ir.Operation, int, int]] = []
     i32 = ir.IntegerType.get_signless(32)
-    for op in find_all(function):
+    for op in find_ops(function):
         if op.name in _IMMEDIATE_OPS:
             continue
         for place, value in enumerate(op.operands):

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from tinymlir.bindings import func, ir
-from tinymlir.linalg_info import macs_of
+from tinymlir.linalg_info import VIEW_OPS, behind_views, macs_of
 
 from ._pass import Pass, PassFailure, register_pass
 
-#: Reinterpretations of a tensor that stay in ``@main``: they cost nothing at run time.
-VIEW_OPS = ("tensor.expand_shape", "tensor.collapse_shape")
 #: Producers of i8 tensors that always belong to the layer that reads them.
 _FEEDER_OPS = ("tensor.pad", "tensor.empty", "linalg.fill", "linalg.broadcast", "arith.constant")
 #: Kinds of layers by the linalg op that they are built around.
@@ -136,8 +134,7 @@ def _is_returned(value: ir.Value) -> bool:
 
 def _require_layer_result(main: func.FuncOp, index: int, value: ir.Value) -> None:
     """Outputs must be computed: a constant or the input itself has no buffer to live in."""
-    while not isinstance(value, ir.BlockArgument) and value.owner.name in VIEW_OPS:
-        value = value.owner.operands[0]
+    value = behind_views(value)
     if isinstance(value, ir.BlockArgument) or not (
         value.owner.name == "func.call" or _is_layer_root(value.owner)
     ):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 from tinymlir.bindings import func, ir
 from tinymlir.kernels.catalogue import candidates, find_kernel
@@ -27,6 +27,9 @@ BESIDE_WEIGHTS = 35_000
 _UNPRICED_CODE, _MORE_CODE = 300, 1500
 
 _PIN = "tiny.kernel"
+
+#: Layers that are the same, and the kernels that can compute them.
+Candidates: TypeAlias = tuple[list[func.FuncOp], list[Kernel]]
 
 
 @register_pass
@@ -89,7 +92,9 @@ class SelectKernels(Pass):
     beyond_prices: int | None = None
 
     def run(self, op: ir.Operation) -> None:
-        choices = self.choose(op)
+        found = layer_candidates(op, get_target(self.target))
+        budget, rest = self._budget(op, found)
+        choices = self._choose(found, budget - rest)
         callers = Counter(name for choice in choices for name in choice.price.shared)
         for choice in choices:
             for layer in choice.layers:
@@ -97,27 +102,18 @@ class SelectKernels(Pass):
                 attributes[_PIN] = ir.StringAttr.get(choice.kernels[choice.best].label)
                 attributes["tiny.price"] = _attribute(choice.price, callers)
         if self.optimize == "balanced" and self.max_flash is None:
-            self._note_budget(op, choices, callers)
+            sizes = {name: size for c in choices for name, size in c.price.shared.items()}
+            priced = sum(choice.price.flash_bytes for choice in choices)
+            priced -= sum((count - 1) * sizes[name] for name, count in callers.items())
+            _note_budget(op, budget, budget - rest - priced)
 
-    def _note_budget(
-        self, module: ir.Operation, choices: list[Choice], callers: Counter[str]
-    ) -> None:
-        """``tiny.flash_budget`` on ``@main``, where the choice keeps to it, and what it spares."""
-        budget = _budget(module, [choice.kernels for choice in choices])
-        sizes = {name: size for c in choices for name, size in c.price.shared.items()}
-        priced = sum(choice.price.flash_bytes for choice in choices)
-        priced -= sum((count - 1) * sizes[name] for name, count in callers.items())
-        mains = [f for f in _functions(module) if f.name.value == "main"]
-        spare = budget - priced - self._beyond_prices(module)
-        if mains and spare >= 0:
-            attributes = mains[0].operation.attributes
-            attributes["tiny.flash_budget"] = _integer(budget)
-            attributes["tiny.flash_spare"] = _integer(spare)
-
-    def _beyond_prices(self, module: ir.Operation) -> int:
+    def _budget(self, module: ir.Operation, found: list[Candidates]) -> tuple[int, int]:
+        """Bytes of flash that all levels should have at most, and those of it without a price."""
+        weights = sum(int(kernels[0].conv.weights.size) for _, kernels in found)
+        levels = _levels(module)
         # What has no price is no convolution, and the same in all levels.
-        known = self.beyond_prices
-        return _unpriced(_levels(module)[0]) if known is None else known
+        rest = _unpriced(levels[0]) if self.beyond_prices is None else self.beyond_prices
+        return weights + BESIDE_WEIGHTS * len(levels), rest
 
     def choose(self, module: ir.Operation) -> list[Choice]:
         """Each layer's kernels, their prices, and which is best.
@@ -126,10 +122,13 @@ class SelectKernels(Pass):
             PassFailure: a layer has a ``tiny.kernel`` that cannot compute it.
         """
         found = layer_candidates(module, get_target(self.target))
+        budget, rest = self._budget(module, found)
+        return self._choose(found, budget - rest)
+
+    def _choose(self, found: list[Candidates], room: int) -> list[Choice]:
+        """What is best of these, with ``room`` for it in flash."""
         flash = NO_WAIT if self.flash_timing is None else parse_flash(self.flash_timing)
         prices = [[kernel.price(flash) for kernel in kernels] for _, kernels in found]
-        budget = _budget(module, [kernels for _, kernels in found])
-        room = budget - self._beyond_prices(module)
         together = [
             [replace(price, cycles=price.cycles * len(layers)) for price in known]
             for (layers, _), known in zip(found, prices, strict=True)
@@ -165,10 +164,13 @@ def _levels(module: ir.Operation) -> list[ir.Operation]:
     return [child for child in children if child.name == "builtin.module"] or [module]
 
 
-def _budget(module: ir.Operation, layers: list[list[Kernel]]) -> int:
-    """Bytes of flash that all levels should have at most, of the kernels of each layer."""
-    weights = sum(int(kernels[0].conv.weights.size) for kernels in layers)
-    return weights + BESIDE_WEIGHTS * len(_levels(module))
+def _note_budget(module: ir.Operation, budget: int, spare: int) -> None:
+    """``tiny.flash_budget`` on ``@main``, where the choice keeps to it, and what it spares."""
+    mains = [f for f in _functions(module) if f.name.value == "main"]
+    if mains and spare >= 0:
+        attributes = mains[0].operation.attributes
+        attributes["tiny.flash_budget"] = _integer(budget)
+        attributes["tiny.flash_spare"] = _integer(spare)
 
 
 def _unpriced(module: ir.Operation) -> int:
@@ -201,9 +203,7 @@ def _functions(module: ir.Operation) -> list[func.FuncOp]:
     return [c for c in module.regions[0].blocks[0].operations if isinstance(c, func.FuncOp)]
 
 
-def layer_candidates(
-    module: ir.Operation, core: Target
-) -> list[tuple[list[func.FuncOp], list[Kernel]]]:
+def layer_candidates(module: ir.Operation, core: Target) -> list[Candidates]:
     """The layers that are convolutions, in all levels that have them, each with its kernels.
 
     Raises:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -42,3 +44,12 @@ class PassFailure(Exception):
     def __init__(self, location: ir.Location, message: str) -> None:
         super().__init__(message)
         self.location, self.message = location, message
+
+
+@contextlib.contextmanager
+def reported(report: Callable[[str], Exception]) -> Iterator[None]:
+    """Raise what builders of layers refuse, which know no place in a model, as ``report`` says."""
+    try:
+        yield
+    except (ValueError, OverflowError, NotImplementedError) as error:
+        raise report(str(error)) from error

@@ -1,4 +1,4 @@
-"""What passes ask of linalg ops and tensor constants."""
+"""What passes and kernels ask of linalg ops, tensor constants and views of tensors."""
 
 from __future__ import annotations
 
@@ -7,6 +7,16 @@ from math import prod
 import numpy as np
 
 from tinymlir.bindings import ir, linalg
+
+#: Reinterpretations of a tensor, which cost nothing at run time.
+VIEW_OPS = ("tensor.expand_shape", "tensor.collapse_shape")
+
+
+def behind_views(value: ir.Value) -> ir.Value:
+    """What ``value`` is a view of, through any number of them; itself where it is none."""
+    while not isinstance(value, ir.BlockArgument) and value.owner.operation.name in VIEW_OPS:
+        value = value.owner.operation.operands[0]
+    return value
 
 
 def is_linalg(op: ir.Operation) -> bool:

@@ -7,12 +7,20 @@ from math import prod
 import numpy as np
 
 from tinymlir.bindings import ir
-from tinymlir.linalg_info import broadcast_array, constant_scalar, is_linalg, pad_value, yielded
+from tinymlir.linalg_info import (
+    VIEW_OPS,
+    broadcast_array,
+    constant_scalar,
+    is_linalg,
+    pad_value,
+    yielded,
+)
 from tinymlir.numerics import I32_MAX, I32_MIN, IntArray
 
 #: More numbers, or pairs of operands, than these are not looked at one by one.
 _MOST = 1 << 17
-_PAIRS: dict[str, np.ufunc] = {
+#: Arithmetic of two integers, as NumPy does it.
+ARITHMETIC: dict[str, np.ufunc] = {
     "arith.addi": np.add,
     "arith.subi": np.subtract,
     "arith.muli": np.multiply,
@@ -22,8 +30,7 @@ _PAIRS: dict[str, np.ufunc] = {
 #: Ops whose results are elements of their first operand.
 _SAME = (
     "arith.extsi",
-    "tensor.expand_shape",
-    "tensor.collapse_shape",
+    *VIEW_OPS,
     "tensor.extract_slice",
     "tensor.extract",
 )
@@ -51,8 +58,8 @@ def _computed(value: ir.Value) -> IntArray | None:
         return np.array([constant], np.int64)
     if op.name in _SAME:
         return reachable(op.operands[0])
-    if op.name in _PAIRS:
-        return _pairs(_PAIRS[op.name], *(reachable(operand) for operand in op.operands))
+    if op.name in ARITHMETIC:
+        return _pairs(ARITHMETIC[op.name], *(reachable(operand) for operand in op.operands))
     if op.name == "tensor.pad":
         inside, outside = reachable(op.operands[0]), reachable(pad_value(op))
         return None if inside is None or outside is None else np.union1d(inside, outside)

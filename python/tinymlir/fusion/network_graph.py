@@ -11,11 +11,10 @@ from tinymlir.fusion.costs import STATE_BYTES
 from tinymlir.fusion.graph import ELEMENT, Graph, Layer, Read, Tensor
 from tinymlir.kernels import overlap
 from tinymlir.kernels.catalogue import choose, leanest
-from tinymlir.kernels.evaluator import VIEW_OPS
 from tinymlir.kernels.kernel import Kernel
 from tinymlir.kernels.reuse import reused_results
 from tinymlir.kernels.row_sums import row_sums
-from tinymlir.linalg_info import yielded
+from tinymlir.linalg_info import VIEW_OPS, yielded
 from tinymlir.targets import Target
 
 _VIEWS = (*VIEW_OPS, "tiny.patch_tile")

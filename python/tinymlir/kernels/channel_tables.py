@@ -8,8 +8,8 @@ import numpy as np
 
 from tinymlir.bindings import arith, ir
 from tinymlir.kernels.convolution import Convolution
-from tinymlir.kernels.evaluator import VIEW_OPS, reads
-from tinymlir.linalg_info import constant_array, constant_scalar, indexing_maps, is_linalg
+from tinymlir.kernels.evaluator import reads
+from tinymlir.linalg_info import VIEW_OPS, constant_array, constant_scalar, indexing_maps, is_linalg
 from tinymlir.numerics import NEAR_LINE_SHIFTS
 
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tinymlir.bindings import arith, func, ir, linalg, tensor
-from tinymlir.kernels.evaluator import VIEW_OPS
 from tinymlir.linalg_info import (
+    VIEW_OPS,
+    behind_views,
     constant_array,
     constant_scalar,
     dense_ints,
@@ -173,9 +174,7 @@ def _accumulators(root: ir.Value) -> list[ir.Value] | None:
     found: list[ir.Value] = []
     maps = indexing_maps(op)
     for operand, affine_map in zip(list(op.operands)[:-1], maps[:-1], strict=True):
-        value = operand
-        while not isinstance(value, ir.BlockArgument) and value.owner.operation.name in VIEW_OPS:
-            value = value.owner.operation.operands[0]
+        value = behind_views(operand)
         if isinstance(value, ir.BlockArgument):
             continue
         inner = [value] if value.owner.operation.name in _READERS else _accumulators(value)

@@ -17,14 +17,13 @@ from tinymlir.errors import PassFailure
 from tinymlir.kernels.emitter import ConstantPool, Emitter, Index
 from tinymlir.kernels.rows import Rows
 from tinymlir.linalg_info import (
+    VIEW_OPS,
     constant_array,
     indexing_maps,
     is_linalg,
     iteration_space,
     pad_value,
 )
-
-VIEW_OPS = ("tensor.expand_shape", "tensor.collapse_shape")
 
 
 class Evaluator:

@@ -16,9 +16,9 @@ from math import prod
 from tinymlir.bindings import arith, func, ir, scf, vector
 from tinymlir.kernels.branches import BranchingEvaluator
 from tinymlir.kernels.emitter import ConstantPool, Emitter, Index
-from tinymlir.kernels.evaluator import VIEW_OPS, Evaluator, clone_op, reads
+from tinymlir.kernels.evaluator import Evaluator, clone_op, reads
 from tinymlir.kernels.rows import Rows
-from tinymlir.linalg_info import constant_array, indexing_maps, is_linalg
+from tinymlir.linalg_info import VIEW_OPS, constant_array, indexing_maps, is_linalg
 
 #: Registers that a vector of 32-bit lanes may take: RISC-V's greatest group.
 _MOST_REGISTERS = 8

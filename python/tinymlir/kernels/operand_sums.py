@@ -65,6 +65,7 @@ class OperandSums(ABC):
         """The weights of a block, as they are read: operand after operand, of all channels."""
         return block.T
 
+    @abstractmethod
     def emit(
         self,
         emitter: Emitter,
@@ -79,6 +80,34 @@ class OperandSums(ABC):
             weights: pointer to those of the block, in the order of `pack`.
             activations: pointer to the first operand, wherever it lies.
         """
+
+    def mix(self, width: int, depth: int) -> Mix:
+        """What `emit` emits, and what LLVM adds to make room for it."""
+        steps = -(-depth // self.operands(width))
+        turns, rest = divmod(steps, _UNROLL)
+        step = self._step_mix(width)
+        return loop(step * _UNROLL + self._turn_mix(), turns) + step * rest + line(alu=2)
+
+    @abstractmethod
+    def _step_mix(self, width: int) -> Mix:
+        """What a step emits."""
+
+    def _turn_mix(self) -> Mix:
+        """What LLVM adds at a branch."""
+        return Mix()
+
+
+class SteppedSums(OperandSums):
+    """Sums that each have a register: a step is all products of the next operands."""
+
+    def emit(
+        self,
+        emitter: Emitter,
+        weights: ir.Value,
+        activations: ir.Value,
+        sums: list[ir.Value],
+        depth: int,
+    ) -> list[ir.Value]:
         width, size = len(sums), self.operands(len(sums))
 
         def steps(count: int, w: ir.Value, x: ir.Value, *totals: ir.Value) -> list[ir.Value]:
@@ -103,23 +132,8 @@ class OperandSums(ABC):
         """``sums`` plus the products of the ``left`` operands that are no whole step."""
         return sums
 
-    def mix(self, width: int, depth: int) -> Mix:
-        """What `emit` emits, and what LLVM adds to make room for it."""
-        steps = -(-depth // self.operands(width))
-        turns, rest = divmod(steps, _UNROLL)
-        step = self._step_mix(width)
-        return loop(step * _UNROLL + self._turn_mix(), turns) + step * rest + line(alu=2)
 
-    @abstractmethod
-    def _step_mix(self, width: int) -> Mix:
-        """What `_step` emits."""
-
-    def _turn_mix(self) -> Mix:
-        """What LLVM adds at a branch."""
-        return Mix()
-
-
-class SingleOperands(OperandSums):
+class SingleOperands(SteppedSums):
     """Weights byte by byte, a product an instruction."""
 
     channels = 6
@@ -183,7 +197,7 @@ class WordsOfTwo(SingleOperands):
         return (line(load=1, alu=1) + line(load=0.5, alu=3, mac=width)) * 2
 
 
-class PairedOperands(OperandSums):
+class PairedOperands(SteppedSums):
     """Two products an instruction (SMLAD): a word of operands and one of each channel's weights,
     both widened on the way. Weights beyond the last operand are zero.
     """
@@ -237,7 +251,7 @@ class PairedOperands(OperandSums):
         return line(load=1, alu=2) + pairs + line(alu=2 * width, dual_mac=2 * width)
 
 
-class DottedOperands(OperandSums):
+class DottedOperands(SteppedSums):
     """16 products an instruction (VMLADAVA): a vector of operands and one of each channel's.
 
     The last vector ends with the last operand; what of it another one has is multiplied by zero.
@@ -282,7 +296,7 @@ class DottedOperands(OperandSums):
         return line(vector=1 + 2 * width)
 
 
-class LaneOperands(SingleOperands):
+class LaneOperands(OperandSums):
     """Channels in the lanes of a vector: an operand times the weights of all of them."""
 
     channels = 8

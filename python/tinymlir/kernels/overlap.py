@@ -13,10 +13,9 @@ from tinymlir.arena import APART, IN_PLACE
 from tinymlir.bindings import ir
 from tinymlir.fusion.access import windows
 from tinymlir.kernels.convolution import Convolution
-from tinymlir.kernels.evaluator import VIEW_OPS
 from tinymlir.kernels.kernel import Kernel
 from tinymlir.kernels.pooling_layers import find_pooling
-from tinymlir.linalg_info import indexing_maps, is_linalg
+from tinymlir.linalg_info import VIEW_OPS, indexing_maps, is_linalg
 
 
 def distance(argument: ir.Value, root: ir.Value, kernel: Kernel | None) -> int:

@@ -9,11 +9,10 @@ import numpy as np
 from tinymlir.bindings import arith, ir, llvm
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Emitter, Index
-from tinymlir.kernels.evaluator import VIEW_OPS
 from tinymlir.kernels.kernel import Layer
 from tinymlir.kernels.price import Mix, line
 from tinymlir.kernels.words import advance_bytes
-from tinymlir.linalg_info import is_linalg
+from tinymlir.linalg_info import VIEW_OPS, is_linalg
 
 
 @dataclass(frozen=True)

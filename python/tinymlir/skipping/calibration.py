@@ -10,7 +10,8 @@ import numpy.typing as npt
 from tinymlir.bindings import func, ir
 from tinymlir.host import compile_for_host
 from tinymlir.kernels.convolution import Convolution
-from tinymlir.passes.tiny_outline_layers import VIEW_OPS, find_main
+from tinymlir.linalg_info import behind_views
+from tinymlir.passes.tiny_outline_layers import find_main
 from tinymlir.pipeline import run_pipeline
 from tinymlir.progress import progress
 from tinymlir.skipping.annotations import skippable
@@ -39,8 +40,8 @@ def calibrate(module: ir.Module, samples: Sequence[npt.NDArray[np.int8]]) -> dic
         if symbol in layers:
             layer, conv = layers[symbol]
             given = call.operands[list(layer.arguments).index(conv.source)]
-            zero_point = _zero_point(module, main, conv, _origin(given))
-            found[symbol] = _origin(given), Accumulation(conv, zero_point)
+            zero_point = _zero_point(module, main, conv, behind_views(given))
+            found[symbol] = behind_views(given), Accumulation(conv, zero_point)
 
     tapped = ir.Module.parse(str(module))
     run_pipeline(tapped, "builtin.module(tiny-tap-layers)")
@@ -56,13 +57,6 @@ def calibrate(module: ir.Module, samples: Sequence[npt.NDArray[np.int8]]) -> dic
             else:
                 accumulation.add(taps[calls.index(origin.owner.operation)])
     return {symbol: accumulation.finish() for symbol, (_, accumulation) in found.items()}
-
-
-def _origin(value: ir.Value) -> ir.Value:
-    """The call's result or the argument of @main that ``value`` is a view of."""
-    while not isinstance(value, ir.BlockArgument) and value.owner.operation.name in VIEW_OPS:
-        value = value.owner.operation.operands[0]
-    return value
 
 
 def _zero_point(module: ir.Module, main: func.FuncOp, conv: Convolution, origin: ir.Value) -> int:

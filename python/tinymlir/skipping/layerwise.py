@@ -11,7 +11,8 @@ import numpy.typing as npt
 from tinymlir.bindings import func, ir
 from tinymlir.host import HostModel, compile_for_host
 from tinymlir.kernels.convolution import Convolution, layer_convolution, take_accumulators
-from tinymlir.passes.tiny_outline_layers import VIEW_OPS, find_main
+from tinymlir.linalg_info import VIEW_OPS
+from tinymlir.passes.tiny_outline_layers import find_main
 from tinymlir.skipping.accumulate import accumulate
 from tinymlir.skipping.statistics import Bytes
 

@@ -26,18 +26,15 @@ from .tensors import (
 def max_pool2d(b: Builder, name: str, x: Activation, window: Window) -> Activation:
     """The greatest int8 value under the window; padding never wins."""
     x = channels_last(b, name, x)
-    _, height, width, channels = x.value.type.shape
-    rows, columns = window.output(0, height), window.output(1, width)
     with b.layer(name, "max_pool2d"):
         source = window.pad(b, x.value, numerics.I8_MIN)
-        init = b.fill((1, rows, columns, channels), numerics.I8_MIN, b.i8)
+        init = b.fill(_pooled_shape(x.value, window), numerics.I8_MIN, b.i8)
         shape = b.empty(window.kernel, b.i8)
         pool = b.structured(
             linalg.PoolingNhwcMaxOp, [source, shape], init, window.strides, window.dilations
         )
         value = b.finish(pool)
-    layout = channels_last_layout(x.layout.dims[1], x.layout.within([1]), rows, columns)
-    return Activation(value, layout)
+    return _pooled(value, x)
 
 
 def scaled_sum2d(

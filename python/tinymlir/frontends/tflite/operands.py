@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import NoReturn
 
 import numpy as np
 
 from tinymlir import numerics
 from tinymlir.bindings import ir
-from tinymlir.errors import TinymlirError
+from tinymlir.errors import reported
 from tinymlir.frontends.canonical import movement
 from tinymlir.frontends.canonical.builder import Builder, Clamp
 from tinymlir.frontends.canonical.layout import Layout
@@ -50,15 +49,10 @@ class Operands:
         """Raise an error about a node."""
         raise self.graph.error(f"{node}: {message}", node=node, hint=hint)
 
-    @contextlib.contextmanager
-    def blame(self, node: Node) -> Iterator[None]:
+    def blame(self, node: Node) -> AbstractContextManager[None]:
         """Errors of the layer builders become errors about ``node``."""
-        try:
-            yield
-        except TinymlirError:
-            raise
-        except (ValueError, OverflowError, NotImplementedError) as error:
-            self.fail(node, str(error), "change or replace this operator")
+        hint = "change or replace this operator"
+        return reported(lambda text: self.graph.error(f"{node}: {text}", node=node, hint=hint))
 
     def tensor(self, node: Node, index: int) -> Tensor:
         """What the file says of an input."""

@@ -8,13 +8,13 @@ upstream's lowering to linalg.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import numpy as np
 
 from tinymlir.bindings import func, ir
-from tinymlir.errors import PassFailure
+from tinymlir.errors import PassFailure, reported
 from tinymlir.frontends.canonical.builder import Builder
 from tinymlir.frontends.canonical.folding import fold_clamps
 from tinymlir.frontends.canonical.layout import Layout
@@ -191,10 +191,6 @@ def _needed(operations: list[ir.Operation]) -> set[ir.Operation]:
     return needed
 
 
-@contextlib.contextmanager
-def blame(op: ir.Operation) -> Iterator[None]:
+def blame(op: ir.Operation) -> AbstractContextManager[None]:
     """Errors of the layer builders become errors about ``op``."""
-    try:
-        yield
-    except (ValueError, OverflowError, NotImplementedError) as error:
-        raise PassFailure(op.location, f"'{op.name}' op: {error}") from error
+    return reported(lambda text: PassFailure(op.location, f"'{op.name}' op: {text}"))
