@@ -311,9 +311,10 @@ def _constant_table(buffer: ir.Value) -> np.ndarray | None:
     if op.name != "memref.get_global":
         return None
     symbol = op.attributes["name"].value
+    # The nearest: levels are modules in a module.
     module = op
-    while module.parent is not None:
-        module = module.parent
+    while module.operation.name != "builtin.module":
+        module = module.operation.parent
     for child in module.regions[0].blocks[0].operations:
         attributes = child.operation.attributes
         if child.operation.name == "memref.global" and attributes["sym_name"].value == symbol:

@@ -196,6 +196,20 @@ def test_header(levels: Levels, language: str, tmp_path: Path, root: Path) -> No
     subprocess.run([*command, "-o", str(tmp_path / "use.o")], check=True)
 
 
+def test_levels_of_vectors_look_closer_near_ties() -> None:
+    """Lanes go both ways of a branch: they find the function that it calls in their own level."""
+    target = get_target("rv32imc_zve32x")
+    pipeline = levels_pipeline(target, "net", gated=False)
+    fitted = "tiny-fit-requantize{lanes=true},"
+    assert fitted in pipeline
+    context = ir.Context()
+    register(context)
+    with context, ir.Location.unknown():
+        module = ir.Module.parse(f"module {{ {network()} }} module {{ {network()} }}")
+        run_pipeline(module, pipeline.replace(fitted, ""))
+        assert "round_near_tie" in str(module)
+
+
 def test_levels_fit_the_flash(lower: Lower) -> None:
     """As one level does: the least is named, and enough."""
 

@@ -172,9 +172,10 @@ def _symbol(op: ir.OpView) -> str | None:
 
 
 def _callee(op: ir.Operation) -> func.FuncOp:
+    # The nearest: levels are modules in a module.
     module = op
-    while module.parent is not None:
-        module = module.parent
+    while module.operation.name != "builtin.module":
+        module = module.operation.parent
     wanted = op.attributes["callee"].value
     return next(
         child for child in module.regions[0].blocks[0].operations if _symbol(child) == wanted
