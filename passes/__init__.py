@@ -10,6 +10,7 @@ from .tiny_expand_division import ExpandDivision
 from .tiny_expand_multiply import ExpandMultiply
 from .tiny_finalize_functions import FinalizeFunctions
 from .tiny_fit_requantize import FitRequantize
+from .tiny_fold_biases import FoldBiases
 from .tiny_fold_tables import FoldTables
 from .tiny_fuse_stages import FuseStages
 from .tiny_gate_levels import GateLevels
@@ -50,6 +51,7 @@ __all__ = [
     "ExpandMultiply",
     "FinalizeFunctions",
     "FitRequantize",
+    "FoldBiases",
     "FoldTables",
     "FuseStages",
     "GateLevels",

@@ -10,16 +10,16 @@ from typing import ClassVar
 import numpy as np
 
 from tinymlir import numerics
-from tinymlir.bindings import arith, func, ir, linalg
+from tinymlir.bindings import func, ir
 from tinymlir.dialects import tiny
 from tinymlir.kernels.convolution import find_convolution, replace_constants
 from tinymlir.kernels.requantization import read_requantization
-from tinymlir.linalg_info import indexing_maps
 from tinymlir.line_fit import Line, common_shift, fit_line, split_offsets
 from tinymlir.numerics import IntArray
 
 from ._float32 import FAST_SHIFT
 from ._pass import Pass, register_pass
+from ._tables import replace_by_tables
 
 _WORD = 1 << 32
 #: A shift that finds so few results near a tie that another place more would save nothing.
@@ -227,47 +227,9 @@ class _Requantization:
         return tiny.RequantizeOp(acc, multiplier, shift, **same).res
 
     def _replace(self, tables: list[np.ndarray], make: Callable[..., ir.Value]) -> None:
-        """Put a generic in the op's place that applies ``make`` to accumulator and ``tables``.
-
-        A table of equal elements becomes a scalar.
-        """
-        maps = indexing_maps(self.generic)
-        inputs, where = [self.generic.operands[0]], [maps[0]]
-        scalars: list[ir.Value | None] = []
-        for table in tables:
-            element = ir.IntegerType.get_signless(8 * table.itemsize)
-            if (table == table[0]).all():
-                scalars.append(arith.constant(element, int(table[0])))
-                continue
-            assert self.channels is not None
-            scalars.append(None)
-            shaped = np.ascontiguousarray(table.reshape(self.multipliers.shape))
-            inputs.append(arith.constant(_tensor(shaped), ir.DenseElementsAttr.get(shaped)))
-            where.append(self.channels)
-        init = self.generic.operands[len(self.generic.operands) - 1]
-        made = linalg.GenericOp(
-            [self.generic.results[0].type],
-            inputs,
-            [init],
-            ir.ArrayAttr.get([ir.AffineMapAttr.get(m) for m in [*where, maps[-1]]]),
-            self.generic.attributes["iterator_types"],
-        )
-        kinds = [value.type.element_type for value in [*inputs, init]]
-        block = made.regions[0].blocks.append(*kinds, arg_locs=[ir.Location.current] * len(kinds))
-        acc, *arguments = block.arguments
-        rest = iter(arguments)
-        with ir.InsertionPoint(block):
-            linalg.YieldOp([make(acc, *(next(rest) if s is None else s for s in scalars))])
-        for name in self.generic.attributes:
-            if name.startswith("tiny."):
-                made.operation.attributes[name] = self.generic.attributes[name]
-        self.generic.results[0].replace_all_uses_with(made.results[0])
-        self.generic.erase()
-
-
-def _tensor(array: np.ndarray) -> ir.Type:
-    element = ir.IntegerType.get_signless(8 * array.itemsize)
-    return ir.RankedTensorType.get(list(array.shape), element)
+        """Put a generic in the op's place that applies ``make`` to accumulator and ``tables``."""
+        shape = self.multipliers.shape
+        replace_by_tables(self.generic, self.channels, [t.reshape(shape) for t in tables], make)
 
 
 def _read(generic: ir.Operation) -> _Requantization | None:

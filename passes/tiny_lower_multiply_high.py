@@ -1,4 +1,4 @@
-"""``tiny-lower-multiply-high``: the high words of vector products, by RISC-V's ``vmulh``."""
+"""``tiny-lower-multiply-high``: the high words of vector products, by the core's ``vmulh``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from ._pass import Pass, find_ops, register_pass
 
 #: What LLVM counts scalable vectors in: a group of one register has 64 bits times vscale.
 _BLOCK_BITS = 64
+#: Words of a vector of Helium.
+_HELIUM_LANES = 4
 #: A lane of a shuffle that may hold anything.
 _POISON = -1
 
@@ -18,11 +20,12 @@ _POISON = -1
 @register_pass
 @dataclass(frozen=True)
 class LowerMultiplyHigh(Pass):
-    """Compute high words of i32 vector products by llvm.riscv.vmulh
+    """Compute high words of i32 vector products by llvm.riscv.vmulh, or llvm.arm.mve.vmulh
 
     LLVM knows the instruction by a product of 64 bits that it can see whole. Loops move a part
-    of that out, and lanes of 64 bits are none of Zve32x, so that it would go lane by lane.
-    ``vector-bits`` is the least length of a vector register. With 128:
+    of that out, or another shift joins that of the product, and no lanes are of 64 bits, so that
+    it would go lane by lane. ``vector-bits`` is the least length of a vector register of RISC-V;
+    ``mve``: vectors are Helium's, of four. By default:
 
     Before::
 
@@ -48,37 +51,41 @@ class LowerMultiplyHigh(Pass):
     name: ClassVar[str] = "tiny-lower-multiply-high"
     #: bits that a vector register has at least
     vector_bits: int = 128
+    #: whether vectors are Helium's
+    mve: bool = False
 
     def run(self, op: ir.Operation) -> None:
         for product in find_ops(op, "arith.mulsi_extended"):
             low, high = product.results
             words = isinstance(high.type, ir.VectorType) and str(high.type.element_type) == "i32"
-            if not words or any(True for _ in low.uses):
+            ours = words and (not self.mve or list(high.type.shape) == [_HELIUM_LANES])
+            if not ours or any(True for _ in low.uses):
                 continue
             with ir.InsertionPoint(product), product.location:
                 high.replace_all_uses_with(self._multiply(*product.operands))
             product.erase()
 
     def _multiply(self, lhs: ir.Value, rhs: ir.Value) -> ir.Value:
-        (lanes,) = lhs.type.shape
         i32 = ir.IntegerType.get_signless(32)
+        if self.mve:
+            return _intrinsic("llvm.arm.mve.vmulh.v4i32", [lhs, rhs, arith.constant(i32, 0)])
+        (lanes,) = lhs.type.shape
         full = 1 << (lanes - 1).bit_length()
         known = max(full * _BLOCK_BITS // self.vector_bits, _BLOCK_BITS // 32)
         scalable = ir.VectorType.get([known], i32, scalable=[True])
         none = llvm.mlir_poison(scalable)
-        call = llvm.CallIntrinsicOp(
-            scalable,
-            ir.StringAttr.get("llvm.riscv.vmulh"),
-            [
-                none,
-                *(vector.scalable_insert(_resized(v, full), none, 0) for v in (lhs, rhs)),
-                arith.constant(i32, lanes),
-            ],
-            [],
-            ir.DenseI32ArrayAttr.get([]),
-        )
+        operands = (vector.scalable_insert(_resized(v, full), none, 0) for v in (lhs, rhs))
+        product = _intrinsic("llvm.riscv.vmulh", [none, *operands, arith.constant(i32, lanes)])
         group = ir.VectorType.get([full], i32)
-        return _resized(vector.scalable_extract(group, call.operation.results[0], 0), lanes)
+        return _resized(vector.scalable_extract(group, product, 0), lanes)
+
+
+def _intrinsic(name: str, operands: list[ir.Value]) -> ir.Value:
+    """A call, of an intrinsic whose result is as its first operand."""
+    call = llvm.CallIntrinsicOp(
+        operands[0].type, ir.StringAttr.get(name), operands, [], ir.DenseI32ArrayAttr.get([])
+    )
+    return call.operation.results[0]
 
 
 def _resized(value: ir.Value, lanes: int) -> ir.Value:

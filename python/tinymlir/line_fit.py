@@ -13,6 +13,11 @@ from tinymlir.numerics import I32_MAX, I32_MIN, MULTIPLIER_BITS, IntArray
 _RELATIVE = 2.0**-12
 _FAR = np.int64(1) << 61
 _LEAST_SHIFT, _MOST_SHIFT = 32, 53
+#: Bits of the fraction that accumulators may have. Steps of 8-bit results leave an offset room for
+#: about a hundredth of an accumulator, so fewer do not do.
+_FRACTION, _LONG_FRACTION = 8, 10
+#: Multipliers that are tried on both sides of the line's, and that of channels of one result.
+_NEAR, _OF_CONSTANTS = 16, 1 << 26
 #: Shifts of lines in 32 bits.
 _MOST_SHORT_SHIFT = 30
 
@@ -23,6 +28,19 @@ class Line:
 
     multipliers: IntArray
     offsets: IntArray
+    shift: int
+
+
+@dataclass(frozen=True)
+class FoldedLine:
+    """``((((acc << places) + bias) * multiplier >> 32) + word) >> (shift - 32)``: a multiplier and
+    a bias for each channel, and nothing else.
+    """
+
+    multipliers: IntArray
+    biases: IntArray
+    places: int
+    word: int
     shift: int
 
 
@@ -164,6 +182,65 @@ def split_offsets(
     inside = (least + biases >= I32_MIN) & (most + biases <= I32_MAX)
     fits = (inside | (line.multipliers == 0)) & (words >= I32_MIN) & (words <= I32_MAX)
     return (biases, words) if fits.all() else None
+
+
+def fold_biases(
+    line: Line, low: IntArray, high: IntArray, results: tuple[int, int]
+) -> FoldedLine | None:
+    """The line with its offset in biases, equal to it, limited to ``results``, at every
+    accumulator in ``low..high``.
+
+    With a fraction, some bias takes the line wherever its steps leave room, so it needs no
+    offset: one word for all does, none if possible. None where accumulators and biases would
+    not fit 32 bits, or a step has no room even so.
+    """
+    least, most = (np.broadcast_to(a, line.multipliers.shape).astype(np.int64) for a in (low, high))
+    steps = np.arange(results[0] + 1, results[1] + 1, dtype=np.int64)
+    m, r = line.multipliers[:, None], line.offsets[:, None]
+
+    def reference(accumulators: IntArray) -> IntArray:
+        return np.clip((accumulators * m + r) >> line.shift, *results)
+
+    if not len(steps):
+        return None
+    thresholds = _thresholds(reference, least, most, steps)
+    reached, kept = thresholds <= most[:, None], thresholds > least[:, None]
+    stairs = _Stairs(thresholds, steps << line.shift, reached, kept, thresholds - 1)
+    # Where the result is a limit, wherever the accumulator is, any multiplier will do; a large one
+    # needs a small bias to keep it there.
+    constant = ~reached.any(axis=1) | ~kept.any(axis=1)
+    nominal = np.where(constant, _OF_CONSTANTS, line.multipliers)
+    # That of a rounding, where biases have not taken from it.
+    rounding = 0 if constant.all() else int(line.offsets[~constant].max() >> 32)
+    fractions = (_FRACTION, _LONG_FRACTION)
+    for places, word in ((_FRACTION, 0), *((places, rounding << places) for places in fractions)):
+        multipliers, biases = nominal, np.zeros_like(nominal)
+        left = np.ones(len(nominal), bool)
+        for change in sorted(range(-_NEAR, _NEAR + 1), key=abs):
+            tried = np.where(left, np.clip(nominal + change, 1, I32_MAX), multipliers)
+            lower, upper = stairs.offsets(tried)
+            for c in np.flatnonzero(left):
+                ends = (int(least[c]) << places, int(most[c]) << places)
+                offsets = (int(lower[c]) << places, (int(upper[c]) + 1 << places) - 1)
+                found = _fitting_bias(int(tried[c]), offsets, ends, word)
+                if found is not None:
+                    left[c], biases[c] = False, found
+            multipliers = tried
+            if not left.any() and abs(word) < 1 << 30:
+                return FoldedLine(multipliers, biases, places, word, line.shift + places)
+    return None
+
+
+def _fitting_bias(
+    multiplier: int, offsets: tuple[int, int], accumulators: tuple[int, int], word: int
+) -> int | None:
+    """A bias between those that, with ``word``, give the least and the greatest of ``offsets``,
+    and that keep ``accumulators`` in 32 bits; None without one.
+    """
+    first = -(-(offsets[0] - (word << 32)) // multiplier)
+    last = (offsets[1] - (word << 32)) // multiplier
+    first, last = max(first, I32_MIN - accumulators[0]), min(last, I32_MAX - accumulators[1])
+    return None if first > last else first + (last - first) // 2
 
 
 def _first_multiple(step: int, modulus: int, low: int, width: int) -> int | None:

@@ -13,10 +13,8 @@ def _flag(target: Target, extension: str) -> str:
     return str(target.has(extension)).lower()
 
 
-#: Before kernels: arithmetic of 32 bits, which is the same in the lanes of vectors.
-_BY_LANES = ("tiny-fit-requantize{lanes=true}", "tiny-lower-requantize{lanes=true}")
-
-
+#: Pixels of a layer whose channels are many for the instructions that they take.
+_FEW_PIXELS = 100
 #: Where ELF has constants.
 _SECTION = "{section=.rodata}"
 
@@ -85,8 +83,16 @@ def to_functions(target: Target) -> tuple[str, ...]:
 
 def to_layers(target: Target) -> tuple[str, ...]:
     """Canonical form to one function per layer, each a specification still."""
-    fit = _BY_LANES if target.vector_bits else ("tiny-fit-requantize",)
-    return (*to_functions(target), "tiny-drop-channels", "tiny-narrow-requantize", *fit)
+    functions = (*to_functions(target), "tiny-drop-channels", "tiny-narrow-requantize")
+    if target.vector_bits:
+        # Arithmetic of 32 bits, before kernels: it is the same in the lanes of vectors.
+        lanes = "{lanes=true}"
+        fit = (f"tiny-fit-requantize{lanes}", "tiny-fold-biases", f"tiny-lower-requantize{lanes}")
+        return (*functions, *fit)
+    if target.has("mve"):
+        # Helium's kernels fold for themselves.
+        return (*functions, "tiny-fit-requantize")
+    return (*functions, "tiny-fit-requantize", f"tiny-fold-biases{{most-pixels={_FEW_PIXELS}}}")
 
 
 def select_kernels(target: Target, selection: Selection) -> str:
@@ -163,6 +169,8 @@ def _packed_arithmetic(target: Target) -> str:
 
 def _vectors_to_llvm(target: Target) -> tuple[str, ...]:
     conversion = "convert-to-llvm{filter-dialects=vector,ub dynamic=true}"
+    if target.has("mve"):
+        return "tiny-lower-multiply-high{mve=true}", conversion
     if not target.has("zve32x"):
         return (conversion,)
     return f"tiny-lower-multiply-high{{vector-bits={target.vector_bits}}}", conversion

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinymlir import numerics
-from tinymlir.line_fit import Line, fit_line, fit_short_line, split_offsets
+from tinymlir.line_fit import Line, fit_line, fit_short_line, fold_biases, split_offsets
 
 MODES = ("float32", "nearest_even", "nearest_up", "double")
 REACH = 1 << 14
@@ -92,6 +92,37 @@ def test_a_line_of_high_words_is_the_line(
     biases, words = (column[:, None] for column in split)
     high = ((accumulators + biases) * line.multipliers[:, None]) >> 32
     assert (np.clip((high + words) >> (line.shift - 32), least, most) == wanted).all()
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    st.lists(st.floats(2.0**-9, 2.0**-4), min_size=1, max_size=4),
+    st.sampled_from(MODES),
+    st.integers(-128, 0),
+    st.tuples(st.integers(-128, 127), st.integers(-128, 127)),
+)
+def test_a_line_with_its_offset_in_biases_is_the_line(
+    scales: list[float], mode: str, zero_point: int, limits: tuple[int, int]
+) -> None:
+    least, most = sorted(limits)
+    line, accumulators, wanted = fitted(scales, mode, zero_point, least, most)
+    if line is None or least == most:
+        return
+    reach = np.full(len(scales), REACH)
+    folded = fold_biases(line, -reach, reach, (least, most))
+    assert folded is not None
+    totals = (accumulators << folded.places) + folded.biases[:, None]
+    assert (totals == totals.astype(np.int32)).all()
+    high = (totals * folded.multipliers[:, None]) >> 32
+    line_of_words = (high + folded.word) >> (folded.shift - 32)
+    assert (np.clip(line_of_words, least, most) == wanted).all()
+
+
+def test_biases_that_would_overflow_are_not_folded() -> None:
+    line = Line(np.array([1 << 30]), np.array([3 << 37]), 37)
+    reach = np.array([1 << 24])
+    assert fold_biases(line, -(reach >> 4), reach >> 4, (-128, 127)) is not None
+    assert fold_biases(line, -reach, reach, (-128, 127)) is None
 
 
 def test_no_line_of_high_words_overflows() -> None:

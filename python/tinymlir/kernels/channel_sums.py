@@ -49,9 +49,11 @@ class ChannelSums:
         #: outputs computed together at most
         self.most = _MOST_OF_MANY if self.many else _MOST
         weights = self._weights()
-        #: words of a channel's constants before the elements of tables
-        self.first_table = 1 + weights.shape[1]
-        self._packed = np.concatenate([conv.bias[:, None], weights], axis=1)
+        #: words of a channel's constants before its weights, and before the elements of tables
+        self.first_weight = int(conv.has_biases)
+        self.first_table = self.first_weight + weights.shape[1]
+        biases = conv.bias[:, None][:, : self.first_weight]
+        self._packed = np.concatenate([biases, weights], axis=1)
 
     def room(self) -> int:
         """Outputs for which there are registers: for their sums, and for weights under way.
@@ -81,7 +83,7 @@ class ChannelSums:
         """What `emit` emits for ``count`` outputs."""
         conv = self.conv
         columns = len(readers(conv, count))
-        tables = 1 + table_bytes(conv) // (4 * conv.groups)
+        tables = (conv.bias_bytes + table_bytes(conv)) // (4 * conv.groups)
         mix = line(load=tables, alu=3) + finish_mix(conv, count)
         few, spilled = self.core.registers < _SUM_REGISTERS, max(0, count - self.room())
         for rows in self.together:
@@ -118,7 +120,8 @@ class ChannelSums:
             there: columns from there on that are the image's, and not padding.
         """
         constants = _Constants(self, site.layer.emitter, w)
-        sums = [constants.word(0)] * count
+        bias = constants.word(0) if self.first_weight else site.layer.emitter.integer(0)
+        sums = [bias] * count
         for group in self.together:
             own = [rows[kh]() for kh in group]
             sums = self._kernel_rows(group, own, depth, constants, sums, there)
@@ -212,7 +215,7 @@ class _Constants:
         sums, width = self.sums, self.sums.conv.kernel[1]
         if sums.wide:
             # Two rows at once are a word for each tap.
-            first = 1 + group.start * width // 2
+            first = sums.first_weight + group.start * width // 2
             return (
                 self.word(first + tap)
                 if len(group) == 2
@@ -220,9 +223,9 @@ class _Constants:
             )
         pair = group.start // 2 * width + tap
         if len(group) == 2:
-            return extend(self.word(1 + pair // 2), pair % 2)
+            return extend(self.word(sums.first_weight + pair // 2), pair % 2)
         before = 4 * -(-(group.start // 2 * width) // 2) if sums.dsp else group.start * width
-        return self.emitter.widen(fetch_byte(self.w, 4 + before + tap))
+        return self.emitter.widen(fetch_byte(self.w, 4 * sums.first_weight + before + tap))
 
 
 def _column(emitter: Emitter, rows: list[ir.Value], place: int) -> ir.Value:

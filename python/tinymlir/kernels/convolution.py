@@ -86,6 +86,16 @@ class Convolution:
         )
 
     @property
+    def has_biases(self) -> bool:
+        """Whether sums begin with anything: requantisation may have it all (tiny-fold-biases)."""
+        return bool(self.bias.any())
+
+    @property
+    def bias_bytes(self) -> int:
+        """Bytes of flash of all biases."""
+        return self.bias.nbytes if self.has_biases else 0
+
+    @property
     def groups(self) -> int:
         return self.weights.shape[0]
 

@@ -10,7 +10,7 @@ from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Index
 from tinymlir.kernels.kernel import Kernel
 from tinymlir.kernels.operand_sums import operand_sums
-from tinymlir.kernels.pixels import Site, finish, finish_mix, input_pixel
+from tinymlir.kernels.pixels import Site, finish, finish_mix, input_pixel, load_biases
 from tinymlir.kernels.price import Mix, function, line, loop
 from tinymlir.kernels.words import advance_bytes, stream
 from tinymlir.targets import Target
@@ -33,14 +33,14 @@ class Dense(Kernel):
         return single and not core.has_vectors
 
     def constant_bytes(self) -> int:
-        return self.packed.size + 4 * len(self.conv.bias) + table_bytes(self.conv)
+        return self.packed.size + self.conv.bias_bytes + table_bytes(self.conv)
 
     def mix(self) -> Mix:
         conv = self.conv
 
         def block(width: int) -> Mix:
-            tables = table_bytes(conv) // (4 * len(conv.bias)) * width
-            ends = line(load=width + tables, alu=4) + finish_mix(conv) * width
+            words = (conv.bias_bytes + table_bytes(conv)) // (4 * len(conv.bias))
+            ends = line(load=words * width, alu=4) + finish_mix(conv) * width
             return self.sums.mix(width, conv.in_per_group) + ends
 
         whole, rest = divmod(conv.out_per_group, self.sums.channels)
@@ -51,14 +51,13 @@ class Dense(Kernel):
         layer, emitter, conv = self.layer, self.layer.emitter, self.conv
         depth, channels = conv.in_per_group, self.sums.channels
         weights = layer.pool.get(self.packed, "weights")
-        bias = layer.pool.get(conv.bias, "bias")
         site = Site(layer, row, columns.first, (0, 1), (0, 1), border=False)
         activations = advance_bytes(stream(layer.source.buffer), input_pixel(conv, site, 0))
         block_bytes = self.sums.block_bytes(channels, depth)
 
         def block(number: Index, width: int) -> None:
             first = emitter.mul(number, channels)
-            start = [emitter.load(bias, [emitter.add(first, c)]) for c in range(width)]
+            start = load_biases(layer, conv.bias, first, width)
             at = advance_bytes(stream(weights), emitter.mul(number, block_bytes))
             for c, total in enumerate(self.sums.emit(emitter, at, activations, start, depth)):
                 finish(conv, site, 0, emitter.add(first, c), total)

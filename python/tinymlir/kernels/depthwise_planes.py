@@ -38,8 +38,8 @@ class DepthwisePlanes(Depthwise):
         return self.plane * CHANNEL_BLOCK
 
     def constant_bytes(self) -> int:
-        words = 1 + self.conv.kernel[0] * self.row_words
-        return 4 * words * self.conv.groups + table_bytes(self.conv)
+        words = self.conv.kernel[0] * self.row_words
+        return 4 * words * self.conv.groups + self.conv.bias_bytes + table_bytes(self.conv)
 
     def _block_mix(self, width: int) -> Mix:
         conv = self.conv
@@ -59,7 +59,7 @@ class DepthwisePlanes(Depthwise):
     def _output_mix(self, count: int) -> Mix:
         """``count`` outputs of a channel."""
         conv = self.conv
-        tables = line(load=1 + table_bytes(conv) // (4 * conv.groups))
+        tables = line(load=(conv.bias_bytes + table_bytes(conv)) // (4 * conv.groups))
         sums = self._kernel_row_mix(count) * conv.kernel[0]
         return sums + tables + finish_mix(conv, count) + line(alu=4)
 
@@ -78,10 +78,12 @@ class DepthwisePlanes(Depthwise):
         self.constants = self._pack()
 
     def _pack(self) -> np.ndarray:
-        """Constants of each channel, i32: bias, words of each kernel row, elements of tables."""
+        """Constants of each channel, i32: bias if there is one, words of each kernel row, elements
+        of tables."""
         weights = self._pack_rows(self.conv.weights[:, 0, :, :, 0])
         tables = [t.reshape(-1, 1).view("<i4") for t in self.tables.values()]
-        return np.concatenate([self.conv.bias[:, None], weights, *tables], axis=1).astype("<i4")
+        biases = self.conv.bias[:, None][:, : int(self.conv.has_biases)]
+        return np.concatenate([biases, weights, *tables], axis=1).astype("<i4")
 
     @abstractmethod
     def _pack_rows(self, weights: np.ndarray) -> np.ndarray:
@@ -138,8 +140,10 @@ class DepthwisePlanes(Depthwise):
         w: ir.Value,
     ) -> None:
         """``count`` outputs of a channel from ``column`` on; its constants at ``w``."""
-        sums = [fetch(w, 0)] * count
-        w = advance(w, 1)
+        bias = self.layer.emitter.integer(0)
+        if self.conv.has_biases:
+            bias, w = fetch(w, 0), advance(w, 1)
+        sums = [bias] * count
         for plane in planes:
             sums = self._kernel_row(self._at(plane, column), w, sums)
             w = advance(w, self.row_words)

@@ -17,6 +17,7 @@ from tinymlir.kernels.pixels import (
     full_bias,
     input_pixel,
     load_activation,
+    load_biases,
     multiply_accumulate,
 )
 from tinymlir.kernels.price import Mix, function, line, loop
@@ -86,8 +87,9 @@ class Direct(Kernel):
         return True
 
     def constant_bytes(self) -> int:
-        biases = 4 * len(self.conv.bias) * (2 if self._has_border() else 1)
-        return self.packed.size + biases + table_bytes(self.conv)
+        full = full_bias(self.conv)
+        border = full.nbytes if self._has_border() and full.any() else 0
+        return self.packed.size + self.conv.bias_bytes + border + table_bytes(self.conv)
 
     def mix(self) -> Mix:
         conv, (rows, columns) = self.conv, map(len, self.inside)
@@ -118,7 +120,8 @@ class Direct(Kernel):
             else:
                 row = loop(loop(tap, conv.in_per_group) + line(alu=1), run)
             sums = loop(row + line(alu=6, load=1), conv.kernel[0])
-            ends = line(load=width + table_bytes(conv) // (4 * len(conv.bias)) * width)
+            words = (conv.bias_bytes + table_bytes(conv)) // (4 * len(conv.bias))
+            ends = line(load=words * width)
             spills = line(alu=8, load=4, store=4)
             return ends + sums + finish * width + spills
 
@@ -232,11 +235,11 @@ class Direct(Kernel):
         conv, emitter, pool = self.conv, self.layer.emitter, self.layer.pool
         per_group = conv.out_per_group
         weights = pool.get(self.packed, "weights")
-        bias = pool.get(full_bias(conv) if site.border else conv.bias, "bias")
+        bias = full_bias(conv) if site.border else conv.bias
 
         def block(group: Index, first: Index, width: int) -> None:
             channel = emitter.add(emitter.mul(group, per_group), first)
-            sums = [emitter.load(bias, [emitter.add(channel, b)]) for b in range(width)] * pixels
+            sums = load_biases(self.layer, bias, channel, width) * pixels
             sums = self._accumulate(site, pixels, weights, group, channel, width, sums)
             for p in range(pixels):
                 for b in range(width):

@@ -89,7 +89,8 @@ class DotProducts:
         picked = slice(first, first + channels)
         columns = [table.reshape(-1, 1).view("<i4")[picked] for table in self.tables.values()]
         tables = np.concatenate([np.zeros((channels, 0), "<i4"), *columns], axis=1).reshape(-1)
-        return np.concatenate([self.conv.bias[picked], self.pack(operands[picked]), tables])
+        biases = self.conv.bias[picked if self.conv.has_biases else slice(0)]
+        return np.concatenate([biases, self.pack(operands[picked]), tables])
 
     def emit(self, site: Site, pixels: int, scratch: ir.Value) -> None:
         """All channels of ``pixels`` neighbours, from ``site`` on."""
@@ -119,11 +120,17 @@ class DotProducts:
         self, constants: Cell, windows: ir.Value, pixels: int, channels: int
     ) -> list[ir.Value]:
         """The dot products of a block, whose ``constants`` are then those of the next block."""
-        w = constants.load()
-        biases = [fetch(w, b) for b in range(channels)] * pixels
-        end, sums = self._sums(advance(w, channels), windows, biases, channels)
+        w, biases = self._biases(constants.load(), channels)
+        end, sums = self._sums(w, windows, biases * pixels, channels)
         constants.store(advance(end, channels * self.table_words))
         return sums
+
+    def _biases(self, w: ir.Value, channels: int) -> tuple[ir.Value, list[ir.Value]]:
+        """Where the weights begin, and what sums begin with, of a block whose constants are at
+        ``w``."""
+        if not self.conv.has_biases:
+            return w, [self.layer.emitter.integer(0)] * channels
+        return advance(w, channels), [fetch(w, b) for b in range(channels)]
 
     def _finish(
         self, site: Site, first: Index, channels: int, sums: list[ir.Value], tables: ir.Value
@@ -198,7 +205,7 @@ class DotProducts:
     @classmethod
     def mix(cls, conv: Convolution, steps: int, pixels: int, channels: int, unroll: int) -> Mix:
         """All channels of ``pixels`` neighbours."""
-        words = 1 + table_bytes(conv) // (4 * conv.out_per_group)
+        words = (conv.bias_bytes + table_bytes(conv)) // (4 * conv.out_per_group)
         turns, rest = divmod(steps, turn_of(steps, pixels, unroll))
         finish = finish_mix(conv, pixels)
         mix, left = Mix(), conv.out_per_group

@@ -16,7 +16,7 @@ from tinymlir.kernels.channel_tables import table_bytes
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.depthwise import Depthwise, ring_columns
 from tinymlir.kernels.emitter import Index
-from tinymlir.kernels.helium_dot import FINISH, find_rescale
+from tinymlir.kernels.helium_dot import FINISH, channel_words, find_rescale
 from tinymlir.kernels.kernel import Kernel, Layer
 from tinymlir.kernels.pixels import Site, finish
 from tinymlir.kernels.price import Mix, function, line, loop
@@ -82,9 +82,7 @@ class HeliumDepthwise(Depthwise):
         self.sums = _sums(np.abs(taps.astype(int)))
         order = [tap for taps_of_sum in self.sums for tap in taps_of_sum]
         weights = _in_blocks(taps[:, order], first).swapaxes(1, 2)
-        added = self.rescale.biases if self.rescale is not None else 0
-        tables = self.rescale.tables if self.rescale is not None else ()
-        words = [t.astype("<i4") for t in (conv.bias + added, *tables)]
+        words = [t.astype("<i4") for t in channel_words(conv, self.rescale)]
         rows = [_in_blocks(t, first)[:, _LANES] for t in words]
         #: for each block its taps, then four vectors each of biases and tables
         self.constants = np.concatenate(
@@ -178,8 +176,8 @@ class HeliumDepthwise(Depthwise):
             at = emitter.add(place, (table * len(_LANES) + number) * vectors.BYTES)
             return vectors.load(emitter, constants, at, vectors.WORDS, 32, alignment=4)
 
-        totals = [arith.addi(total, element(0, i)) for i, total in enumerate(totals)]
         if rescale is None:
+            totals = [arith.addi(total, element(0, i)) for i, total in enumerate(totals)]
             for lanes, total in zip(_LANES, totals, strict=True):
                 for place_of, channel in enumerate(lanes):
                     if channel < width:
@@ -189,7 +187,7 @@ class HeliumDepthwise(Depthwise):
         results = []
         for i, total in enumerate(totals):
             elements = [element(t, i) for t in range(1, len(rescale.tables) + 1)]
-            values = rescale.emit(total, elements)
+            values = rescale.emit(rescale.started(total, element(0, i)), elements)
             results.append(vectors.limit(values, rescale.least, rescale.most))
         packed = vectors.join(vectors.join(*results[:2]), vectors.join(*results[2:]))
         where = layer.target.position(emitter, [0, site.row, site.column, first])

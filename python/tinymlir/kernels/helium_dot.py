@@ -183,11 +183,12 @@ class HeliumDot(Kernel):
                     results[p] = vectors.with_element(results[p], sums[p * self.width + b], place)
         place = emitter.add(start, BLOCK * self.steps * vectors.BYTES)
         biases = self._constants(constants, place)
-        totals = [arith.addi(total, biases) for total in results]
         first = emitter.minimum(emitter.mul(block, BLOCK), max(conv.out_per_group - BLOCK, 0))
         if self.rescale is not None:
+            totals = [self.rescale.started(total, biases) for total in results]
             self._finish(site, self.rescale, totals, constants, place, first)
             return
+        totals = [arith.addi(total, biases) for total in results]
         for p, total in enumerate(totals):
             for b in range(min(BLOCK, conv.out_per_group)):
                 finish(conv, site, p, emitter.add(first, b), vectors.element(total, b))
@@ -276,6 +277,13 @@ def find_rescale(conv: Convolution, root: ir.Value, core: Target) -> HeliumResca
     return helium_rescale(found, low, high, core.has("mve-float"))
 
 
+def channel_words(conv: Convolution, rescale: HeliumRescale | None) -> tuple[np.ndarray, ...]:
+    """What is added to sums, and the tables that are read then, of each channel."""
+    if rescale is None:
+        return (conv.bias,)
+    return (rescale.addends(conv.bias), *rescale.tables)
+
+
 def _turn(steps: int) -> int:
     """Vectors of a dot product between two branches: the most that divide all, if not too few."""
     fair = range(_MOST_STEPS_A_TURN // 2, _MOST_STEPS_A_TURN + 1)
@@ -298,8 +306,6 @@ def _pack(conv: Convolution, width: int, steps: int, rescale: HeliumRescale | No
     weights[..., :size] = conv.weights[0].reshape(channels, size)[chosen]
     ordered = weights.reshape(-1, width, passes, steps, vectors.BYTES).transpose(0, 2, 3, 1, 4)
     parts = [ordered.reshape(len(chosen), -1)]
-    added = rescale.biases if rescale is not None else 0
-    tables = rescale.tables if rescale is not None else ()
-    for table in (conv.bias + added, *tables):
+    for table in channel_words(conv, rescale):
         parts.append(table[chosen].astype("<i4").view(np.int8))
     return np.concatenate(parts, axis=1)

@@ -13,7 +13,7 @@ from tinymlir.kernels import vectors
 from tinymlir.kernels.emitter import Emitter
 from tinymlir.kernels.requantization import Requantization
 from tinymlir.linalg_info import constant_scalar
-from tinymlir.line_fit import Line, split_offsets
+from tinymlir.line_fit import Line, fold_biases, split_offsets
 from tinymlir.numerics import IntArray
 
 #: Sums below this leave room for what rounding adds.
@@ -24,8 +24,9 @@ _SMALL = 1 << 30
 class HeliumRescale:
     """``emit(sums, elements)`` gives the i32 results, not limited, of four accumulators.
 
-    ``biases`` (one for each channel) are added to the accumulators before. ``tables`` are
-    further i32 constants, one element for each channel; ``elements`` holds theirs.
+    Accumulators are first shifted up by so many ``places``, and ``biases`` (one for each channel)
+    added. ``tables`` are further i32 constants, one element for each channel; ``elements`` holds
+    theirs.
     """
 
     biases: IntArray
@@ -33,6 +34,17 @@ class HeliumRescale:
     emit: Callable[[ir.Value, Sequence[ir.Value]], ir.Value]
     least: int
     most: int
+    places: int = 0
+
+    def addends(self, biases: np.ndarray) -> IntArray:
+        """What is added to the sums of products, shifted up, with the biases of the layer."""
+        return (biases.astype(np.int64) << self.places) + self.biases
+
+    def started(self, products: ir.Value, addends: ir.Value) -> ir.Value:
+        """What ``emit`` takes, of sums of products."""
+        if self.places:
+            products = arith.shli(products, vectors.splat(self.places))
+        return arith.addi(products, addends)
 
 
 def helium_rescale(
@@ -73,20 +85,33 @@ def _line(
 ) -> HeliumRescale | None:
     limits = requantization.attribute("min"), requantization.attribute("max")
     split = split_offsets(line, low, high, limits)
+    if split is None or not (split[1] == split[1][0]).all():
+        folded = fold_biases(line, low, high, limits)
+        if folded is not None:
+            emit = _scaled(folded.shift - 32, folded.word)
+            of_channels = (folded.multipliers,)
+            return HeliumRescale(folded.biases, of_channels, emit, *limits, places=folded.places)
     if split is None:
         return None
     biases, words = split
     # An addition takes one word for all from a core register.
     alike = bool((words == words[0]).all())
+    tables = (line.multipliers,) if alike else (line.multipliers, words)
+    emit = _scaled(line.shift - 32, int(words[0]) if alike else None)
+    return HeliumRescale(biases, tables, emit, *limits)
+
+
+def _scaled(places: int, word: int | None) -> Callable[[ir.Value, Sequence[ir.Value]], ir.Value]:
+    """High words of products with the first table, plus ``word`` or the second, shifted down."""
 
     def emit(sums: ir.Value, elements: Sequence[ir.Value]) -> ir.Value:
-        word = vectors.splat(int(words[0])) if alike else elements[1]
-        return vectors.shift_down(
-            arith.addi(vectors.high_product(sums, elements[0]), word), line.shift - 32
-        )
+        product = vectors.high_product(sums, elements[0])
+        if word != 0:
+            offset = elements[1] if word is None else vectors.splat(word)
+            product = arith.addi(product, offset)
+        return vectors.shift_down(product, places)
 
-    tables = (line.multipliers,) if alike else (line.multipliers, words)
-    return HeliumRescale(biases, tables, emit, *limits)
+    return emit
 
 
 def _float32(

@@ -130,7 +130,7 @@ class Im2col(Kernel):
         return self.conv.window_macs(rows, columns)
 
     def constant_bytes(self) -> int:
-        return self.gather.operands().size + 4 * len(self.conv.bias) + table_bytes(self.conv)
+        return self.gather.operands().size + self.conv.bias_bytes + table_bytes(self.conv)
 
     def mix(self) -> Mix:
         rows, columns = self._rows()

@@ -65,6 +65,15 @@ def full_bias(conv: Convolution) -> np.ndarray:
     return (conv.bias + conv.pad_value * sums).astype(np.int32)
 
 
+def load_biases(layer: Layer, biases: np.ndarray, first: Index, count: int) -> list[ir.Value]:
+    """What the sums of ``count`` channels from ``first`` on begin with."""
+    emitter = layer.emitter
+    if not biases.any():
+        return [emitter.integer(0)] * count
+    table = layer.pool.get(biases, "bias")
+    return [emitter.load(table, [emitter.add(first, c)]) for c in range(count)]
+
+
 def load_activation(conv: Convolution, site: Site, where: Index) -> ir.Value:
     """The i32 activation at a flat position, less the padding value at a border."""
     emitter = site.layer.emitter

@@ -18,7 +18,7 @@ from tinymlir.kernels.kernel import Layer
 from tinymlir.kernels.parking import Parked, opaque, park
 from tinymlir.kernels.pixels import Site, finish, finish_mix
 from tinymlir.kernels.price import Mix, function, line
-from tinymlir.kernels.words import advance, advance_bytes, fetch, stream
+from tinymlir.kernels.words import advance, advance_bytes, stream
 
 #: Steps of the loop that computes what no turn of the other one does.
 _REST = 1
@@ -80,9 +80,8 @@ class SharedProducts(DotProducts):
         last, pitch = park(advance_bytes(pointers[2], count)), park(pitch)
         blocks = scf.WhileOp([], [])
         with ir.InsertionPoint(blocks.regions[0].blocks.append()):
-            w = constants.load()
-            sums = [fetch(w, b) for b in range(channels)] * pixels
-            carried = [advance(w, channels), windows.load(), *sums]
+            w, biases = self._biases(constants.load(), channels)
+            carried = [w, windows.load(), *biases * pixels]
             carried = self._turns(self.unroll, turned, channels, carried, first=True)
             tables, _, *sums = self._turns(_REST, end, channels, carried)
             constants.store(advance(tables, channels * self.table_words))
@@ -150,14 +149,15 @@ class SharedProducts(DotProducts):
     @staticmethod
     def key(conv: Convolution, pixels: int, channels: int, unroll: int) -> str:
         """A name that functions share which are the same but for constants."""
-        return f"products{pixels}x{channels}.{unroll} {scalar_code(conv)}"
+        biased = "+" * conv.has_biases
+        return f"products{pixels}x{channels}.{unroll}{biased} {scalar_code(conv)}"
 
     @classmethod
     def function_mix(
         cls, conv: Convolution, steps: int, pixels: int, channels: int, unroll: int, blocks: int
     ) -> Mix:
         """The function, called once for ``blocks`` blocks of channels."""
-        words = 1 + table_bytes(conv) // (4 * conv.out_per_group)
+        words = (conv.bias_bytes + table_bytes(conv)) // (4 * conv.out_per_group)
         turn = line(alu=6, load=2, store=2, branch=1)
         step = cls.step_mix(pixels, channels)
         sums = (step * unroll + turn).times(steps // unroll) + (step + turn).times(steps % unroll)

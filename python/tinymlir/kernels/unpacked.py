@@ -48,7 +48,7 @@ class Unpacked(Blocks):
     def constant_bytes(self) -> int:
         """Literals as they are planned, but for how far pointers move."""
         kept = int(np.count_nonzero(pair_words(self.conv)))
-        return 4 * kept + 4 * len(self.conv.bias) + table_bytes(self.conv)
+        return 4 * kept + self.conv.bias_bytes + table_bytes(self.conv)
 
     def channel_mix(self) -> Mix:
         kept = pair_words(self.conv) != 0
@@ -164,7 +164,7 @@ def plan(
     pairs: np.ndarray, bias: np.ndarray, tables: list[np.ndarray], block: range, pixels: int
 ) -> Stream:
     """The literals of the channels of ``block``, and what to do with them."""
-    stream = Stream([int(b) for b in bias[block.start : block.stop]])
+    stream = Stream([int(b) for b in bias[block.start : block.stop]] if bias.any() else [])
     stream.even()
     kept = pairs[block.start : block.stop]
     for group in range(kept.shape[1] * pixels // 2):

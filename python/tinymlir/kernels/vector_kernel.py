@@ -26,6 +26,7 @@ from tinymlir.kernels.lanes import (
     has_lanes,
     load_lanes,
     most_lanes,
+    spread,
     store_lanes,
 )
 from tinymlir.kernels.pixels import (
@@ -136,7 +137,7 @@ class VectorKernel(Kernel):
         return self.conv.window_macs(rows, columns)
 
     def constant_bytes(self) -> int:
-        return int(self.weights.size) + 4 * len(self.conv.bias) + table_bytes(self.conv)
+        return int(self.weights.size) + self.conv.bias_bytes + table_bytes(self.conv)
 
     def mix(self) -> Mix:
         rows, columns = self.conv.out_hw
@@ -234,7 +235,9 @@ class VectorKernel(Kernel):
         """Some channels of some neighbouring pixels, from sums to results."""
         layer, emitter = self.layer, self.layer.emitter
         channel = emitter.add(emitter.mul(number, self.weights.shape[1]), first)
-        bias = load_lanes(emitter, layer.pool.get(self.conv.bias, "bias"), channel, lanes)
+        bias = spread(emitter.integer(0), lanes)
+        if self.conv.has_biases:
+            bias = load_lanes(emitter, layer.pool.get(self.conv.bias, "bias"), channel, lanes)
         sums = self._sums(bias, window, number, first, lanes, pixels)
         words = view(self.memory, 32)
         for p, total in enumerate(sums):

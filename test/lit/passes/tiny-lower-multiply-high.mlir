@@ -1,5 +1,6 @@
 // RUN: tinymlir-opt %s --tiny-lower-multiply-high | FileCheck %s
 // RUN: tinymlir-opt %s --tiny-lower-multiply-high=vector-bits=256 | FileCheck %s --check-prefix=LONG
+// RUN: tinymlir-opt %s --tiny-lower-multiply-high=mve=true | FileCheck %s --check-prefix=MVE
 
 // Seven lanes are computed in a group for eight, which are two registers or one.
 // CHECK-LABEL: func.func @seven
@@ -14,6 +15,17 @@
 func.func @seven(%a: vector<7xi32>, %b: vector<7xi32>) -> vector<7xi32> {
   %low, %high = arith.mulsi_extended %a, %b : vector<7xi32>
   return %high : vector<7xi32>
+}
+
+// Helium's vectors are of four, and groups of others its own matter.
+// MVE-LABEL: func.func @seven
+// MVE-NOT: vmulh
+// MVE-LABEL: func.func @four
+// MVE: %[[SIGNED:.*]] = arith.constant 0 : i32
+// MVE: llvm.call_intrinsic "llvm.arm.mve.vmulh.v4i32"(%arg0, %arg1, %[[SIGNED]])
+func.func @four(%a: vector<4xi32>, %b: vector<4xi32>) -> vector<4xi32> {
+  %low, %high = arith.mulsi_extended %a, %b : vector<4xi32>
+  return %high : vector<4xi32>
 }
 
 // Both words, and scalars, are left to other conversions.
