@@ -60,8 +60,9 @@ def test_commands_are_understood(page: Path) -> None:
         elif name == "python" and arguments[0].endswith(".py"):
             path = ROOT / arguments[0]
             script = path.read_text()
-            if "from harness import" in script:
-                script += (path.parent / "harness.py").read_text()
+            for module in re.findall(r"^(?:from|import) (\w+)", script, re.M):
+                beside = path.parent / f"{module}.py"
+                script += beside.read_text() if beside.exists() else ""
             for flag in [word for word in arguments if word.startswith("-")]:
                 assert f'"{flag}"' in script, flag
 
