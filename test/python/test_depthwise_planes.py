@@ -14,6 +14,7 @@ from tinymlir.targets import get_target
     [
         ("depthwise", "cortex-m4"),
         ("depthwise-pairs", "cortex-m4"),
+        ("depthwise-rows{bytes=1}", "cortex-m4"),
         ("depthwise-bytes", "rv32imc_xcv"),
     ],
 )

@@ -1,17 +1,19 @@
 """Depthwise convolution row by row, on rows where they lie: in whole tensors or in rings.
 
 Neighbours of a row are computed together, channel after channel (`channel_sums`). At the ends of
-a row it is known which columns lie beside the image; rows beside it are read from a constant row
-of padding.
+a row it is known which columns lie beside the image; rows beside it are read from a row of padding:
+in scratch memory, or a constant in a stage.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
-from tinymlir.bindings import arith, ir, scf
+from tinymlir.bindings import arith, ir, llvm, scf
 from tinymlir.kernels.channel_sums import ChannelSums
 from tinymlir.kernels.channel_tables import channel_tables
 from tinymlir.kernels.columns import Columns, Span
@@ -21,8 +23,15 @@ from tinymlir.kernels.emitter import Index
 from tinymlir.kernels.kernel import Kernel, Layer
 from tinymlir.kernels.pixels import Site
 from tinymlir.kernels.price import Mix, function, line, loop
-from tinymlir.kernels.row_windows import Cut, cut_row, origins, pointers, present
-from tinymlir.kernels.words import advance, advance_bytes, copy_bytes, moved, stream
+from tinymlir.kernels.row_windows import (
+    Cut,
+    constant_padding,
+    cut_row,
+    origins,
+    pointers,
+    present,
+)
+from tinymlir.kernels.words import advance, advance_bytes, copy_bytes, moved, repeated, stream
 from tinymlir.targets import Target
 
 #: Words copied between two branches.
@@ -34,9 +43,9 @@ class DepthwiseRows(Kernel):
 
     name = "depthwise-rows"
 
-    def __init__(self, conv: Convolution, core: Target) -> None:
-        super().__init__(conv, core)
-        self.sums = ChannelSums(conv, core, wide=True)
+    def __init__(self, conv: Convolution, core: Target, bytes: int = 0) -> None:
+        super().__init__(conv, core, **({"bytes": bytes} if bytes else {}))
+        self.sums = ChannelSums(conv, core, wide=not bytes)
         # Columns in strips are cut in other places, into blocks of no more.
         self.pixels = min(self.sums.most, conv.out_hw[1])
         #: rows that are held back, where the output may begin where the input does
@@ -64,12 +73,23 @@ class DepthwiseRows(Kernel):
         one_to_one = conv.in_per_group == conv.out_per_group == 1 and conv.groups > 1
         return one_to_one and conv.weights[0, 0].size <= MOST_TAPS
 
+    @classmethod
+    def variants(cls, conv: Convolution, core: Target) -> list[Kernel]:
+        """Weights as halfwords, where that makes a difference, or as bytes."""
+        return [cls(conv, core), *([cls(conv, core, bytes=1)] if core.has("dsp") else [])]
+
     def works_in_place(self) -> bool:
         return self.delay > 0
 
     def scratch_bytes(self) -> int:
-        """The rows that `whole` holds back."""
-        return (self.delay + 1) * self._row_bytes() if self.delay else 0
+        """A row of padding, and the rows that `whole` holds back."""
+        held = (self.delay + 1) * self._row_bytes() if self.delay else 0
+        return self._padding_bytes() + held
+
+    def _padding_bytes(self) -> int:
+        """Of a row of padding, whole words."""
+        spans = Columns.all(self.conv.out_hw[1]).spans
+        return -(-self._cut(spans).padding_bytes(self.conv, spans) // 4) * 4
 
     def row_scratch_bytes(self, columns: int) -> int:
         return 0
@@ -83,9 +103,7 @@ class DepthwiseRows(Kernel):
         return self.conv.window_macs(rows, columns)
 
     def constant_bytes(self) -> int:
-        """Constants of channels, and a row of padding."""
-        spans = Columns.all(self.conv.out_hw[1]).spans
-        return self.sums.constant_bytes() + self._cut(spans).padding_bytes(self.conv, spans)
+        return self.sums.constant_bytes()
 
     def mix(self) -> Mix:
         conv = self.conv
@@ -97,15 +115,19 @@ class DepthwiseRows(Kernel):
         row += line(alu=8, load=2) * conv.kernel[0]
         if self.delay:
             row += loop(line(load=1, store=1), self._row_bytes() // 4, _UNROLL)
-        return function(loop(row, conv.out_hw[0]))
+        padding = loop(line(store=1), self._padding_bytes() // 4, _UNROLL)
+        return function(loop(row, conv.out_hw[0]) + padding)
 
     def prepare(self, layer: Layer, scratch: ir.Value | None) -> None:
         super().prepare(layer, scratch)
         self.tables = channel_tables(self.conv, layer.root)
         self.constants = self.sums.pack(self.tables)
+        #: gives a row of padding in scratch memory
+        self.padding: Callable[[], ir.Value] | None = None
 
     def whole(self) -> None:
         """All rows; some are held back in scratch memory where the output replaces the input."""
+        self._fill_padding()
         if not self.delay:
             super().whole()
             return
@@ -134,16 +156,31 @@ class DepthwiseRows(Kernel):
                 scf.yield_([])
             return [*places[1:], places[0]]
 
-        places = [emitter.index(slot * size) for slot in range(self.delay + 1)]
+        first = self._padding_bytes()
+        places = [emitter.index(first + slot * size) for slot in range(self.delay + 1)]
         places = emitter.loop(0, rows, 1, one, places)
         for late in range(self.delay):
             put(rows - self.delay + late, places[late + 1])
         self.layer = layer
 
+    def _fill_padding(self) -> None:
+        emitter, words = self.layer.emitter, self._padding_bytes() // 4
+        filler = emitter.integer(repeated(self.conv.pad_value, 8))
+
+        def fill(count: int, at: ir.Value) -> list[ir.Value]:
+            for word in range(count):
+                llvm.store(filler, advance(at, word), alignment=4)
+            return [advance(at, count)]
+
+        if words:
+            emitter.turns(words, _UNROLL, fill, [stream(self.scratch)])
+            self.padding = lambda: stream(self.scratch)
+
     def row(self, row: Index, columns: Columns) -> None:
         conv, cut = self.conv, self._cut(columns.spans)
         rows = origins(self.layer, conv, row)
-        padding = cut.padding_bytes(conv, columns.spans)
+        size = cut.padding_bytes(conv, columns.spans)
+        padding = self.padding or functools.partial(constant_padding, self.layer, conv, size)
 
         def block(column: Index, count: int) -> None:
             own = pointers(self.layer, conv, rows, padding, column, count)

@@ -5,6 +5,8 @@ The arithmetic is that of `HeliumDepthwise`; windows are those of `row_windows`,
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from tinymlir.bindings import ir, llvm
@@ -17,7 +19,7 @@ from tinymlir.kernels.helium_depthwise import BLOCK, HeliumDepthwise
 from tinymlir.kernels.kernel import Kernel, Layer
 from tinymlir.kernels.pixels import Site
 from tinymlir.kernels.price import Mix, function, line, loop
-from tinymlir.kernels.row_windows import cut_row, origins, pointers, present
+from tinymlir.kernels.row_windows import constant_padding, cut_row, origins, pointers, present
 from tinymlir.kernels.words import advance_bytes
 from tinymlir.targets import Target
 
@@ -72,7 +74,8 @@ class HeliumDepthwiseRows(HeliumDepthwise):
         padding = cut.padding_bytes(conv, columns.spans)
 
         def pixel(column: Index, _: int) -> None:
-            own = pointers(self.layer, conv, rows, padding, column, 1)
+            beside = functools.partial(constant_padding, self.layer, conv, padding)
+            own = pointers(self.layer, conv, rows, beside, column, 1)
             self._blocks(own, row, column)
 
         cut.emit(self.layer.emitter, columns, pixel)

@@ -183,27 +183,32 @@ def origins(layer: Layer, conv: Convolution, row: Index) -> list[Origin]:
     return rows
 
 
+def constant_padding(layer: Layer, conv: Convolution, size: int) -> ir.Value:
+    """A pointer to so much padding in flash; to a power of two, so that layers have the same."""
+    filler = np.full(1 << max(0, size - 1).bit_length(), conv.pad_value, np.int8)
+    return stream(layer.pool.get(filler, "padding"))
+
+
 def pointers(
     layer: Layer,
     conv: Convolution,
     rows: list[Origin],
-    padding: int,
+    padding: Callable[[], ir.Value],
     column: Index,
     count: int,
 ) -> list[ir.Value]:
     """To the first tap of each kernel row, under the first of ``count`` neighbours.
 
-    Nothing may be read through them but columns that are `present`. ``padding`` is the size of
-    the row of padding; it becomes a power of two, so that layers have the same one.
+    Nothing may be read through them but columns that are `present`. ``padding`` gives a pointer
+    to a row of padding.
     """
     emitter, depth = layer.emitter, layer.source.channels
     begin, left = stream(layer.source.buffer), input_column(emitter, conv, column)
-    filler = np.full(1 << max(0, padding - 1).bit_length(), conv.pad_value, np.int8)
     first, result = present(conv, column, count).start, []
     for origin, inside in rows:
         pointer = advance_bytes(begin, emitter.add(origin, emitter.mul(left, depth)))
         if inside is not None:
-            beside = stream(layer.pool.get(filler, "padding"))
-            pointer = arith.select(inside, pointer, advance_bytes(beside, -first * depth))
+            beside = advance_bytes(padding(), -first * depth)
+            pointer = arith.select(inside, pointer, beside)
         result.append(pointer)
     return result
