@@ -51,7 +51,8 @@ class RequantizeOp(Tiny.Operation, name="requantize", traits=[ext.Pure]):
 
     - ``float32``: accumulator and product are each rounded to a float32, the product
       then to the nearest integer, ties to even (ONNX Runtime). The scale must be a
-      float32 itself: at most 24 significant bits in the multiplier.
+      float32 itself: at most 24 significant bits in the multiplier. The attribute
+      ``tiny.headroom`` says by how many places ``acc`` may be shifted up within 32 bits.
     - ``nearest_even``: the exact quotient, ties to even.
     - ``nearest_up``: the exact quotient, ties towards plus infinity.
     - ``double``: saturating rounding doubling high multiply, then a rounding

@@ -10,6 +10,8 @@ from ._words import constant, i32, sub, wrap
 NEAR_TIE = "round_near_tie"
 #: Least total shift: the product's high word, rounded by one more bit.
 FAST_SHIFT = 33
+#: Bits of the fraction with which hardly a result seems near a tie; a mask of more is no immediate.
+ENOUGH_BITS = 9
 
 
 def emit_near_tie(*, lanes: bool) -> None:

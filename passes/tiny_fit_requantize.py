@@ -17,13 +17,15 @@ from tinymlir.kernels.requantization import read_requantization
 from tinymlir.line_fit import Line, common_shift, fit_line, split_offsets
 from tinymlir.numerics import IntArray
 
-from ._float32 import FAST_SHIFT
+from ._float32 import ENOUGH_BITS, FAST_SHIFT
 from ._pass import Pass, register_pass
 from ._tables import replace_by_tables
 
 _WORD = 1 << 32
 #: A shift that finds so few results near a tie that another place more would save nothing.
 _RARE_TIES = FAST_SHIFT + 7
+#: The greatest shift that finds so many that scaling accumulators up costs less.
+_OFTEN_TIES = FAST_SHIFT + 4
 _I32_RANGE = (np.array([numerics.I32_MIN]), np.array([numerics.I32_MAX]))
 
 
@@ -37,7 +39,8 @@ class FitRequantize(Pass):
     offset) has the very same steps. The fit is exact: a line is taken only if it is right on
     both sides of every step of every channel. The biases of a convolution are moved so that the
     offset is of whole words, mostly: then it needs no 64 bits. Other layers keep their rounding;
-    ``float32`` gets one shift for all channels, which makes it cheaper, and ``double`` is marked
+    ``float32`` gets one shift for all channels, which makes it cheaper, and the places by which
+    accumulators may be scaled up (``tiny.headroom``), which makes ties rarer; ``double`` is marked
     ``tiny.shrinks`` where all shifts exceed 31. Layers of one shape get one
     shift where that can be, so that they may be one function (tiny-merge-functions).
 
@@ -168,8 +171,24 @@ class _Requantization:
             if common is not None and common >= FAST_SHIFT:
                 table = np.ldexp(self.scales(), common)
             if table is not None and (table == np.rint(table)).all():
+                places = self._headroom(low, high, common)
+                if places > 0:
+                    kind = ir.IntegerType.get_signless(32)
+                    self.requantize.attributes["tiny.headroom"] = ir.IntegerAttr.get(kind, places)
                 tables = [table.astype(np.int32), np.full(len(table), common, np.int32)]
                 self._replace(tables, self._requantize)
+
+    def _headroom(self, low: IntArray, high: IntArray, shift: int) -> int:
+        """Places by which to scale accumulators up, so that few results seem near a tie.
+
+        Only those of depthwise convolutions: others wait in registers, many at a time, which leave
+        none for the greater offset.
+        """
+        conv = find_convolution(self.generic.results[0])
+        if conv is None or conv.groups == 1 or shift > _OFTEN_TIES:
+            return 0
+        most = max(int(np.abs(low).max()), int(np.abs(high).max()))
+        return min(31 - most.bit_length(), 32 + ENOUGH_BITS - shift)
 
     def scales(self) -> np.ndarray:
         m, s = (a.reshape(-1) for a in (self.multipliers, self.shifts))
@@ -224,7 +243,10 @@ class _Requantization:
     def _requantize(self, acc: ir.Value, multiplier: ir.Value, shift: ir.Value) -> ir.Value:
         attributes = self.requantize.attributes
         same = {name: attributes[name] for name in ("zero_point", "min", "max", "rounding")}
-        return tiny.RequantizeOp(acc, multiplier, shift, **same).res
+        made = tiny.RequantizeOp(acc, multiplier, shift, **same)
+        if "tiny.headroom" in attributes:
+            made.operation.attributes["tiny.headroom"] = attributes["tiny.headroom"]
+        return made.res
 
     def _replace(self, tables: list[np.ndarray], make: Callable[..., ir.Value]) -> None:
         """Put a generic in the op's place that applies ``make`` to accumulator and ``tables``."""

@@ -33,7 +33,8 @@ class LowerRequantize(Pass):
     half cannot carry out of the low word; the zero point goes in with the half where the
     shift is one constant. Smaller shifts scale the accumulator up
     first, after clamping it to where the result saturates anyway. ``float32`` takes
-    this path as well, except near a tie, where ``@round_near_tie`` looks closer.
+    this path as well, except near a tie, where ``@round_near_tie`` looks closer; which is seldom
+    if the accumulator may be scaled up first (``tiny.headroom``).
     tiny.rescale adds an offset of 64 bits to the whole product.
 
     Before::
@@ -88,7 +89,11 @@ class LowerRequantize(Pass):
         known = constant_scalar(shift)
         near_line = rounding == "float32" and not self.lanes
         if near_line and known is not None and known in NEAR_LINE_SHIFTS:
-            value = self._near_line(accumulator, multiplier, known - 32, limits[0])
+            below = known - 32
+            if "tiny.headroom" in op.attributes:
+                places = op.attributes["tiny.headroom"].value
+                accumulator, below = arith.shli(accumulator, constant(places)), below + places
+            value = self._near_line(accumulator, multiplier, below, limits[0])
             return _saturate(value, 0, *limits[1:])
         if rounding == "nearest_up" and known is not None and known in _LINE_SHIFTS:
             _, high = arith.mulsi_extended(accumulator, multiplier)

@@ -46,11 +46,11 @@ def accumulators(scale: Scale, rounding: str, rng: np.random.Generator) -> npt.N
     return np.clip(values, -bound - 1, bound).astype(I32)
 
 
-def requantize(rounding: str, limits: tuple[int, int, int]) -> str:
+def requantize(rounding: str, limits: tuple[int, int, int], more: str = "") -> str:
     zero_point, low, high = limits
     return (
         f'%r = "tiny.requantize"(%v0, %m, %s) {{zero_point = {zero_point} : i32,'
-        f' min = {low} : i32, max = {high} : i32, rounding = "{rounding}"}}'
+        f' min = {low} : i32, max = {high} : i32, rounding = "{rounding}"{more}}}'
         " : (i32, i32, i32) -> i8"
     )
 
@@ -67,8 +67,10 @@ def assert_equal(
     rounding: str,
     rng: np.random.Generator,
     parameters: tuple[int, ...] = (),
+    headroom: int = 0,
 ) -> None:
     given = accumulators(scale, rounding, rng)
+    given = given[np.abs(given.astype(np.int64)) < 1 << (31 - headroom)]
     result = code[function](np.int8, given, parameters=parameters)
     expected = numerics.requantize(given, *scale, *limits, rounding)
     wrong = np.flatnonzero(result != expected)
@@ -140,6 +142,27 @@ def test_every_shift_of_one_multiplier() -> None:
         code = NativeCode(table_module(scales, rounding, LIMITS[0]), lowering(True))
         for channel, scale in enumerate(scales):
             assert_equal(code, "f", scale, LIMITS[0], rounding, rng, (channel,))
+
+
+@pytest.mark.parametrize("places", [1, 5, 12])
+def test_headroom(places: int) -> None:
+    """Accumulators scaled up round as they do by themselves, beyond 24 bits and near ties too."""
+    rng = np.random.default_rng(4)
+    scales = [(m, s) for m in (0x55555500, 1 << 30, 0x7FFFFF80, 3 << 20) for s in (36, 37)]
+    cases = [(scale, LIMITS[i % len(LIMITS)]) for i, scale in enumerate(scales)]
+    functions = [
+        elementwise(
+            f"f{i}",
+            ["i32"],
+            "i8",
+            f"%m = arith.constant {m} : i32\n%s = arith.constant {s} : i32\n"
+            + requantize("float32", limits, f", tiny.headroom = {places} : i32"),
+        )
+        for i, ((m, s), limits) in enumerate(cases)
+    ]
+    code = NativeCode("".join(functions), lowering(True))
+    for i, (scale, limits) in enumerate(cases):
+        assert_equal(code, f"f{i}", scale, limits, "float32", rng, headroom=places)
 
 
 def test_float_sums() -> None:

@@ -113,3 +113,30 @@ func.func private @more(%acc: tensor<4xi32>) -> tensor<4xi8> attributes {tiny.la
   } -> tensor<4xi8>
   return %q : tensor<4xi8>
 }
+
+// -----
+
+#id = affine_map<(d0, d1, d2, d3) -> (d0, d1, d2, d3)>
+
+// Ties go to the even number, which no line does. Sums of a depthwise convolution may be scaled up
+// first, so that few results seem near one.
+// CHECK-LABEL: func.func private @depthwise
+// CHECK: "tiny.requantize"{{.*}}tiny.headroom = 5 : i32
+func.func private @depthwise(%x: tensor<1x4x4x2xi8>) -> tensor<1x2x2x2xi8> attributes {tiny.layer = "q"} {
+  %w = arith.constant dense<[[[7, -9], [5, 3], [2, 8]], [[7, 9], [5, 3], [2, 8]], [[7, 9], [5, 3], [2, -8]]]> : tensor<3x3x2xi8>
+  %b = arith.constant dense<[7, 9]> : tensor<2xi32>
+  %m = arith.constant 1073741824 : i32
+  %s = arith.constant 36 : i32
+  %e32 = tensor.empty() : tensor<1x2x2x2xi32>
+  %start = linalg.broadcast ins(%b : tensor<2xi32>) outs(%e32 : tensor<1x2x2x2xi32>) dimensions = [0, 1, 2]
+  %acc = linalg.depthwise_conv_2d_nhwc_hwc {dilations = dense<1> : vector<2xi64>, strides = dense<1> : vector<2xi64>}
+      ins(%x, %w : tensor<1x4x4x2xi8>, tensor<3x3x2xi8>) outs(%start : tensor<1x2x2x2xi32>) -> tensor<1x2x2x2xi32>
+  %e = tensor.empty() : tensor<1x2x2x2xi8>
+  %q = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel", "parallel", "parallel", "parallel"]}
+      ins(%acc : tensor<1x2x2x2xi32>) outs(%e : tensor<1x2x2x2xi8>) {
+  ^bb0(%a: i32, %unused: i8):
+    %r = "tiny.requantize"(%a, %m, %s) {zero_point = 0 : i32, min = -128 : i32, max = 127 : i32, rounding = "float32"} : (i32, i32, i32) -> i8
+    linalg.yield %r : i8
+  } -> tensor<1x2x2x2xi8>
+  return %q : tensor<1x2x2x2xi8>
+}

@@ -176,6 +176,20 @@ func.func @one_shift(%acc: i32, %m: i32) -> i8 {
 
 // -----
 
+// Scaled up by the places that there are, so that fewer are near a tie.
+// CHECK-LABEL: func.func @headroom
+// CHECK-SAME: %[[ACC:.*]]: i32, %[[M:.*]]: i32
+// CHECK: %[[UP:.*]] = arith.shli %[[ACC]]
+// CHECK: arith.mulsi_extended %[[UP]], %[[M]]
+// CHECK: call @round_near_tie(%[[UP]], %[[M]]
+func.func @headroom(%acc: i32, %m: i32) -> i8 {
+  %s = arith.constant 36 : i32
+  %q = "tiny.requantize"(%acc, %m, %s) {zero_point = 3 : i32, min = -128 : i32, max = 127 : i32, rounding = "float32", tiny.headroom = 5 : i32} : (i32, i32, i32) -> i8
+  return %q : i8
+}
+
+// -----
+
 // In the body of a linalg op, with tables that it reads: where nothing is near a tie both words
 // of the product tell, as for lanes, or the high one alone.
 // CHECK-LABEL: func.func @tables
