@@ -59,7 +59,7 @@ class DepthwisePairs(DepthwisePlanes):
         return self.conv.kernel[0] * self.slot * 4
 
     def _copy_mix(self, width: int) -> Mix:
-        pair = line(load=2) + line(alu=8, store=width)
+        pair = line(load=2) + line(alu=12, store=width)
         copy = function(loop(pair, self.plane, _UNROLL) + line(alu=14, load=4, store=4))
         return copy + loop(line(store=width), self.plane, _UNROLL).times(0) * 3
 
@@ -69,7 +69,10 @@ class DepthwisePairs(DepthwisePlanes):
         taps = [2 * word - p * stride for word in range(words) for p in range(count)]
         both = sum(0 <= tap < width - 1 for tap in taps)
         single = sum(tap in (-1, width - 1) for tap in taps)
-        return line(load=self.row_words + words) + line(dual_mac=both, mac=single, alu=1)
+        # Products come between columns, which are loaded two at a time.
+        columns = line(load=2) * (words // 2) + line(load=1) * (words % 2)
+        products = line(dual_mac=both, mac=single, alu=1)
+        return line(load=self.row_words) + columns + products
 
     def _pack_rows(self, weights: np.ndarray) -> np.ndarray:
         return self.taps.pack(weights)

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from tinymlir.bindings import arith, ir, llvm, scf
+from tinymlir.bindings import arith, ir, llvm
 from tinymlir.kernels.channel_sums import ChannelSums
 from tinymlir.kernels.channel_tables import channel_tables
 from tinymlir.kernels.columns import Columns, Span
@@ -144,24 +144,22 @@ class DepthwiseRows(Kernel):
             own = moved(emitter, self.scratch, place)
             self.layer = replace(layer, target=replace(layer.target, buffer=own, slots=1))
             self.row(row, everything)
+            self.layer = layer
+
+        def there(row: Index) -> ir.Value:
+            ends = emitter.index(row), emitter.index(rows)
+            return arith.cmpi(arith.CmpIPredicate.ult, *ends)
 
         def one(row: Index, *places: ir.Value) -> list[ir.Value]:
-            """A row; that which has waited longest is after it."""
-            compute(row, places[0])
+            """A row, until all are there; that which has waited longest is put after it."""
             done = emitter.sub(row, self.delay)
-            waited = arith.cmpi(arith.CmpIPredicate.sge, done, emitter.index(0))
-            choice = scf.IfOp(waited)
-            with ir.InsertionPoint(choice.then_block):
-                put(done, places[1])
-                scf.yield_([])
+            emitter.when(there(row), lambda: compute(row, places[0]))
+            emitter.when(there(done), lambda: put(done, places[1]))
             return [*places[1:], places[0]]
 
         first = self._padding_bytes()
         places = [emitter.index(first + slot * size) for slot in range(self.delay + 1)]
-        places = emitter.loop(0, rows, 1, one, places)
-        for late in range(self.delay):
-            put(rows - self.delay + late, places[late + 1])
-        self.layer = layer
+        emitter.loop(0, rows + self.delay, 1, one, places)
 
     def _fill_padding(self) -> None:
         emitter, words = self.layer.emitter, self._padding_bytes() // 4

@@ -192,6 +192,12 @@ class Emitter:
         carried = self.loop(0, whole, 1, lambda _, *values: body(most, *values), carried)
         return list(body(rest, *carried))
 
+    def when(self, condition: ir.Value, then: Callable[[], object]) -> None:
+        """``then`` if the condition holds."""
+        with ir.InsertionPoint(scf.IfOp(condition).then_block):
+            then()
+            scf.yield_([])
+
     def either(
         self, condition: ir.Value, then: Callable[[], object], otherwise: Callable[[], object]
     ) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinymlir.bindings import arith, ir, scf
+from tinymlir.bindings import arith, ir
 from tinymlir.kernels.columns import Columns, Span, with_rest
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Emitter, Index
@@ -86,10 +86,8 @@ class Cut:
                 if there:
                     block(piece[0], _size(piece))
                 return
-            choice = scf.IfOp(arith.cmpi(arith.CmpIPredicate.ne, there, emitter.index(0)))
-            with ir.InsertionPoint(choice.then_block):
-                block(piece[0], _size(piece))
-                scf.yield_([])
+            asked = arith.cmpi(arith.CmpIPredicate.ne, there, emitter.index(0))
+            emitter.when(asked, lambda: block(piece[0], _size(piece)))
 
         for piece in self.left:
             by_itself(piece)
