@@ -95,7 +95,8 @@ class ChannelSums:
             mix += line(load_word=waits, store=waits)
             words = self.dsp and self.wide != pairs
             mix += line(load=-(-conv.kernel[1] // 2) if words else conv.kernel[1])
-            mix += line(alu=conv.kernel[1] if pairs and not self.wide else 0)
+            # To widen bytes takes a register more for a while.
+            mix += line(alu=conv.kernel[1] + 1 if pairs and not self.wide else 0)
             # Where rows begin is not in registers.
             mix += line(load=1, alu=1) * len(rows)
         return mix
