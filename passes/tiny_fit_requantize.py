@@ -167,10 +167,10 @@ class _Requantization:
             # Each place of the shift halves the share of what seems near a tie.
             common = own if shift is None or shift < _RARE_TIES else shift
             # Below, accumulators are scaled up, which takes multipliers of 31 bits each.
-            table = None
-            if common is not None and common >= FAST_SHIFT:
-                table = np.ldexp(self.scales(), common)
-            if table is not None and (table == np.rint(table)).all():
+            if common is None or common < FAST_SHIFT:
+                return
+            table = np.ldexp(self.scales(), common)
+            if (table == np.rint(table)).all():
                 places = self._headroom(low, high, common)
                 if places > 0:
                     kind = ir.IntegerType.get_signless(32)

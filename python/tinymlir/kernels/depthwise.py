@@ -90,7 +90,8 @@ class Depthwise(Kernel):
         copies = conv.kernel[0] + (conv.out_hw[0] - 1) * conv.stride[0]
         sums, channel = self._channel_sums(), Mix()
         for count, turns in _blocks(sums, conv.out_hw[1]):
-            channel += loop(sums.mix(count) + line(alu=2), turns)
+            # Places in the ring are sums of two distances.
+            channel += loop(sums.mix(count) + line(alu=2 + conv.kernel[0]), turns)
         row = loop(channel + line(alu=3), width)
         return copy.times(copies) + loop(row + line(alu=12, load=6, store=6), conv.out_hw[0])
 
