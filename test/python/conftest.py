@@ -10,6 +10,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tinymlir.bindings import ir
 from tinymlir.dialects import register
@@ -19,6 +20,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # Tests start many processes, each of which would compile all modules again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# A result depends neither on how busy the machine is nor on chance.
+settings.register_profile(
+    "steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")

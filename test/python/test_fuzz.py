@@ -14,7 +14,7 @@ from fuzz_subjects import SUBJECTS, Subject
 
 FINDINGS = sorted((Path(__file__).parent / "findings").iterdir())
 #: Seconds that one input may take.
-PATIENCE = 10.0
+PATIENCE = 30.0
 MUTANTS = {"tflite": 40, "onnx": 40, "mlir": 120, "mlirbc": 40, "pipeline": 400}
 
 pytest.importorskip("ai_edge_litert")
