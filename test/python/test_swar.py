@@ -100,6 +100,29 @@ class ExtremeNetwork(Network):
         return weights.astype(np.int8)
 
 
+class UnevenNetwork(Network):
+    """A network of weights of which the first of each window is too much for its chunk."""
+
+    def _weights(self, *shape: int) -> Array:
+        weights: Array = super()._weights(*shape) // 2
+        weights[..., 0] = -127
+        return weights
+
+
+@pytest.mark.parametrize("core", ["cortex-m0", "cortex-m3", "rv32imc"])
+@pytest.mark.parametrize(
+    ("shape", "channels", "stride"),
+    # One row of whole blocks, and of pixels left over; rows by themselves; operands left over.
+    [((2, 4, 16), 6, 1), ((3, 3, 20), 4, 1), ((5, 9, 8), 8, 2), ((1, 5, 4), 4, 1)],
+)
+def test_pointwise_convolution_by_functions_of_any_size(
+    core: str, shape: tuple[int, int, int], channels: int, stride: int
+) -> None:
+    network = UnevenNetwork(3)
+    window = Window((1, 1), (stride, stride))
+    check(network, network.conv(network.input(1, *shape), channels, window), core, "swar-shared")
+
+
 @pytest.mark.parametrize("least", [-127, -128])
 @pytest.mark.parametrize("core", ["cortex-m0", "cortex-m3", "rv32imc"])
 def test_sums_at_the_limits_do_not_carry(core: str, least: int) -> None:

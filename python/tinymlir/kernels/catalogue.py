@@ -22,6 +22,7 @@ from tinymlir.kernels.im2col_shared import Im2colShared
 from tinymlir.kernels.im2col_wide import Im2colWide
 from tinymlir.kernels.kernel import Kernel
 from tinymlir.kernels.swar import Swar
+from tinymlir.kernels.swar_shared import SwarShared
 from tinymlir.kernels.unpacked import Unpacked
 from tinymlir.kernels.unpacked_swar import UnpackedSwar
 from tinymlir.kernels.vector_convolution import VectorConvolution
@@ -41,6 +42,7 @@ KERNELS: tuple[type[Kernel], ...] = (
     Im2colShared,
     Im2colBytes,
     Swar,
+    SwarShared,
     DepthwisePairs,
     DepthwiseBytes,
     Depthwise,

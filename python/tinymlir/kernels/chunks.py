@@ -24,7 +24,7 @@ class Chunks:
     """Weights as ``channels × chunks × size``, filled up with zeros, and the excess.
 
     ``places`` and ``excess`` are ``channels × n``: operands, and what their weights lack; each
-    channel has its ``excesses`` first. One channel's excess is a chunk as well.
+    channel has its ``excesses`` first.
     """
 
     weights: np.ndarray
@@ -46,6 +46,12 @@ class Chunks:
         return counts
 
     @property
+    def excess_is_a_chunk(self) -> bool:
+        """Whether the sums of each channel's excess fit a halfword as well."""
+        magnitudes = np.abs(self.excess.astype(np.int64))
+        return not (magnitudes.sum(axis=1) > _MOST).any() and not (magnitudes > 127).any()
+
+    @property
     def cost(self) -> float:
         """Instructions per pixel pair and channel, about."""
         chunks = self.count * (self.size * _OPERAND + _SPLIT)
@@ -56,7 +62,8 @@ class Chunks:
 
 def chunkings(weights: np.ndarray) -> list[Chunks]:
     """``channels × operands`` weights in chunks of every size that leaves an excess of a chunk."""
-    return [chunks for size in _SIZES if (chunks := _chunks(weights, size)) is not None]
+    found = (in_chunks(weights, size) for size in _SIZES)
+    return [chunks for chunks in found if chunks.excess_is_a_chunk]
 
 
 def best_chunks(weights: np.ndarray) -> Chunks | None:
@@ -64,7 +71,8 @@ def best_chunks(weights: np.ndarray) -> Chunks | None:
     return min(chunkings(weights), key=lambda chunks: chunks.cost, default=None)
 
 
-def _chunks(flat: np.ndarray, size: int) -> Chunks | None:
+def in_chunks(flat: np.ndarray, size: int) -> Chunks:
+    """``channels × operands`` weights in chunks of a size."""
     channels, window = flat.shape
     count = -(-window // size)
     magnitudes = np.zeros((channels, count * size), np.int64)
@@ -78,8 +86,6 @@ def _chunks(flat: np.ndarray, size: int) -> Chunks | None:
         np.put_along_axis(kept, largest, np.take_along_axis(kept, largest, 2) - given, 2)
         rest -= given[..., 0]
     excess = magnitudes - kept.reshape(channels, -1)
-    if (excess.sum(axis=1) > _MOST).any() or (excess > 127).any():
-        return None
     most = int((excess > 0).sum(axis=1).max())
     # Operands with an excess first, in order.
     places = np.argsort(excess == 0, axis=1, kind="stable")[:, :most]

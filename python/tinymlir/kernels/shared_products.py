@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tinymlir.bindings import arith, func, ir, llvm, scf
+from tinymlir.bindings import arith, func, ir, scf
 from tinymlir.kernels.channel_tables import scalar_code, table_bytes
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.dot_products import DotProducts
@@ -18,7 +18,7 @@ from tinymlir.kernels.kernel import Layer
 from tinymlir.kernels.parking import Parked, opaque, park
 from tinymlir.kernels.pixels import Site, finish, finish_mix
 from tinymlir.kernels.price import Mix, function, line
-from tinymlir.kernels.words import advance, advance_bytes, stream
+from tinymlir.kernels.words import advance, advance_bytes, below, stream
 
 #: Steps of the loop that computes what no turn of the other one does.
 _REST = 1
@@ -89,7 +89,7 @@ class SharedProducts(DotProducts):
             self._store(to, pitch, tables, sums, channels)
             following = advance_bytes(to, channels)
             place.store(following)
-            scf.condition(_below(following, last.load()), [])
+            scf.condition(below(following, last.load()), [])
         with ir.InsertionPoint(blocks.regions[1].blocks.append()):
             scf.yield_([])
 
@@ -124,7 +124,7 @@ class SharedProducts(DotProducts):
         after = loop.regions[1].blocks.append(*kinds, arg_locs=locations)
         with ir.InsertionPoint(before):
             values = turn(*before.arguments) if first else list(before.arguments)
-            scf.condition(_below(values[1], end.load()), values)
+            scf.condition(below(values[1], end.load()), values)
         with ir.InsertionPoint(after):
             scf.yield_(list(after.arguments) if first else turn(*after.arguments))
         return list(loop.results)
@@ -165,8 +165,3 @@ class SharedProducts(DotProducts):
         block += finish_mix(conv, pixels) * channels
         loop = (block + line(load=1, alu=1, branch=1)).times(blocks)
         return function(loop + line(alu=2, store=7, load=2))
-
-
-def _below(a: ir.Value, b: ir.Value) -> ir.Value:
-    """Whether an address comes before another one."""
-    return llvm.icmp(6, a, b)

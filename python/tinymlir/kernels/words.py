@@ -58,6 +58,11 @@ def _advance(pointer: ir.Value, count: Index, width: int) -> ir.Value:
     return llvm.getelementptr(pointer.type, pointer, [operand], [_DYNAMIC], kind, 0)
 
 
+def below(a: ir.Value, b: ir.Value) -> ir.Value:
+    """Whether an address comes before another one."""
+    return llvm.icmp(6, a, b)
+
+
 def fetch(pointer: ir.Value, word: int, alignment: int = 4) -> ir.Value:
     """The i32 that lies ``word`` words from an address, loaded where this is emitted.
 
