@@ -22,16 +22,18 @@ from tinymlir.errors import TinymlirError
 from tinymlir.exploration import memory
 from tinymlir.exploration.cluster import Cluster
 from tinymlir.exploration.confidence import (
+    drop_interval,
     most_drop,
     most_mean,
     paired_drop,
     samples_for,
+    share_interval,
     wilson,
 )
 from tinymlir.exploration.data import load_data
 from tinymlir.exploration.gate import leads
 from tinymlir.exploration.guide import Guide, doubt
-from tinymlir.exploration.losses import Loss, measure_loss
+from tinymlir.exploration.losses import Loss, measure_loss, scores_shape
 from tinymlir.exploration.memory import Memory
 from tinymlir.exploration.prices import Prices
 from tinymlir.exploration.result import Exploration
@@ -652,3 +654,31 @@ def test_losses_of_few_samples() -> None:
     agreement = measure_loss(exact, after, None)
     assert agreement.drop == pytest.approx(1 - agreement.accuracy)
     assert agreement.drop < agreement.most
+
+
+def test_classes_of_positions() -> None:
+    """Positions of a sample stand or fall together, so a sample counts once, by their share."""
+    random = np.random.default_rng(0)
+    exact = random.integers(-99, 99, (300, 16, 3)).astype(np.int8)
+    spoilt = exact.copy()
+    spoilt[:6] = -spoilt[:6]
+    loss = measure_loss(exact, spoilt, None)
+    assert loss.drop == pytest.approx(6 / 300) and loss.accuracy == pytest.approx(1 - 6 / 300)
+    assert loss.most > most_drop(6 * 16, 0, 300 * 16), "as if 16 times as many had been seen"
+    right = spoilt.argmax(-1) == exact.argmax(-1)
+    low, high = share_interval(right)
+    assert low < loss.accuracy < high
+    assert drop_interval(np.ones_like(right), right)[0] == pytest.approx(loss.drop)
+    assert doubt(exact, exact, None) == 0 < doubt(exact, spoilt, None)
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [((1, 1, 10), (10,)), ((1, 7), (7,)), ((8, 6, 3), (48, 3)), ((5, 2), (5, 2))],
+)
+def test_where_scores_are(shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    assert scores_shape(replace(INFO[0], shape=shape), "net.onnx") == expected
+    with pytest.raises(TinymlirError, match=r"net.onnx: node .x.: is one number, and no scores"):
+        scores_shape(replace(INFO[0], shape=(1, 1)), "net.onnx")
+    with pytest.raises(TinymlirError, match="is one number at each position"):
+        scores_shape(replace(INFO[0], shape=(8, 6, 1)), "net.onnx")

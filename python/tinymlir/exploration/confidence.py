@@ -41,6 +41,32 @@ def paired_drop(
     return drop, middle - spread, middle + spread
 
 
+def share_interval(right: npt.NDArray[np.bool_]) -> tuple[float, float]:
+    """95 % confidence interval of the share that is right, of (N,) or (N, positions).
+
+    `wilson`; of positions, by the normal distribution of what samples have in the mean.
+    """
+    if right.ndim == 1:
+        return wilson(int(right.sum()), len(right))
+    low, high = _mean_interval(right.mean(1))
+    return max(0.0, low), min(1.0, high)
+
+
+def drop_interval(
+    before: npt.NDArray[np.bool_], after: npt.NDArray[np.bool_]
+) -> tuple[float, float, float]:
+    """`paired_drop` of (N,) or, as `share_interval`, of (N, positions)."""
+    if before.ndim == 1:
+        return paired_drop(before, after)
+    gone = before.mean(1) - after.mean(1)
+    return float(gone.mean()), *_mean_interval(gone)
+
+
+def _mean_interval(values: npt.NDArray[np.float64]) -> tuple[float, float]:
+    mean, half = values.mean(), _DEVIATIONS * values.std(ddof=1) / sqrt(len(values))
+    return float(mean - half), float(mean + half)
+
+
 def most_drop(lost: float, won: float, samples: int) -> float:
     """What a network loses at most, with 95 % confidence: the limit of `paired_drop` to one side.
 

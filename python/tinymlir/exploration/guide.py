@@ -49,10 +49,10 @@ def doubt(
     classes show every change, also those to the right class. So both count.
 
     Args:
-        exact, scores: (N, classes).
+        exact, scores: (N, classes) or (N, positions, classes).
         labels: right classes; the exact network's, where None.
     """
-    agreement = _more_wrong(exact, scores, exact.argmax(1))
+    agreement = _more_wrong(exact, scores, exact.argmax(-1))
     if labels is None:
         return agreement
     return _AGREEMENT * agreement + 0.5 * _more_wrong(exact, scores, labels)

@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tinymlir.errors import TinymlirError
 from tinymlir.exploration.confidence import most_drop, most_mean
+from tinymlir.network import TensorInfo
 
 Scores = npt.NDArray[np.int8]
 Classes = npt.NDArray[np.integer[Any]]
@@ -47,6 +49,21 @@ class Loss:
         return surely <= loss or (surely <= _SURELY and self.mean <= _LIKELY)
 
 
+def scores_shape(output: TensorInfo, file: str) -> tuple[int, ...]:
+    """(classes,), or (positions, classes) where an output has several vectors of scores.
+
+    Raises:
+        TinymlirError: an output has no scores of classes.
+    """
+    elements, classes = int(np.prod(output.shape)), output.shape[-1] if output.shape else 1
+    if elements == max(output.shape, default=1):
+        classes = elements
+    if classes < 2:
+        what = "one number" if elements < 2 else "one number at each position"
+        raise TinymlirError(f"is {what}, and no scores of classes", file=file, node=output.name)
+    return (classes,) if classes == elements else (elements // classes, classes)
+
+
 def measure_loss(exact: Scores, scores: Scores, labels: Classes | None) -> Loss:
     """What is lost from ``exact`` to ``scores``.
 
@@ -55,11 +72,16 @@ def measure_loss(exact: Scores, scores: Scores, labels: Classes | None) -> Loss:
     just count.
 
     Args:
-        exact, scores: (N, classes).
-        labels: right classes, (N,).
+        exact, scores: (N, classes); or (N, positions, classes), where each position has a class.
+            Those of one sample are not independent, so what counts is the share of them.
+        labels: right classes, (N,) or (N, positions).
     """
-    truth = exact.argmax(1) if labels is None else labels
-    before, after = exact.argmax(1) == truth, scores.argmax(1) == truth
+    truth = exact.argmax(-1) if labels is None else labels
+    before, after = exact.argmax(-1) == truth, scores.argmax(-1) == truth
+    if before.ndim > 1:
+        gone = before.mean(1) - after.mean(1)
+        drop = float(gone.mean())
+        return Loss(float(after.mean()), drop, drop, most_mean(gone))
     lost, won = int((before & ~after).sum()), int((~before & after).sum())
     accuracy, drop = float(after.mean()), (lost - won) / len(truth)
     if (exact == scores).all():
@@ -71,17 +93,17 @@ def measure_loss(exact: Scores, scores: Scores, labels: Classes | None) -> Loss:
 
 
 def wrongness(scores: Scores, right: Classes) -> npt.NDArray[np.float64]:
-    """How wrong each sample is, 0 to 1, (N,); a half where the best two classes are equal.
+    """How wrong each class is, 0 to 1, as ``right``; a half where the best two classes are equal.
 
     Scores count relative to the leads that there are: to shrink is no error.
     """
-    unit = _SOFTNESS * float(_leads(scores, scores.argmax(1)).mean())
+    unit = _SOFTNESS * float(_leads(scores, scores.argmax(-1)).mean())
     return 0.5 - 0.5 * np.tanh(_leads(scores, right) / (2 * max(unit, 1e-9)))
 
 
 def _leads(scores: Scores, classes: Classes) -> npt.NDArray[np.float64]:
     """By how much ``classes`` lead all others, (N,)."""
     others = scores.astype(np.float64)
-    own = np.take_along_axis(others, classes[:, None], 1)[:, 0]
-    np.put_along_axis(others, classes[:, None], -np.inf, 1)
-    return own - others.max(1)
+    own = np.take_along_axis(others, classes[..., None], -1)[..., 0]
+    np.put_along_axis(others, classes[..., None], -np.inf, -1)
+    return np.asarray(own - others.max(-1))

@@ -18,7 +18,7 @@ from tinymlir.compiler import check_budget, versions
 from tinymlir.dialects import register
 from tinymlir.errors import TinymlirError
 from tinymlir.exploration.cluster import Cluster
-from tinymlir.exploration.confidence import paired_drop, samples_for, wilson
+from tinymlir.exploration.confidence import drop_interval, samples_for, share_interval
 from tinymlir.exploration.data import Data, PartName, load_data
 from tinymlir.exploration.evaluator import Evaluator
 from tinymlir.exploration.guide import Candidate, Guide, doubt, measured_levels
@@ -30,7 +30,7 @@ from tinymlir.exploration.levels import (
     sort_by_significance,
     with_constants,
 )
-from tinymlir.exploration.losses import Loss, measure_loss
+from tinymlir.exploration.losses import Loss, measure_loss, scores_shape
 from tinymlir.exploration.memory import Memory
 from tinymlir.exploration.prices import Measured, Prices, leaves_out_zeros
 from tinymlir.exploration.replay import replay
@@ -119,12 +119,14 @@ class Study:
             self.module = import_model(model, self.context)
             inputs, outputs = read_interface(find_main(self.module.operation))
             self.outputs = outputs
-            classes = int(np.prod(outputs[0].shape))
-            if classes < 2:
+            self._shape = scores_shape(outputs[0], str(model))
+            self.data = load_data(data, test, inputs, self._shape[-1], settings.seed)
+            if self.data.choosing.labels is not None and len(self._shape) > 1:
                 raise TinymlirError(
-                    f"'{outputs[0].name}' is one number, and no scores of classes", file=str(model)
+                    f"has labels of samples; '{outputs[0].name}' has classes of positions",
+                    file=str(data),
+                    hint="leave 'y' out: the measure is agreement with the exact network",
                 )
-            self.data = load_data(data, test, inputs, classes, settings.seed)
             run_pipeline(self.module, on_module(self._to_functions()))
         self.cluster = None if dask is None else Cluster(dask, self.data.confirming.inputs)
 
@@ -233,7 +235,14 @@ class Study:
     def _scores(
         self, name: PartName, levels: Mapping[str, int], *, raw: bool = True
     ) -> npt.NDArray[np.int8]:
-        """The network's first output, (N, elements) (`Evaluator`); the exact one's once."""
+        """The network's first output (`Evaluator`), (N, classes) or (N, positions, classes); the
+        exact one's once.
+        """
+        return self._elements(name, levels, raw).reshape(-1, *self._shape)
+
+    def _elements(
+        self, name: PartName, levels: Mapping[str, int], raw: bool
+    ) -> npt.NDArray[np.int8]:
         if not any(levels.values()):
             if (name, raw) not in self._exact:
                 inputs = self.data.part(name).inputs
@@ -290,8 +299,8 @@ class Study:
             measured = self.prices.measure(levels, kernels)
         exact, given = (self.scores(each, "reporting") for each in ({}, levels))
         # Without labels, right is what the exact network says.
-        truth = exact.argmax(1) if labels is None else labels
-        classes, count = given.argmax(1), given.shape[1]
+        truth = exact.argmax(-1) if labels is None else labels
+        classes, count = given.argmax(-1), given.shape[-1]
         right = classes == truth
         confusion = np.zeros((count, count), int)
         np.add.at(confusion, (truth, classes), 1)
@@ -301,8 +310,8 @@ class Study:
             measured,
             one,
             float(right.mean()),
-            wilson(int(right.sum()), len(right)),
-            paired_drop(exact.argmax(1) == truth, right),
+            share_interval(right),
+            drop_interval(exact.argmax(-1) == truth, right),
             confusion.tolist(),
             [self._layer(layer, levels, measured) for layer in self.layers],
             self._replay(levels),
@@ -338,7 +347,7 @@ class Study:
         return self.prices.build(point.levels, point.kernels)
 
     def scores(self, levels: Mapping[str, int], name: PartName) -> npt.NDArray[np.int8]:
-        """The first output with layers at ``levels``, (N, elements)."""
+        """The first output with layers at ``levels``, as `_scores`."""
         with self.context, ir.Location.unknown():
             return self._scores(name, levels, raw=False)
 
