@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import groupby
 from typing import ClassVar
 
 import numpy as np
 
 from tinymlir.bindings import arith, func, ir, llvm, scf
+from tinymlir.kernels.words import opaque
 from tinymlir.linalg_info import constant_array, constant_scalar, indexing_maps, is_linalg
 from tinymlir.numerics import NEAR_LINE_SHIFTS
 
@@ -19,6 +21,8 @@ from ._words import constant, i32, sub
 _NORMALIZED = 1 << 30
 #: With fewer bits of the fraction in the high word, too many results would seem near a tie.
 _FEW_BITS = 6
+#: Additions that are worth a register.
+_SEVERAL = 3
 #: One shift for all, with room for the zero point above the fraction in the high word.
 _LINE_SHIFTS = range(FAST_SHIFT, NEAR_LINE_SHIFTS.stop)
 
@@ -65,9 +69,14 @@ class LowerRequantize(Pass):
     #: whether the results will be computed in the lanes of vectors: then a way that few of
     #: them take is taken by all, and ties are told from what is near one as well as can be
     lanes: bool = False
+    #: whether the core adds the high word of a product to a register (SMMLA)
+    mac_high: bool = False
 
     def run(self, op: ir.Operation) -> None:
-        for rescale in find_ops(op, "tiny.rescale"):
+        rescales = find_ops(op, "tiny.rescale")
+        if self.mac_high:
+            _keep_offsets(rescales)
+        for rescale in rescales:
             with ir.InsertionPoint(rescale), rescale.location:
                 result = _rescale(rescale)
             rescale.results[0].replace_all_uses_with(result)
@@ -210,6 +219,26 @@ class LowerRequantize(Pass):
 def _nearest_offset(below: int, zero_point: int) -> int:
     """What rounds a number of ``below`` fraction bits to nearest and adds the zero point."""
     return (1 << (below - 1)) + (zero_point << below)
+
+
+def _keep_offsets(rescales: list[ir.Operation]) -> None:
+    """Put offsets that several ops of a block add into a register, once.
+
+    LLVM would add a constant after the product, by an instruction for each.
+    """
+    for _, some in groupby(rescales, key=_block_and_offset):
+        ops = list(some)
+        if len(ops) < _SEVERAL or constant_scalar(ops[0].operands[2]) in (None, 0):
+            continue
+        with ir.InsertionPoint(ops[0]), ops[0].location:
+            kept = opaque(ops[0].operands[2])
+        for rescale in ops:
+            rescale.operands[2] = kept
+
+
+def _block_and_offset(rescale: ir.Operation) -> tuple[ir.Block, int | None]:
+    offset = rescale.operands[2]
+    return rescale.block, constant_scalar(offset) if offset.type.width == 32 else None
 
 
 def _rescale(op: ir.Operation) -> ir.Value:

@@ -137,7 +137,7 @@ def to_llvm(target: Target, symbol: str) -> tuple[str, ...]:
     return (
         "tiny-lower-rings",
         _packed_arithmetic(target),
-        "tiny-lower-requantize",
+        _lower_requantize(target),
         "tiny-lower-add-float32",
         *(() if target.has("mul-long") else ("tiny-expand-multiply",)),
         *(() if target.has("divide") else ("tiny-expand-division",)),
@@ -159,6 +159,12 @@ def to_llvm(target: Target, symbol: str) -> tuple[str, ...]:
         *_pinned(target),
         "tiny-finalize-functions",
     )
+
+
+def _lower_requantize(target: Target) -> str:
+    """``tiny-lower-requantize``, with SMMLA where nothing issues while its result is waited for."""
+    mac_high = target.has("dsp") and target.costs.issue == 1
+    return f"tiny-lower-requantize{{mac-high={str(mac_high).lower()}}}"
 
 
 def _packed_arithmetic(target: Target) -> str:

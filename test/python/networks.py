@@ -115,8 +115,9 @@ def projection(rank: int, kept: Sequence[int]) -> str:
 class Network:
     """A network under construction; ``seed`` decides weights, scales and samples."""
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0, least_weight: int = -128) -> None:
         self.random = np.random.default_rng(seed)
+        self.least_weight = least_weight
         self.inputs: list[Value] = []
         self.lines: list[str] = []
         self._count = itertools.count()
@@ -255,7 +256,7 @@ class Network:
         )
 
     def _weights(self, *shape: int) -> Array:
-        return self.random.integers(-128, 128, shape).astype(np.int8)
+        return self.random.integers(self.least_weight, 128, shape).astype(np.int8)
 
     def conv(
         self,

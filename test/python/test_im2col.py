@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import cast
+
+import numpy as np
 import pytest
 from networks import Network, Value, Window, lower_for_host, pinned
 
 from tinymlir.host import HostModel
+from tinymlir.kernels.channel_pairs import fit_halfwords, in_halfwords
+from tinymlir.kernels.convolution import Convolution
 from tinymlir.targets import get_target
 
 KERNELS = pytest.mark.parametrize(
@@ -64,10 +70,56 @@ def check(network: Network, y: Value, kernel: str, core: str) -> None:
 def test_convolution(
     shape: tuple[int, int, int], channels: int, window: Window, kernel: str, core: str
 ) -> None:
-    network = Network(1)
+    # Two channels are in a halfword.
+    network = Network(1, least_weight=-127)
     x = network.negate(network.input(1, *shape))
     y = network.conv(x, channels, window, 1, pad_value=-7)
     check(network, y, kernel, core)
+
+
+@pytest.mark.parametrize("least_weight", [-127, -128])
+@pytest.mark.parametrize("kernel", ["im2col", "im2col-shared"])
+def test_pixels_by_twos(kernel: str, least_weight: int) -> None:
+    """Four channels of two pixels, then of what is left of both; in halfwords, or not."""
+    network = Network(3, least_weight)
+    x = network.negate(network.input(1, 3, 7, 12))
+    x = network.conv(x, 11, Window((3, 3), pad=(1, 1, 1, 1)), 1, pad_value=-7)
+    y = network.conv(x, 7, Window((2, 3)), 1)
+    check(network, y, f"{kernel}{{unroll=4 pixels=2}}", "cortex-m4")
+
+
+def test_halfwords_of_two_channels() -> None:
+    random = np.random.default_rng(4)
+    weights = random.integers(-127, 128, (6, 12)).astype(np.int8)
+    stored = in_halfwords(weights)
+    for low, high, both in zip(weights[::2], weights[1::2], stored[1::2], strict=True):
+        halfwords = np.stack([low, both], axis=1).view("<i2")[:, 0]
+        assert (halfwords == low + 256 * high.astype(int)).all()
+
+
+@pytest.mark.parametrize(
+    ("weights", "bias", "fits"),
+    [
+        ([[-1, 5], [-127, -127]], 0, True),
+        ([[-1, 5], [-128, 0]], 0, False),
+        ([[-1, 5], [0, -128]], 0, True),
+        ([[-1, 5], [-128, 0], [-1, 0]], 0, False),
+        # The last of an odd number is by itself.
+        ([[-1, 5], [0, 0], [-128, -128]], 1 << 30, True),
+        ([[0, 0], [1, -1]], (1 << 23) - 257, True),
+        ([[0, 0], [1, -1]], (1 << 23) - 256, False),
+        ([[0, 0], [1, -1]], 256 - (1 << 23), False),
+    ],
+)
+def test_channels_fit_halfwords(weights: list[list[int]], bias: int, fits: bool) -> None:
+    kernel = np.array(weights, np.int8).reshape(1, len(weights), 1, 1, 2)
+    biases = np.full(len(weights), bias, np.int32)
+    if len(weights) % 2:
+        biases[1] = 0
+    conv = cast(
+        Convolution, SimpleNamespace(weights=kernel, bias=biases, out_per_group=len(kernel[0]))
+    )
+    assert fit_halfwords(conv) == fits
 
 
 @KERNELS

@@ -1,19 +1,21 @@
 """Dot products of windows with blocks of output channels, two MACs an instruction.
 
 Windows are pairs of halfwords in scratch memory. Weights stay bytes in flash: a word of them
-holds a pair of operands of two channels, and widening it serves all pixels of a block.
+holds a pair of operands of two channels. As it is, it serves both; widened once more, one of them
+(`channel_pairs`). Where weights do not allow that, it is widened for each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
 
-from tinymlir.bindings import ir
+from tinymlir.bindings import ir, scf
 from tinymlir.dialects import tiny
+from tinymlir.kernels.channel_pairs import fit_halfwords, in_halfwords, joint_biases, separate
 from tinymlir.kernels.channel_tables import channel_tables, element_of, table_bytes
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Index
@@ -31,13 +33,11 @@ from tinymlir.kernels.parking import (
 )
 from tinymlir.kernels.pixels import Site, finish, finish_mix
 from tinymlir.kernels.price import Mix, line, loop
-from tinymlir.kernels.words import advance, advance_bytes, extend, fetch, stream
+from tinymlir.kernels.words import advance, advance_bytes, below, extend, fetch, stream
 
 #: The most steps between two branches, about 120 bytes of code each, of a pixel by itself, which
 #: uses each weight once.
 _STEPS_OF_ONE_PIXEL = 8
-#: Steps between two branches that are too few to spill a pointer at each branch.
-_SHORT_TURN = 18
 
 
 class DotProducts:
@@ -56,6 +56,8 @@ class DotProducts:
     parks: ClassVar[bool] = True
     #: words that hold a channel's weights of a step
     weight_words: ClassVar[int] = 1
+    #: whether two channels are in a halfword, where they fit
+    joins: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -70,8 +72,7 @@ class DotProducts:
         self.conv, self.tables = conv, channel_tables(conv, layer.root)
         self.steps, self.pitch = operands.shape[1] // STEP, gather.pitch
         self.apart = gather.apart
-        #: pairs of operands in a turn for which activations are loaded pixel by pixel
-        self.alone: tuple[int, ...] = ()
+        self.joint = self.is_joint(conv)
         #: words of the tables of a channel
         self.table_words = sum(table.itemsize // 4 for table in self.tables.values())
         #: channels computed together, the first of them, and their constants block by block
@@ -89,25 +90,36 @@ class DotProducts:
         picked = slice(first, first + channels)
         columns = [table.reshape(-1, 1).view("<i4")[picked] for table in self.tables.values()]
         tables = np.concatenate([np.zeros((channels, 0), "<i4"), *columns], axis=1).reshape(-1)
-        biases = self.conv.bias[picked if self.conv.has_biases else slice(0)]
-        return np.concatenate([biases, self.pack(operands[picked]), tables])
+        biases, weights = self.conv.bias[picked], operands[picked]
+        if self.joint and channels > 1:
+            biases, weights = joint_biases(biases), in_halfwords(weights)
+        biases = biases[: channels * self.conv.has_biases]
+        return np.concatenate([biases, self.pack(weights), tables])
+
+    @classmethod
+    def is_joint(cls, conv: Convolution) -> bool:
+        """Whether two channels are in a halfword."""
+        return cls.joins and fit_halfwords(conv)
 
     def emit(self, site: Site, pixels: int, scratch: ir.Value) -> None:
         """All channels of ``pixels`` neighbours, from ``site`` on."""
         emitter, target = self.layer.emitter, self.layer.target
         keep, loop = (park, parked_loop) if self.parks else (Held, held_loop)
-        windows = keep(stream(scratch))
+        start, size = stream(scratch), turn_of(self.steps, pixels, self.unroll)
+        windows = end = keep(start)
+        if size < self.steps:
+            end = keep(advance(start, self.steps // size * size * self.step_words))
         first_pixel = target.position(emitter, [0, site.row, site.column, 0])
         place = keep(advance_bytes(stream(target.buffer), first_pixel))
-        for channels, start, packed in self.blocks:
+        for channels, first_channel, packed in self.blocks:
 
             def block(
                 number: Callable[[], Index],
                 constants: Cell,
                 channels: int = channels,
-                start: int = start,
+                start: int = first_channel,
             ) -> None:
-                sums = self._block_sums(constants, windows.load(), pixels, channels)
+                sums = self._block_sums(constants, windows.load(), end, pixels, channels)
                 first = emitter.add(emitter.mul(number(), channels), start)
                 there = replace(site, place=advance_bytes(place.load(), first))
                 tables = advance(constants.load(), -channels * self.table_words)
@@ -117,12 +129,15 @@ class DotProducts:
             loop(emitter, len(packed), block, stream(constants))
 
     def _block_sums(
-        self, constants: Cell, windows: ir.Value, pixels: int, channels: int
+        self, constants: Cell, windows: ir.Value, end: Cell, pixels: int, channels: int
     ) -> list[ir.Value]:
-        """The dot products of a block, whose ``constants`` are then those of the next block."""
+        """The dot products of a block, whose ``constants`` are then those of the next block.
+
+        Turns go on until activations ``end``.
+        """
         w, biases = self._biases(constants.load(), channels)
-        end, sums = self._sums(w, windows, biases * pixels, channels)
-        constants.store(advance(end, channels * self.table_words))
+        past, sums = self._sums([w, windows, *biases * pixels], channels, end)
+        constants.store(advance(past, channels * self.table_words))
         return sums
 
     def _biases(self, w: ir.Value, channels: int) -> tuple[ir.Value, list[ir.Value]]:
@@ -151,55 +166,98 @@ class DotProducts:
         return known
 
     def _sums(
-        self, weights: ir.Value, activations: ir.Value, biases: list[ir.Value], channels: int
+        self, carried: list[ir.Value], channels: int, end: Cell
     ) -> tuple[ir.Value, list[ir.Value]]:
-        """Past the last of the weights, and the dot products ``[pixel · channels + channel]``."""
-        emitter = self.layer.emitter
+        """Past the last of the weights, and the dot products ``[pixel · channels + channel]``.
 
-        def turn(steps: int, w: ir.Value, a: ir.Value, *sums: ir.Value) -> list[ir.Value]:
-            totals = list(sums)
-            for step in range(steps):
-                totals = self._step(step, w, a, totals, channels)
-            w = advance(w, steps * channels * self.weight_words)
-            return [w, advance(a, self.form.step_words * steps), *totals]
+        ``carried`` are the addresses of weights and activations, and what sums begin with.
+        """
+        size = turn_of(self.steps, (len(carried) - 2) // channels, self.unroll)
+        turns = self.steps // size
+        if turns > 1 and self.parks:
+            carried = self._turns(size, end, channels, carried, first=True)
+        else:
+            carried = self.layer.emitter.loop(
+                0, turns, 1, lambda _, *values: self._turn(size, channels, values), carried
+            )
+        past, _, *sums = self._turn(self.steps % size, channels, carried)
+        return past, self._of_channels(sums, channels)
 
-        size = turn_of(self.steps, len(biases) // channels, self.unroll)
-        carried = [weights, activations, *biases]
-        short = self.parks and size <= _SHORT_TURN
+    def _turn(self, steps: int, channels: int, carried: Sequence[ir.Value]) -> list[ir.Value]:
+        """Some steps without a branch."""
+        w, a, *totals = carried
+        for step in range(steps):
+            totals = self._step(step, w, a, totals, channels)
+        w = advance(w, steps * channels * self.weight_words)
+        return [w, advance(a, steps * self.step_words), *totals]
 
-        def again(_: Index, *carried: ir.Value) -> list[ir.Value]:
-            w, *others = turn(size, *carried)
-            return [opaque(w) if short else w, *others]
+    def _turns(
+        self,
+        steps: int,
+        end: Cell,
+        channels: int,
+        carried: list[ir.Value],
+        *,
+        first: bool = False,
+    ) -> list[ir.Value]:
+        """Turns of so many steps until windows ``end``; ``first``: there is one at least.
 
-        carried = emitter.loop(0, self.steps // size, 1, again, carried)
-        end, _, *sums = turn(self.steps % size, *carried)
-        return end, sums
+        What is carried stays in its register: or else LLVM has several change places, through
+        memory.
+        """
+        kinds = [value.type for value in carried]
+        locations = [ir.Location.current] * len(kinds)
+
+        def turn(*carried: ir.Value) -> list[ir.Value]:
+            return [opaque(value) for value in self._turn(steps, channels, carried)]
+
+        loop = scf.WhileOp(kinds, carried)
+        before = loop.regions[0].blocks.append(*kinds, arg_locs=locations)
+        after = loop.regions[1].blocks.append(*kinds, arg_locs=locations)
+        with ir.InsertionPoint(before):
+            values = turn(*before.arguments) if first else list(before.arguments)
+            scf.condition(below(values[1], end.load()), values)
+        with ir.InsertionPoint(after):
+            scf.yield_(list(after.arguments) if first else turn(*after.arguments))
+        return list(loop.results)
+
+    @property
+    def step_words(self) -> int:
+        """Words of all windows' operands of a step."""
+        return self.form.step_words * self.apart
+
+    def _of_channels(self, sums: list[ir.Value], channels: int) -> list[ir.Value]:
+        """The sums of channels, from what products have been added to."""
+        return separate(sums) if self.joint and channels > 1 else sums
 
     def _step(
         self, step: int, w: ir.Value, a: ir.Value, totals: list[ir.Value], channels: int
     ) -> list[ir.Value]:
         """``totals`` plus the products of four operands."""
         totals = list(totals)
-        pixels = len(totals) // channels
-        word = fetch(w, step) if channels == 1 else None
+        pixels, joint = len(totals) // channels, self.joint and channels > 1
+        both = fetch(w, step) if channels == 1 else None
         for pair in (step * 2, step * 2 + 1):
             x: dict[int, ir.Value] = {}
-            # Two channels at a time, of two pixels at a time: so accumulators find registers.
-            for first in range(0, channels, 2):
-                both = word or fetch(w, (pair * channels + first) // 2)
-                weights: list[ir.Value] = []
-                at_once = 1 if pair in self.alone else 2
-                for begin in range(0, pixels, at_once):
-                    together = range(begin, min(begin + at_once, pixels))
+            words: dict[int, ir.Value] = {}
+            weights: dict[int, ir.Value] = {}
+
+            for lanes, together in _parts(pixels, channels, joint):
+                # Loads one after the other take less.
+                for p in together:
+                    x[p] = x.get(p) or fetch(a, p * self.pitch + pair * self.apart)
+                for b in lanes[::2]:
+                    words[b] = words.get(b) or both or fetch(w, (pair * channels + b) // 2)
+                for b in lanes:
+                    word = words[b // 2 * 2]
+                    first = pair % 2 if channels == 1 else b % 2
+                    weights[b] = weights.get(b) or (word if joint else extend(word, first))
+                for b in (*lanes[1::2], *lanes[::2]):
                     for p in together:
-                        x[p] = x.get(p) or fetch(a, p * self.pitch + pair * self.apart)
-                    if not weights:
-                        halves = (pair % 2,) if channels == 1 else (0, 1)
-                        weights = [extend(both, half) for half in halves]
-                    for b, weight in enumerate(weights, first):
-                        for p in together:
-                            i = p * channels + b
-                            totals[i] = tiny.DualMacOp(totals[i], x[p], weight).res
+                        i = p * channels + b
+                        totals[i] = tiny.DualMacOp(totals[i], x[p], weights[b]).res
+                    if joint and b % 2 and not together.start:
+                        weights[b - 1] = extend(weights[b], 0)
         return totals
 
     @classmethod
@@ -210,7 +268,7 @@ class DotProducts:
         finish = finish_mix(conv, pixels)
         mix, left = Mix(), conv.out_per_group
         while left:
-            step = cls.step_mix(pixels, channels)
+            step = cls.step_mix(conv, pixels, channels)
             turn = step * (steps // turns)
             sums = loop(turn + cls.turn_mix(pixels, channels), turns) if turns > 1 else turn
             sums += step * rest
@@ -220,19 +278,21 @@ class DotProducts:
             left, channels = left % channels, channels // 2
         return mix
 
-    @staticmethod
-    def step_mix(pixels: int, channels: int) -> Mix:
+    @classmethod
+    def step_mix(cls, conv: Convolution, pixels: int, channels: int) -> Mix:
         """What `_step` emits."""
-        # Half a step, and the loads of it: weights with two pixels, then two pixels more.
-        loads = line(load=max(channels / 2, 0.5) + min(pixels, 2))
-        loads += line(load=max(pixels - 2, 0))
-        return (loads + line(alu=max(channels, 1), dual_mac=pixels * channels)) * 2
+        joint = cls.is_joint(conv) and channels > 1
+        pair = line(alu=channels // 2 if joint else channels, dual_mac=pixels * channels)
+        for lanes, together in _parts(pixels, channels, joint):
+            x = 0 if lanes.start else len(together)
+            words = 0 if together.start else len(lanes) / 2
+            pair += line(load=x + words)
+        return pair * 2
 
     @staticmethod
     def turn_mix(pixels: int, channels: int) -> Mix:
-        """What LLVM adds at a branch: it moves accumulators and pointers about."""
-        kept = pixels * channels
-        return line(alu=0.75 * kept, load=kept / 2, store=kept / 2)
+        """What a branch takes besides itself: both pointers move, and one is compared."""
+        return line(alu=2, load=1)
 
     @staticmethod
     def pack(weights: np.ndarray) -> np.ndarray:
@@ -246,6 +306,20 @@ class DotProducts:
             return np.ascontiguousarray(weights).reshape(-1).view("<i4")
         pairs = weights.reshape(channels // 2, 2, operands)[..., operand_pairs(operands)]
         return np.ascontiguousarray(pairs.transpose(2, 0, 3, 1)).reshape(-1).view("<i4")
+
+
+def _parts(pixels: int, channels: int, joint: bool) -> list[tuple[range, range]]:
+    """Channels and pixels whose products are computed together.
+
+    Their operands share the registers with all accumulators and two pointers.
+    """
+    lanes = min(channels, 4 if joint and pixels <= 2 else 2)
+    together = 2 if pixels == 4 else pixels
+    return [
+        (range(first, min(first + lanes, channels)), range(begin, begin + together))
+        for first in range(0, channels, lanes)
+        for begin in range(0, pixels, together)
+    ]
 
 
 def most_at_once(unroll: int) -> int:

@@ -27,7 +27,7 @@ from tinymlir.targets import Target
 #: Scratch memory beyond which a layer is better off without.
 _SCRATCH_LIMIT = 8192
 #: The most steps of a dot product between two branches: preferred, in small code, in fast code.
-_UNROLLS = (12, 4, 18, 36)
+_UNROLLS = (12, 4, 36)
 #: Rows of at most so many blocks have no pixel computed alone.
 _SHORT = 4
 
@@ -86,7 +86,7 @@ class Im2col(Kernel):
         columns = conv.out_hw[1]
         whole = [n for n in range(cls.most_pixels, 2, -1) if columns % n == 0][:1]
         fewer = columns > cls.most_pixels and whole and whole[0] < cls.most_pixels
-        return [None, whole[0]] if fewer else [None]
+        return [None, *([whole[0]] if fewer else []), *([2] if columns > 2 else [])]
 
     @classmethod
     def takes(cls, conv: Convolution, core: Target) -> bool:

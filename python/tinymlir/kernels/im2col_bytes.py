@@ -11,6 +11,7 @@ import numpy as np
 
 from tinymlir.bindings import ir
 from tinymlir.dialects import tiny
+from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.dot_products import DotProducts
 from tinymlir.kernels.forms import BYTES
 from tinymlir.kernels.im2col import Im2col
@@ -26,6 +27,7 @@ class ByteProducts(DotProducts):
     """
 
     form, parks = BYTES, False
+    joins = False
 
     def _step(
         self, step: int, w: ir.Value, a: ir.Value, totals: list[ir.Value], channels: int
@@ -43,8 +45,8 @@ class ByteProducts(DotProducts):
                 weights.append(fetch(w, step * channels + b + 2))
         return totals
 
-    @staticmethod
-    def step_mix(pixels: int, channels: int) -> Mix:
+    @classmethod
+    def step_mix(cls, conv: Convolution, pixels: int, channels: int) -> Mix:
         # Of the loads, none is followed by its use.
         return line(alu=pixels + channels, dual_mac=pixels * channels)
 

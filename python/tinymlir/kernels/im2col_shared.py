@@ -28,7 +28,7 @@ class Im2colShared(Im2col):
     """Block by block of neighbouring pixels, as `Im2col`; windows lie side by side."""
 
     name = "im2col-shared"
-    channels: ClassVar[dict[int, int]] = {1: 2, 2: 2, 3: 2, 4: 2}
+    channels: ClassVar[dict[int, int]] = {1: 4, 2: 4, 3: 2, 4: 2}
     products_type: ClassVar[type[DotProducts]] = SharedProducts
 
     def __init__(
@@ -55,14 +55,16 @@ class Im2colShared(Im2col):
     def _products(self, pixels: int) -> dict[str, Mix]:
         """What computes all channels of some pixels, by names that equal functions have."""
         steps = self.gather.operands().shape[1] // STEP
-        channels, rest = divmod(self.conv.out_per_group, 2)
-        return {
-            f"{self.pixels} {SharedProducts.key(self.conv, pixels, width, self.unroll)}": (
-                SharedProducts.function_mix(self.conv, steps, pixels, width, self.unroll, blocks)
-            )
-            for width, blocks in ((2, channels), (1, rest))
-            if blocks
-        }
+        found, left = {}, self.conv.out_per_group
+        width = self.channels[self.pixels]
+        while left:
+            if blocks := left // width:
+                key = SharedProducts.key(self.conv, pixels, width, self.unroll)
+                found[f"{self.pixels} {key}"] = SharedProducts.function_mix(
+                    self.conv, steps, pixels, width, self.unroll, blocks
+                )
+            left, width = left % width, width // 2
+        return found
 
     def mix(self) -> Mix:
         rows, columns = self._rows()

@@ -9,6 +9,7 @@ import numpy as np
 
 from tinymlir.bindings import ir
 from tinymlir.dialects import tiny
+from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.dot_products import DotProducts
 from tinymlir.kernels.im2col import Im2col
 from tinymlir.kernels.pairs import operand_pairs
@@ -20,6 +21,7 @@ class WideProducts(DotProducts):
     """A step is two words of each window and two of each channel, which are pairs of operands."""
 
     weight_words = 2
+    joins = False
 
     def _step(
         self, step: int, w: ir.Value, a: ir.Value, totals: list[ir.Value], channels: int
@@ -42,8 +44,8 @@ class WideProducts(DotProducts):
                             totals[i] = tiny.DualMacOp(totals[i], x[p], weight).res
         return totals
 
-    @staticmethod
-    def step_mix(pixels: int, channels: int) -> Mix:
+    @classmethod
+    def step_mix(cls, conv: Convolution, pixels: int, channels: int) -> Mix:
         loads = line(load=channels + min(pixels, 2)) + line(load=max(pixels - 2, 0))
         return (loads + line(dual_mac=pixels * channels)) * 2
 

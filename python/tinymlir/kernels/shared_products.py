@@ -15,7 +15,7 @@ from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.dot_products import DotProducts
 from tinymlir.kernels.gather import Gather
 from tinymlir.kernels.kernel import Layer
-from tinymlir.kernels.parking import Parked, opaque, park
+from tinymlir.kernels.parking import Parked, park
 from tinymlir.kernels.pixels import Site, finish, finish_mix
 from tinymlir.kernels.price import Mix, function, line
 from tinymlir.kernels.words import advance, advance_bytes, below, stream
@@ -52,11 +52,6 @@ class SharedProducts(DotProducts):
             operands = [windows, constants, place, *ends, *sizes]
             func.call([], self.symbols[pixels, channels], operands)
 
-    @property
-    def step_words(self) -> int:
-        """Words of all windows' operands of a step."""
-        return self.form.step_words * self.apart
-
     def _emit_function(self, pixels: int, channels: int) -> str:
         """``@layer<i>_products…(windows, constants, place, turned, end, channels, pitch)``.
 
@@ -84,6 +79,7 @@ class SharedProducts(DotProducts):
             carried = [w, windows.load(), *biases * pixels]
             carried = self._turns(self.unroll, turned, channels, carried, first=True)
             tables, _, *sums = self._turns(_REST, end, channels, carried)
+            sums = self._of_channels(sums, channels)
             constants.store(advance(tables, channels * self.table_words))
             to = place.load()
             self._store(to, pitch, tables, sums, channels)
@@ -92,42 +88,6 @@ class SharedProducts(DotProducts):
             scf.condition(below(following, last.load()), [])
         with ir.InsertionPoint(blocks.regions[1].blocks.append()):
             scf.yield_([])
-
-    def _turns(
-        self,
-        steps: int,
-        end: Parked,
-        channels: int,
-        carried: list[ir.Value],
-        *,
-        first: bool = False,
-    ) -> list[ir.Value]:
-        """Turns of so many steps until windows ``end``; ``first``: there is one at least.
-
-        At both ends of a turn a register is left free, for LLVM to change places with: or else
-        it goes through memory with several of those that are carried.
-        """
-        kinds = [value.type for value in carried]
-        locations = [ir.Location.current] * len(kinds)
-
-        def turn(w: ir.Value, a: ir.Value, *sums: ir.Value) -> list[ir.Value]:
-            totals = list(sums)
-            self.alone = (0, 2 * steps - 1)
-            for step in range(steps):
-                totals = self._step(step, w, a, totals, channels)
-            w = advance(w, steps * channels * self.weight_words)
-            a = advance(a, steps * self.step_words)
-            return [opaque(value) for value in (w, a, *totals)]
-
-        loop = scf.WhileOp(kinds, carried)
-        before = loop.regions[0].blocks.append(*kinds, arg_locs=locations)
-        after = loop.regions[1].blocks.append(*kinds, arg_locs=locations)
-        with ir.InsertionPoint(before):
-            values = turn(*before.arguments) if first else list(before.arguments)
-            scf.condition(below(values[1], end.load()), values)
-        with ir.InsertionPoint(after):
-            scf.yield_(list(after.arguments) if first else turn(*after.arguments))
-        return list(loop.results)
 
     def _store(
         self,
@@ -146,11 +106,11 @@ class SharedProducts(DotProducts):
                 finish(self.conv, site, 0, 0, sums[p * channels + b], known[b], lane=b)
             place = advance_bytes(place, distance)
 
-    @staticmethod
-    def key(conv: Convolution, pixels: int, channels: int, unroll: int) -> str:
+    @classmethod
+    def key(cls, conv: Convolution, pixels: int, channels: int, unroll: int) -> str:
         """A name that functions share which are the same but for constants."""
-        biased = "+" * conv.has_biases
-        return f"products{pixels}x{channels}.{unroll}{biased} {scalar_code(conv)}"
+        facts = "+" * conv.has_biases + "j" * cls.is_joint(conv)
+        return f"products{pixels}x{channels}.{unroll}{facts} {scalar_code(conv)}"
 
     @classmethod
     def function_mix(
@@ -158,8 +118,8 @@ class SharedProducts(DotProducts):
     ) -> Mix:
         """The function, called once for ``blocks`` blocks of channels."""
         words = (conv.bias_bytes + table_bytes(conv)) // (4 * conv.out_per_group)
-        turn = line(alu=6, load=2, store=2, branch=1)
-        step = cls.step_mix(pixels, channels)
+        turn = cls.turn_mix(pixels, channels) + line(alu=1, branch=1)
+        step = cls.step_mix(conv, pixels, channels)
         sums = (step * unroll + turn).times(steps // unroll) + (step + turn).times(steps % unroll)
         block = line(load=words * channels, alu=6, store=2) + line(load=5, alu=pixels) + sums
         block += finish_mix(conv, pixels) * channels

@@ -1,5 +1,6 @@
 // RUN: tinymlir-opt %s --split-input-file --tiny-lower-requantize --canonicalize | FileCheck %s
 // RUN: tinymlir-opt %s --split-input-file --tiny-lower-requantize=lanes=true --canonicalize | FileCheck %s --check-prefix=LANES
+// RUN: tinymlir-opt %s --split-input-file --tiny-lower-requantize=mac-high=true --canonicalize | FileCheck %s --check-prefix=WORD
 
 // The high word, the half, the shift.
 // CHECK-LABEL: func.func @up
@@ -228,4 +229,35 @@ func.func @whole_words(%acc: i32) -> i8 {
   %o = arith.constant 128 : i32
   %q = "tiny.rescale"(%acc, %m, %o) {shift = 40 : i32, min = -128 : i32, max = 127 : i32} : (i32, i32, i32) -> i8
   return %q : i8
+}
+
+// -----
+
+// Cores that add the high word to a register have an offset there, once for several.
+// WORD-LABEL: func.func @several
+// WORD: %[[OFFSET:.*]] = llvm.inline_asm has_side_effects "", "=r,0" %{{.*}} : (i32) -> i32
+// WORD: arith.addi %{{.*}}, %[[OFFSET]]
+// WORD: arith.addi %{{.*}}, %[[OFFSET]]
+// WORD: arith.addi %{{.*}}, %[[OFFSET]]
+// WORD-NOT: llvm.inline_asm
+// WORD: return
+func.func @several(%a: i32, %b: i32, %c: i32, %m: i32) -> (i8, i8, i8) {
+  %offset = arith.constant -4080 : i32
+  %0 = "tiny.rescale"(%a, %m, %offset) {max = 127 : i32, min = -128 : i32, shift = 37 : i32} : (i32, i32, i32) -> i8
+  %1 = "tiny.rescale"(%b, %m, %offset) {max = 127 : i32, min = -128 : i32, shift = 37 : i32} : (i32, i32, i32) -> i8
+  %2 = "tiny.rescale"(%c, %m, %offset) {max = 127 : i32, min = -128 : i32, shift = 37 : i32} : (i32, i32, i32) -> i8
+  return %0, %1, %2 : i8, i8, i8
+}
+
+// -----
+
+// Two of them are not worth it.
+// WORD-LABEL: func.func @two
+// WORD-NOT: llvm.inline_asm
+// WORD: return
+func.func @two(%a: i32, %b: i32, %m: i32) -> (i8, i8) {
+  %offset = arith.constant -4080 : i32
+  %0 = "tiny.rescale"(%a, %m, %offset) {max = 127 : i32, min = -128 : i32, shift = 37 : i32} : (i32, i32, i32) -> i8
+  %1 = "tiny.rescale"(%b, %m, %offset) {max = 127 : i32, min = -128 : i32, shift = 37 : i32} : (i32, i32, i32) -> i8
+  return %0, %1 : i8, i8
 }

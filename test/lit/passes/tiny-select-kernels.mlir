@@ -16,7 +16,7 @@
 // M3-NOT: tiny.kernel = "im2col
 // What is fastest takes more flash than there may be.
 // SPEED-LABEL: func.func private @deep
-// SPEED-SAME: tiny.kernel = "{{im2col-wide.unroll=36|unpacked}}
+// SPEED-SAME: tiny.kernel = "{{im2col.unroll=36|unpacked}}
 // FLASH-LABEL: func.func private @deep
 // FLASH-SAME: tiny.kernel = "{{im2col.unroll=4|im2col.unroll=12|im2col.unroll=18}}
 // Straight-line code waits for flash, loops are kept.

@@ -1,6 +1,5 @@
 // RUN: tinymlir-opt %s --tiny-select-kernels=optimize=speed | FileCheck %s
-// RUN: tinymlir-opt %s --pass-pipeline='builtin.module(tiny-select-kernels{optimize=speed max-flash=7500})' | FileCheck %s --check-prefix=FLASH
-// RUN: tinymlir-opt %s --pass-pipeline='builtin.module(tiny-select-kernels{optimize=speed max-flash=6600})' | FileCheck %s --check-prefix=TIGHT
+// RUN: tinymlir-opt %s --pass-pipeline='builtin.module(tiny-select-kernels{optimize=speed max-flash=6600})' | FileCheck %s --check-prefix=FLASH
 
 #all = affine_map<(d0, d1, d2, d3) -> (d0, d1, d2, d3)>
 
@@ -12,11 +11,9 @@
 // CHECK: @again({{.*}}tiny.kernel = "direct"
 // The flash is that of all levels. A byte of a layer that two levels share saves cycles of both, so
 // that layer has the faster kernel.
-// FLASH: @shared({{.*}}tiny.kernel = "im2col-wide
-// FLASH: @own({{.*}}tiny.kernel = "im2col{
-// FLASH: @other({{.*}}tiny.kernel = "im2col-wide
-// TIGHT: @shared({{.*}}tiny.kernel = "im2col{unroll=12 
-// TIGHT: @own({{.*}}tiny.kernel = "im2col{unroll=4 
+// FLASH: @shared({{.*}}tiny.kernel = "im2col{unroll=12 pixels=2}"
+// FLASH: @own({{.*}}tiny.kernel = "im2col{unroll=4 pixels=2}"
+// FLASH: @other({{.*}}tiny.kernel = "im2col{unroll=12 pixels=2}"
 module {
   module {
     func.func private @named(%x: tensor<1x8x8x16xi8>) -> tensor<1x6x6x8xi8> attributes {tiny.layer = "a", tiny.macs = 41472 : i64, tiny.op = "conv2d"} {
