@@ -131,6 +131,8 @@ class Stream:
     """The literals of a block of channels, i32, in the order of use, and that use."""
 
     words: list[int] = field(default_factory=list)
+    #: whether the first of them are what sums begin with, or that is zero
+    biased: bool = True
     turns: list[Turn] = field(default_factory=list)
     #: first i64 of each table of the channels, and where pointers move before the first of them
     tables: list[int] = field(default_factory=list)
@@ -164,7 +166,8 @@ def plan(
     pairs: np.ndarray, bias: np.ndarray, tables: list[np.ndarray], block: range, pixels: int
 ) -> Stream:
     """The literals of the channels of ``block``, and what to do with them."""
-    stream = Stream([int(b) for b in bias[block.start : block.stop]] if bias.any() else [])
+    biased = bool(bias.any())
+    stream = Stream([int(b) for b in bias[block.start : block.stop]] if biased else [], biased)
     stream.even()
     kept = pairs[block.start : block.stop]
     for group in range(kept.shape[1] * pixels // 2):
@@ -206,7 +209,9 @@ class _StraightLine:
 
     def sums(self, channels: int, pixels: int) -> list[ir.Value]:
         """The accumulators of each channel, ``pixels`` side by side."""
-        sums = [s for c in range(channels) for s in [self._literal(c)] * pixels]
+        biases = range(channels) if self.stream.biased else []
+        start = [self._literal(c) for c in biases] or [self.emitter.integer(0)] * channels
+        sums = [s for bias in start for s in [bias] * pixels]
         for turn in self.stream.turns:
             if turn.advance is not None:
                 self._advance(turn.advance, turn.group)
