@@ -104,6 +104,8 @@ def check_arguments(args: argparse.Namespace) -> None:
         )
     if args.test is not None and args.data is None:
         raise TinymlirError("reports on what --data chose", node="--test", hint="add --data")
+    if args.fit is not None and args.data is None:
+        raise TinymlirError("fits what --data measures", node="--fit", hint="add --data")
     if args.agreement is not None and args.levels is None:
         raise TinymlirError("is a promise of --levels", node="--agreement", hint="add --levels")
     option = "--max-accuracy-drop" if args.levels is None else "--levels"

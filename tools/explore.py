@@ -14,6 +14,7 @@ from typing import Any, get_args
 import numpy as np
 
 from tinymlir.compiler import identifier
+from tinymlir.exploration.data import Files
 from tinymlir.exploration.report import render
 from tinymlir.exploration.result import Exploration
 from tinymlir.exploration.study import Settings, Study
@@ -34,6 +35,7 @@ EXAMPLES = """\
 examples:
   tinymlir explore model.onnx --target cortex-m4 --data labelled.npz -o explored
   tinymlir explore model.onnx --data labelled.npz --test other.npz -o explored --seed 3
+  tinymlir explore model.onnx --data unseen.npz --fit training.npz -o explored
   tinymlir explore model.onnx --data unlabelled.npy --trials 50 --json
   tinymlir explore model.onnx --data large.npz -o explored --dask tcp://host:8786
 
@@ -77,6 +79,12 @@ def add_search_arguments(parser: argparse._ActionsContainer) -> None:
         help="samples to report on (default: those of --data that are not chosen on)",
     )
     parser.add_argument(
+        "--fit",
+        metavar="FILE",
+        help="samples to fit what is left to, as training images; promises are then shown on all "
+        "of --data that is not reported on (default: a part of that)",
+    )
+    parser.add_argument(
         "--dask",
         metavar="ADDRESS",
         help="evaluate candidates on the Dask cluster of this scheduler, as tcp://host:8786",
@@ -115,9 +123,9 @@ def make_study(
     settings = Settings(
         args.seed, args.trials, args.score, args.compensate, granularity, args.max_flash, beside
     )
-    test = None if args.test is None else Path(args.test)
-    model, data = Path(args.model), Path(args.data)
-    return Study(model, name, target, settings, data, test, directory, args.dask)
+    test, fit = (None if file is None else Path(file) for file in (args.test, args.fit))
+    files = Files(Path(args.data), test, fit)
+    return Study(Path(args.model), name, target, settings, files, directory, args.dask)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -144,6 +152,7 @@ _DECISIVE = (
     "target",
     "data",
     "test",
+    "fit",
     "seed",
     "trials",
     "score",

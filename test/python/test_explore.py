@@ -30,7 +30,7 @@ from tinymlir.exploration.confidence import (
     share_interval,
     wilson,
 )
-from tinymlir.exploration.data import load_data
+from tinymlir.exploration.data import Files, load_data
 from tinymlir.exploration.gate import leads
 from tinymlir.exploration.guide import Guide, doubt
 from tinymlir.exploration.losses import Loss, measure_loss, scores_shape
@@ -88,8 +88,7 @@ def explored(folder: Path, directory: Path | None, **settings: Any) -> tuple[Stu
         "net",
         get_target("cortex-m4"),
         Settings(trials=10, **settings),
-        folder / "data.npz",
-        None,
+        Files(folder / "data.npz"),
         directory,
     )
     return study, study.run()
@@ -368,6 +367,7 @@ def test_compile_several_levels(
         (["--levels", "exact,1%"], "give both --data and --levels"),
         (["--agreement", "0.9"], "is a promise of --levels"),
         (["--test", "test.npz"], "reports on what --data chose; add --data"),
+        (["--fit", "fit.npz"], "fits what --data measures; add --data"),
         (["--levels", "exact,9%", "--input-mode", "in-arena"], "levels take their input from the"),
         (["--levels", "exact,9%", "--max-accuracy-drop", "0.1"], "are those of --levels"),
         (["--levels", "exact,1%", "--data"], "a loss under 0.01 shows on 300 samples or more; 78"),
@@ -449,7 +449,7 @@ def test_data_that_do_not_fit(tmp_path: Path, x: tuple[int, ...], y: int, messag
     file = tmp_path / "data.npz"
     np.savez(file, x=np.zeros(x, np.int8), y=np.full(len(np.zeros(x)), y))
     with pytest.raises(Exception, match=message):
-        load_data(file, None, INFO, 4, 0)
+        load_data(Files(file), INFO, 4, 0)
 
 
 @pytest.mark.parametrize(
@@ -465,26 +465,45 @@ def test_samples_of_another_range(tmp_path: Path, low: float, high: float, messa
     info = replace(INFO[0], model_type="float32", scale=0.01)
     samples = np.random.default_rng(0).normal(0, 0.4, (200, 4))
     np.savez(tmp_path / "a.npz", x=samples)
-    load_data(tmp_path / "a.npz", None, (info,), 4, 0)
+    load_data(Files(tmp_path / "a.npz"), (info,), 4, 0)
     samples[:] = np.linspace(0, low, 800).reshape(200, 4)
     samples[:150] = high
     np.savez(tmp_path / "a.npz", x=samples)
     with pytest.raises(Exception, match=message):
-        load_data(tmp_path / "a.npz", None, (info,), 4, 0)
+        load_data(Files(tmp_path / "a.npz"), (info,), 4, 0)
 
 
 def test_both_files_have_labels(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x=np.zeros((130, 4), np.int8), y=np.zeros(130, int))
     np.savez(tmp_path / "b.npz", x=np.zeros((130, 4), np.int8))
     with pytest.raises(Exception, match=r"b.npz: has no labels 'y', the other file has"):
-        load_data(tmp_path / "a.npz", tmp_path / "b.npz", INFO, 4, 0)
-    data = load_data(tmp_path / "b.npz", tmp_path / "b.npz", INFO, 4, 0)
-    assert data.choosing.labels is None
+        load_data(Files(tmp_path / "a.npz", tmp_path / "b.npz"), INFO, 4, 0)
+    data = load_data(Files(tmp_path / "b.npz", tmp_path / "b.npz"), INFO, 4, 0)
+    assert data.confirming.labels is None
+
+
+def test_samples_to_fit_to(tmp_path: Path) -> None:
+    """A file of them leaves all others to confirm; as the test it makes another search."""
+    for name, value, count in (("data", 1, 200), ("other", 2, 60)):
+        x = np.full((count, 4), value, np.int8)
+        np.savez(tmp_path / f"{name}.npz", x=x, y=np.zeros(count, int))
+    data, other = tmp_path / "data.npz", tmp_path / "other.npz"
+    fit = load_data(Files(data, fit=other), INFO, 4, 0)
+    assert (fit.fitting.inputs[0] == 2).all()
+    assert (len(fit.fitting), len(fit.confirming), len(fit.reporting)) == (60, 140, 60)
+    test = load_data(Files(data, test=other), INFO, 4, 0)
+    assert (test.reporting.inputs[0] == 2).all()
+    assert (len(test.fitting), len(test.confirming), len(test.reporting)) == (80, 120, 60)
+    assert fit.sha256 != test.sha256
+    both = load_data(Files(data, test=other, fit=other), INFO, 4, 0)
+    assert (len(both.fitting), len(both.confirming), len(both.reporting)) == (60, 200, 60)
+    with pytest.raises(Exception, match=r"other.npz: has 60 samples; give at least 167"):
+        load_data(Files(other, fit=data), INFO, 4, 0)
 
 
 def test_too_few_samples_for_the_promise(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x=np.zeros((400, 4), np.int8), y=np.zeros(400, int))
-    data = load_data(tmp_path / "a.npz", None, INFO, 4, 0)
+    data = load_data(Files(tmp_path / "a.npz"), INFO, 4, 0)
     require_samples(data, 0.05)
     with pytest.raises(Exception, match=r"a loss under 0.01 shows on 300 samples or more; 120"):
         require_samples(data, 0.01)

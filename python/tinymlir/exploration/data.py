@@ -1,4 +1,4 @@
-"""Samples in two parts: one to choose on, one to report on."""
+"""Samples in three parts: to fit to, to confirm on and to report on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from tinymlir.samples import check_range, for_object, read_samples
 
 #: Samples of each part, at least.
 LEAST_SAMPLES = 50
-#: Samples that are fitted to, at most, of those to choose on, and their share of fewer.
+#: Samples that are fitted to, at most, of those to choose on, and their share of fewer, where no
+#: file has others for it.
 _FITTING, _FITTING_SHARE = 1000, 0.4
 PartName = Literal["fitting", "confirming", "reporting"]
 #: Share of one file that is chosen on; the rest is reported on.
@@ -35,9 +36,6 @@ class Part:
     def __len__(self) -> int:
         return len(self.inputs[0])
 
-    def first(self, count: int) -> Part:
-        return self.take(slice(count))
-
     def take(self, which: slice | npt.NDArray[np.intp]) -> Part:
         labels = None if self.labels is None else self.labels[which]
         return Part([array[which] for array in self.inputs], labels)
@@ -45,12 +43,13 @@ class Part:
 
 @dataclass(frozen=True)
 class Data:
-    """What is chosen on, what is reported on, and a hash of the files.
+    """What candidates are fitted to, what promises are shown on, what is reported on.
 
-    Of what is chosen on, candidates are fitted to one part and promises shown on the other.
+    ``sha256`` is of the files.
     """
 
-    choosing: Part
+    fitting: Part
+    confirming: Part
     reporting: Part
     sha256: str
 
@@ -62,60 +61,66 @@ class Data:
         }
         return known[name]
 
-    @property
-    def fitting(self) -> Part:
-        return self.choosing.take(slice(self._fitted))
 
-    @property
-    def confirming(self) -> Part:
-        return self.choosing.take(slice(self._fitted, None))
+@dataclass(frozen=True)
+class Files:
+    """Where samples are, and labels ``y`` perhaps.
 
-    @property
-    def _fitted(self) -> int:
-        return min(_FITTING, round(_FITTING_SHARE * len(self.choosing)))
+    Without ``test``, a part of ``data`` is reported on; without ``fit``, a part of what is left is
+    fitted to.
+    """
+
+    data: Path
+    test: Path | None = None
+    fit: Path | None = None
 
 
-def load_data(
-    data: Path, test: Path | None, inputs: Sequence[TensorInfo], classes: int, seed: int
-) -> Data:
-    """Read and divide samples.
+def load_data(files: Files, inputs: Sequence[TensorInfo], classes: int, seed: int) -> Data:
+    """Read and divide samples; parts of one file are drawn by ``seed``.
 
     Args:
-        data: file of samples, and of labels ``y`` perhaps.
-        test: file to report on; without, a part of ``data`` drawn by ``seed``.
         classes: elements of the network's output.
 
     Raises:
         TinymlirError: a file does not fit the network, labels are out of range or there are
             too few samples.
     """
-    whole = _read(data, inputs, classes)
-    digest = hashlib.sha256(data.read_bytes())
-    order = np.random.default_rng(seed).permutation(len(whole))
-    if test is None:
-        cut = round(_CHOOSING * len(whole))
-        choosing, reporting = whole.take(order[:cut]), whole.take(order[cut:])
-    else:
-        choosing, reporting = whole.take(order), _read(test, inputs, classes)
-        digest.update(test.read_bytes())
-    for part, file, least in (
-        (choosing, data, round(LEAST_SAMPLES / _FITTING_SHARE)),
-        (reporting, test or data, LEAST_SAMPLES),
-    ):
-        if len(part) < least:
-            need = least if test else ceil(LEAST_SAMPLES / _FITTING_SHARE / _CHOOSING)
+    whole, digest = _read(files.data, inputs, classes), hashlib.sha256(files.data.read_bytes())
+    others = {}
+    for use in ("test", "fit"):
+        file = getattr(files, use)
+        if file is not None:
+            others[use] = _read(file, inputs, classes)
+            digest.update(use.encode() + file.read_bytes())
+    reported = 0.0 if "test" in others else 1 - _CHOOSING
+    fitted = 0.0 if "fit" in others else (1 - reported) * _FITTING_SHARE
+    shares = [share for share in (reported, fitted, 1 - reported - fitted) if share]
+    _check_count(whole, files.data, ceil(LEAST_SAMPLES / min(shares)))
+    drawn = whole.take(np.random.default_rng(seed).permutation(len(whole)))
+    chosen = round((1 - reported) * len(whole))
+    cut = min(_FITTING, round(fitted * len(whole)))
+    for use, part in others.items():
+        file = getattr(files, use)
+        _check_count(part, file, LEAST_SAMPLES)
+        if (part.labels is None) != (whole.labels is None):
             raise TinymlirError(
-                f"has {len(whole) if file == data else len(part)} samples",
-                file=str(file),
-                hint=f"give at least {need}",
+                "has no labels 'y', the other file has",
+                file=str(file if part.labels is None else files.data),
+                hint="give labels for all, or for none",
             )
-    if (choosing.labels is None) != (reporting.labels is None):
+    return Data(
+        others.get("fit", drawn.take(slice(cut))),
+        drawn.take(slice(cut, chosen)),
+        others.get("test", drawn.take(slice(chosen, None))),
+        digest.hexdigest(),
+    )
+
+
+def _check_count(part: Part, file: Path, least: int) -> None:
+    if len(part) < least:
         raise TinymlirError(
-            "has no labels 'y', the other file has",
-            file=str(data if choosing.labels is None else test),
-            hint="give labels for both, or for neither",
+            f"has {len(part)} samples", file=str(file), hint=f"give at least {least}"
         )
-    return Data(choosing, reporting, digest.hexdigest())
 
 
 def _read(path: Path, inputs: Sequence[TensorInfo], classes: int) -> Part:

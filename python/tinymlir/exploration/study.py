@@ -19,7 +19,7 @@ from tinymlir.dialects import register
 from tinymlir.errors import TinymlirError
 from tinymlir.exploration.cluster import Cluster
 from tinymlir.exploration.confidence import drop_interval, samples_for, share_interval
-from tinymlir.exploration.data import Data, PartName, load_data
+from tinymlir.exploration.data import Data, Files, PartName, load_data
 from tinymlir.exploration.evaluator import Evaluator
 from tinymlir.exploration.guide import Candidate, Guide, doubt, measured_levels
 from tinymlir.exploration.levels import (
@@ -92,8 +92,7 @@ class Study:
         name: str,
         target: Target,
         settings: Settings,
-        data: Path,
-        test: Path | None,
+        files: Files,
         directory: Path | None,
         dask: str | None = None,
     ) -> None:
@@ -120,11 +119,11 @@ class Study:
             inputs, outputs = read_interface(find_main(self.module.operation))
             self.outputs = outputs
             self._shape = scores_shape(outputs[0], str(model))
-            self.data = load_data(data, test, inputs, self._shape[-1], settings.seed)
-            if self.data.choosing.labels is not None and len(self._shape) > 1:
+            self.data = load_data(files, inputs, self._shape[-1], settings.seed)
+            if self.data.confirming.labels is not None and len(self._shape) > 1:
                 raise TinymlirError(
                     f"has labels of samples; '{outputs[0].name}' has classes of positions",
-                    file=str(data),
+                    file=str(files.data),
                     hint="leave 'y' out: the measure is agreement with the exact network",
                 )
             run_pipeline(self.module, on_module(self._to_functions()))
@@ -379,10 +378,10 @@ class Study:
         return {
             "name": self.name,
             "target": self.target.name,
-            "measure": "agreement" if part.choosing.labels is None else "accuracy",
+            "measure": "agreement" if part.confirming.labels is None else "accuracy",
             "input_sha256": self.model_sha256,
             "data_sha256": part.sha256,
-            "samples_chosen_on": len(part.choosing),
+            "samples_chosen_on": len(part.fitting) + len(part.confirming),
             "samples_fitted_to": len(part.fitting),
             "samples_reported_on": len(part.reporting),
             "settings": asdict(self.settings),
