@@ -59,7 +59,7 @@ class Im2colShared(Im2col):
         width = self.channels[self.pixels]
         while left:
             if blocks := left // width:
-                key = SharedProducts.key(self.conv, pixels, width, self.unroll)
+                key = SharedProducts.key(self.conv, steps, pixels, width, self.unroll)
                 found[f"{self.pixels} {key}"] = SharedProducts.function_mix(
                     self.conv, steps, pixels, width, self.unroll, blocks
                 )

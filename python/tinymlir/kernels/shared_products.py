@@ -28,7 +28,8 @@ class SharedProducts(DotProducts):
     """`DotProducts` of windows that lie side by side, ``apart`` words from one pair to the next.
 
     A function goes through all blocks of channels of some pixels, and through the steps of each
-    in turns of ``unroll``, then one by one. It parks all that these loops do not need.
+    in turns of ``unroll``, then one by one where some are left. It parks all that these loops do
+    not need.
     """
 
     def __init__(
@@ -42,26 +43,27 @@ class SharedProducts(DotProducts):
         windows = stream(scratch)
         first_pixel = target.position(emitter, [0, site.row, site.column, 0])
         turns = self.steps // self.unroll * self.unroll
-        ends = [advance(windows, steps * self.step_words) for steps in (turns, self.steps)]
+        ends = [advance(windows, n * self.step_words) for n in sorted({turns, self.steps})]
         for channels, start, packed in self.blocks:
             place = advance_bytes(stream(target.buffer), emitter.add(first_pixel, start))
             constants = stream(self.layer.pool.get(packed.reshape(-1), "weights"))
             sizes = [emitter.index(len(packed) * channels), emitter.integer(target.channels)]
             if (pixels, channels) not in self.symbols:
-                self.symbols[pixels, channels] = self._emit_function(pixels, channels)
+                symbol = self._emit_function(pixels, channels, len(ends))
+                self.symbols[pixels, channels] = symbol
             operands = [windows, constants, place, *ends, *sizes]
             func.call([], self.symbols[pixels, channels], operands)
 
-    def _emit_function(self, pixels: int, channels: int) -> str:
-        """``@layer<i>_products…(windows, constants, place, turned, end, channels, pitch)``.
+    def _emit_function(self, pixels: int, channels: int, ends: int) -> str:
+        """``@layer<i>_products…(windows, constants, place, ends…, channels, pitch)``.
 
-        ``turned`` is where turns end in the first window, and ``end`` where it ends; the results
-        of the next pixel lie ``pitch`` bytes on.
+        ``ends`` are where turns end in the first window and, if some steps are left, where it
+        ends; the results of the next pixel lie ``pitch`` bytes on.
         """
         function = self.layer.function
         symbol = f"{function.name.value}_products{pixels}x{channels}"
         pointer, i32 = ir.Type.parse("!llvm.ptr"), ir.IntegerType.get_signless(32)
-        types = [*[pointer] * 5, ir.IndexType.get(), i32]
+        types = [*[pointer] * (3 + ends), ir.IndexType.get(), i32]
         with ir.InsertionPoint.after(function.operation):
             helper = func.FuncOp(symbol, (types, []), visibility="private")
         with ir.InsertionPoint(helper.add_entry_block()):
@@ -71,14 +73,16 @@ class SharedProducts(DotProducts):
 
     def _emit_blocks(self, arguments: Sequence[ir.Value], pixels: int, channels: int) -> None:
         *pointers, count, pitch = arguments
-        windows, constants, place, turned, end = map(park, pointers)
+        windows, constants, place, *ends = map(park, pointers)
         last, pitch = park(advance_bytes(pointers[2], count)), park(pitch)
         blocks = scf.WhileOp([], [])
         with ir.InsertionPoint(blocks.regions[0].blocks.append()):
             w, biases = self._biases(constants.load(), channels)
             carried = [w, windows.load(), *biases * pixels]
-            carried = self._turns(self.unroll, turned, channels, carried, first=True)
-            tables, _, *sums = self._turns(_REST, end, channels, carried)
+            carried = self._turns(self.unroll, ends[0], channels, carried, first=True)
+            for end in ends[1:]:
+                carried = self._turns(_REST, end, channels, carried)
+            tables, _, *sums = carried
             sums = self._of_channels(sums, channels)
             constants.store(advance(tables, channels * self.table_words))
             to = place.load()
@@ -107,9 +111,9 @@ class SharedProducts(DotProducts):
             place = advance_bytes(place, distance)
 
     @classmethod
-    def key(cls, conv: Convolution, pixels: int, channels: int, unroll: int) -> str:
+    def key(cls, conv: Convolution, steps: int, pixels: int, channels: int, unroll: int) -> str:
         """A name that functions share which are the same but for constants."""
-        facts = "+" * conv.has_biases + "j" * cls.is_joint(conv)
+        facts = "+" * conv.has_biases + "j" * cls.is_joint(conv) + "r" * (steps % unroll > 0)
         return f"products{pixels}x{channels}.{unroll}{facts} {scalar_code(conv)}"
 
     @classmethod
@@ -120,7 +124,9 @@ class SharedProducts(DotProducts):
         words = (conv.bias_bytes + table_bytes(conv)) // (4 * conv.out_per_group)
         turn = cls.turn_mix(pixels, channels) + line(alu=1, branch=1)
         step = cls.step_mix(conv, pixels, channels)
-        sums = (step * unroll + turn).times(steps // unroll) + (step + turn).times(steps % unroll)
+        sums = (step * unroll + turn).times(steps // unroll)
+        if steps % unroll:
+            sums += (step + turn).times(steps % unroll)
         block = line(load=words * channels, alu=6, store=2) + line(load=5, alu=pixels) + sums
         block += finish_mix(conv, pixels) * channels
         loop = (block + line(load=1, alu=1, branch=1)).times(blocks)
