@@ -6,8 +6,9 @@ form that the products take (`Form`).
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -15,14 +16,15 @@ from tinymlir.bindings import arith, ir
 from tinymlir.kernels import windows
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Index
-from tinymlir.kernels.forms import BYTES, Form
+from tinymlir.kernels.forms import Form
 from tinymlir.kernels.kernel import Layer
 from tinymlir.kernels.pairs import STEP
+from tinymlir.kernels.parking import opaque
 from tinymlir.kernels.pixels import input_column, input_row
 from tinymlir.kernels.price import Mix, function, line, loop
 from tinymlir.kernels.rows import Rows
 from tinymlir.kernels.window_copy import call_to_scratch, emit_to_scratch
-from tinymlir.kernels.words import advance, advance_bytes, copy_words, load_word, stream, view
+from tinymlir.kernels.words import LOADED, advance, advance_bytes, copy_words, stream, view
 
 #: Words copied between two branches.
 _UNROLL = 8
@@ -115,8 +117,9 @@ class SharedColumns(Gather):
 
     def mix(self, pixels: int) -> Mix:
         conv = self.conv
-        step = line(load=1) + self.form.mix()
-        put = loop(step, conv.in_per_group // STEP, _UNROLL) + line(alu=4)
+        together = math.gcd(conv.in_per_group // STEP, LOADED)
+        some = line(load=together) + self.form.mix() * together
+        put = loop(some, conv.in_per_group // STEP // together, _UNROLL // LOADED) + line(alu=4)
         row = loop(put, self._columns(pixels)) + line(alu=8, load=2)
         if any(len(conv.interior(axis)) < conv.out_hw[axis] for axis in (0, 1)):
             # Columns of padding have loops of their own.
@@ -158,35 +161,27 @@ class SharedColumns(Gather):
             start = emitter.mul(column, self.column_words)
             return emitter.add(start, emitter.mul(kh, self.pixel_words))
 
-        def put(column: Index, parts: Callable[[Index], list[ir.Value]]) -> None:
+        def copy_from(column: Index, past: Index) -> None:
+            begin = emitter.add(origin, emitter.mul(column, self.spacing * depth))
+            ends = [advance_bytes(stream(source.buffer), begin), advance(pointer, place(column))]
+
+            def copy(_: Index, source: ir.Value, target: ir.Value) -> list[ir.Value]:
+                copy_words(emitter, source, target, depth // STEP, parts=self.form.words)
+                following = advance_bytes(source, self.spacing * depth)
+                return [opaque(end) for end in (following, advance(target, self.column_words))]
+
+            emitter.loop(column, past, 1, copy, ends)
+
+        def fill(column: Index) -> None:
             start = place(column)
 
             def step(q: Index) -> None:
-                at = emitter.add(start, emitter.mul(q, self.form.step_words))
-                for number, part in enumerate(parts(q)):
-                    emitter.store(part, words, [emitter.add(at, number)])
+                emitter.store(filler, words, [emitter.add(start, q)])
 
-            emitter.loop(0, depth // STEP, 1, step, unroll=_UNROLL)
-
-        def copy(column: Index) -> None:
-            begin = emitter.add(origin, emitter.mul(column, self.spacing * depth))
-            if self.form is BYTES:
-                ends = advance_bytes(stream(source.buffer), begin), advance(pointer, place(column))
-                copy_words(emitter, *ends, depth // STEP)
-                return
-
-            def loaded(q: Index) -> list[ir.Value]:
-                at = emitter.add(begin, emitter.mul(q, STEP))
-                lanes = [emitter.add(at, lane) for lane in range(STEP)]
-                return self.form.words(load_word(emitter, source.buffer, lanes))
-
-            put(column, loaded)
-
-        def fill(column: Index) -> None:
-            put(column, lambda q: [filler] * self.form.step_words)
+            emitter.loop(0, self.pixel_words, 1, step, unroll=_UNROLL)
 
         if all(len(conv.interior(axis)) == conv.out_hw[axis] for axis in (0, 1)):
-            emitter.loop(0, columns, 1, copy)
+            copy_from(0, columns)
             return
         height, width = conv.in_hw
         inside = arith.cmpi(arith.CmpIPredicate.ult, emitter.index(row), emitter.index(height))
@@ -197,7 +192,7 @@ class SharedColumns(Gather):
         begin = arith.select(inside, emitter.index(low), columns)
         end = arith.select(inside, emitter.index(high), columns)
         emitter.loop(0, begin, 1, fill)
-        emitter.loop(begin, end, 1, copy)
+        copy_from(begin, end)
         emitter.loop(end, columns, 1, fill)
 
 

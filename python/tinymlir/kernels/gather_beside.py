@@ -5,7 +5,9 @@ Wherever the layer's sizes are, distances from a window to the next one are the 
 
 from __future__ import annotations
 
-from tinymlir.bindings import func, ir, llvm
+import math
+
+from tinymlir.bindings import func, ir
 from tinymlir.kernels import windows
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Index
@@ -13,9 +15,10 @@ from tinymlir.kernels.forms import Form
 from tinymlir.kernels.gather import Gather, SingleWindows
 from tinymlir.kernels.kernel import Layer
 from tinymlir.kernels.pairs import STEP
+from tinymlir.kernels.parking import opaque
 from tinymlir.kernels.pixels import input_column, input_row
 from tinymlir.kernels.price import Mix, function, line
-from tinymlir.kernels.words import advance, advance_bytes, fetch, stream
+from tinymlir.kernels.words import LOADED, advance, advance_bytes, put_words, stream
 
 
 def gather_beside(conv: Convolution, form: Form) -> Gather:
@@ -46,11 +49,11 @@ class PixelsBeside(WindowsBeside):
 
     @property
     def _unroll(self) -> int:
-        """Words copied between two branches."""
-        return 1 + (self.conv.in_per_group // STEP + 1) % 2
+        """Words copied between two branches: as many as are loaded together, if they divide all."""
+        return math.gcd(self.conv.in_per_group // STEP, LOADED)
 
     def mix(self, pixels: int) -> Mix:
-        words = (line(load=1) + self.form.mix()) * self._unroll + line(alu=2)
+        words = line(load=self._unroll) + self.form.mix() * self._unroll + line(alu=2)
         copy = words.times(self.conv.in_per_group // STEP // self._unroll)
         return function((copy + line(alu=8, branch=2)).times(pixels))
 
@@ -74,13 +77,8 @@ class PixelsBeside(WindowsBeside):
         emitter = self.layer.emitter
 
         def turn(_: Index, source: ir.Value, target: ir.Value) -> list[ir.Value]:
-            for number in range(self._unroll):
-                word = fetch(source, number, alignment=1)
-                for part, value in enumerate(self.form.words(word)):
-                    place = (number * self.form.step_words + part) * self.apart
-                    llvm.store(value, advance(target, place), alignment=4)
-            moved = self._unroll * self.form.step_words * self.apart
-            return [advance(source, self._unroll), advance(target, moved)]
+            ends = put_words(source, target, self._unroll, 4, self.form.words, self.apart)
+            return [opaque(end) for end in ends]
 
         def pixel(_: Index, source: ir.Value, target: ir.Value) -> list[ir.Value]:
             emitter.loop(0, turns, 1, turn, [source, target])

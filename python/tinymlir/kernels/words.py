@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tinymlir.bindings import arith, builtin, ir, llvm, memref
 from tinymlir.dialects import tiny
 from tinymlir.kernels.emitter import Emitter, Index
 
 #: Words copied between two branches, and loaded before any of them is stored.
-_COPIED, _LOADED = 16, 4
+_COPIED, LOADED = 16, 4
 
 
 def view(scratch: ir.Value, width: int) -> ir.Value:
@@ -79,19 +79,42 @@ def fetch_byte(pointer: ir.Value, byte: int) -> ir.Value:
 
 
 def copy_words(
-    emitter: Emitter, source: ir.Value, target: ir.Value, count: int, alignment: int = 4
+    emitter: Emitter,
+    source: ir.Value,
+    target: ir.Value,
+    count: int,
+    alignment: int = 4,
+    parts: Callable[[ir.Value], list[ir.Value]] = lambda word: [word],
 ) -> None:
-    """Copy ``count`` words from any address to one of ``alignment``."""
+    """Copy ``count`` words, or what ``parts`` makes of each, from any address to ``alignment``."""
 
     def copy(words: int, source: ir.Value, target: ir.Value) -> list[ir.Value]:
-        for first in range(0, words, _LOADED):
-            # None is stored right after it is loaded.
-            places = range(first, min(first + _LOADED, words))
-            for place, word in [(place, fetch(source, place, alignment=1)) for place in places]:
-                llvm.store(word, advance(target, place), alignment=alignment)
-        return [advance(source, words), advance(target, words)]
+        return put_words(source, target, words, alignment, parts)
 
     emitter.turns(count, _COPIED, copy, [source, target])
+
+
+def put_words(
+    source: ir.Value,
+    target: ir.Value,
+    count: int,
+    alignment: int,
+    parts: Callable[[ir.Value], list[ir.Value]],
+    apart: int = 1,
+) -> list[ir.Value]:
+    """`copy_words` without a branch, one part ``apart`` words after the other.
+
+    Returns where the next words come from and go to.
+    """
+    place = 0
+    for first in range(0, count, LOADED):
+        # None is stored right after it is loaded, and loads one after the other take less.
+        some = range(first, min(first + LOADED, count))
+        for word in [fetch(source, number, alignment=1) for number in some]:
+            for part in parts(word):
+                llvm.store(part, advance(target, place), alignment=alignment)
+                place += apart
+    return [advance(source, count), advance(target, place)]
 
 
 def copy_bytes(emitter: Emitter, source: ir.Value, target: ir.Value, count: int) -> None:
