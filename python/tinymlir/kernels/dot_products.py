@@ -265,7 +265,6 @@ class DotProducts:
         """All channels of ``pixels`` neighbours."""
         words = (conv.bias_bytes + table_bytes(conv)) // (4 * conv.out_per_group)
         turns, rest = divmod(steps, turn_of(steps, pixels, unroll))
-        finish = finish_mix(conv, pixels)
         mix, left = Mix(), conv.out_per_group
         while left:
             step = cls.step_mix(conv, pixels, channels)
@@ -273,10 +272,17 @@ class DotProducts:
             sums = loop(turn + cls.turn_mix(pixels, channels), turns) if turns > 1 else turn
             sums += step * rest
             parked = line(load=5, store=1) if cls.parks else Mix()
-            block = line(load=words * channels, alu=4, store=1) + parked + sums + finish * channels
+            block = line(load=words * channels, alu=4, store=1) + parked + sums
+            block += cls.results_mix(conv, pixels, channels)
             mix += loop(block, left // channels)
             left, channels = left % channels, channels // 2
         return mix
+
+    @classmethod
+    def results_mix(cls, conv: Convolution, pixels: int, channels: int) -> Mix:
+        """What becomes of the sums of a block."""
+        separated = pixels * channels if cls.is_joint(conv) and channels > 1 else 0
+        return line(alu=separated) + finish_mix(conv, pixels) * channels
 
     @classmethod
     def step_mix(cls, conv: Convolution, pixels: int, channels: int) -> Mix:

@@ -16,7 +16,7 @@ from tinymlir.kernels.dot_products import DotProducts
 from tinymlir.kernels.gather import Gather
 from tinymlir.kernels.kernel import Layer
 from tinymlir.kernels.parking import Parked, park
-from tinymlir.kernels.pixels import Site, finish, finish_mix
+from tinymlir.kernels.pixels import Site, finish
 from tinymlir.kernels.price import Mix, function, line
 from tinymlir.kernels.words import advance, advance_bytes, below, stream
 
@@ -128,6 +128,6 @@ class SharedProducts(DotProducts):
         if steps % unroll:
             sums += (step + turn).times(steps % unroll)
         block = line(load=words * channels, alu=6, store=2) + line(load=5, alu=pixels) + sums
-        block += finish_mix(conv, pixels) * channels
+        block += cls.results_mix(conv, pixels, channels)
         loop = (block + line(load=1, alu=1, branch=1)).times(blocks)
         return function(loop + line(alu=2, store=7, load=2))
