@@ -17,7 +17,7 @@ from tinymlir.kernels.kernel import Layer
 from tinymlir.kernels.pairs import STEP
 from tinymlir.kernels.price import Mix, either, line, loop
 from tinymlir.kernels.window_copy import Taps, Where, WindowCopy, emit_window_copy
-from tinymlir.kernels.words import load_any, load_word, repeated, store_any, view
+from tinymlir.kernels.words import LOADED, load_any, load_word, repeated, store_any, view
 
 #: Words of a window copied between two branches.
 _UNROLL = 4
@@ -77,7 +77,8 @@ def copy_mix(conv: Convolution, form: Form = HALFWORDS) -> Mix:
         inside = by_bytes
         if steps(conv) <= _MOST_UNROLLED_STEPS:
             # A word that goes on in the next run is put together.
-            inside = word * steps(conv) + line(load=3, alu=8) * (runs - 1)
+            some = (line(load=LOADED) + form.mix() * LOADED) * (steps(conv) / LOADED)
+            inside = some + line(load=1, alu=3) * (runs - 1)
     pixels = conv.out_hw[0] * conv.out_hw[1]
     share = len(conv.interior(0)) * len(conv.interior(1)) / pixels
     return line(alu=16, load=4, store=4) + (inside if share == 1 else either(share, inside, border))
@@ -119,10 +120,11 @@ class _Copy(WindowCopy):
         emitter, (rows, columns) = self.emitter, self.conv.kernel
         taps = [(kh, kw) for kh in range(rows) for kw in (range(columns) if self.dilated else [0])]
         origins = [emitter.add(self._origin(kh), self._reach(kw)) for kh, kw in taps]
-        for step in range(steps(self.conv)):
-            places = [divmod(step * STEP + lane, self.run) for lane in range(STEP)]
-            positions = [emitter.add(origins[n], r) for n, r in places if n < len(taps)]
-            self._put(step, self._load(positions, places[0][0] == places[-1][0]))
+        for first in range(0, steps(self.conv), LOADED):
+            # None is stored right after it is loaded.
+            some = range(first, min(first + LOADED, steps(self.conv)))
+            for step, word in [(step, self._load(origins, step)) for step in some]:
+                self._put(step, word)
 
     def _put_at_border(self) -> None:
         """Padding everywhere, and over it what there is."""
@@ -205,12 +207,30 @@ class _Copy(WindowCopy):
 
         emitter.loop(0, steps(self.conv), 1, widen, unroll=_UNROLL)
 
-    def _load(self, positions: list[Index], neighbours: bool) -> ir.Value:
-        """The bytes at ``positions`` as a word."""
-        if neighbours:
-            # LLVM does not always see that they are, and these cores load words at any address.
-            return load_any(self.emitter, self.source.buffer, positions[0])
-        return load_word(self.emitter, self.source.buffer, positions)
+    def _load(self, origins: list[Index], step: int) -> ir.Value:
+        """The bytes of a step as a word, of a window whose runs begin at ``origins``.
+
+        These cores load words at any address. So where a word goes on in the next run, that is
+        a load too, which takes bytes that are not asked for.
+        """
+        emitter, source = self.emitter, self.source.buffer
+        places = [divmod(step * STEP + lane, self.run) for lane in range(STEP)]
+        positions = [emitter.add(origins[n], r) for n, r in places if n < len(origins)]
+        run, start = places[0]
+        here = min(self.run - start, STEP)
+        if here == STEP:
+            return load_any(emitter, source, positions[0])
+        if self.run < STEP:
+            return load_word(emitter, source, positions)
+        if here == STEP - 1:
+            ending = load_any(emitter, source, emitter.add(origins[run], start - 1))
+            word = arith.shrui(ending, emitter.integer(8))
+        else:
+            word = load_word(emitter, source, positions[:here])
+        if run + 1 == len(origins):
+            return word
+        following = load_any(emitter, source, origins[run + 1])
+        return arith.ori(word, arith.shli(following, emitter.integer(8 * here)))
 
     def _put(self, step: Index, word: ir.Value) -> None:
         """A word of operands, in the form that they have here."""
