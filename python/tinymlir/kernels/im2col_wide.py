@@ -46,8 +46,13 @@ class WideProducts(DotProducts):
 
     @classmethod
     def step_mix(cls, conv: Convolution, pixels: int, channels: int) -> Mix:
-        loads = line(load=channels + min(pixels, 2)) + line(load=max(pixels - 2, 0))
-        return (loads + line(dual_mac=pixels * channels)) * 2
+        pair = line(dual_mac=pixels * channels)
+        for first in range(0, channels, 2):
+            for begin in range(0, pixels, 2):
+                weights = 0 if begin else min(2, channels - first)
+                x = 0 if first else min(2, pixels - begin)
+                pair += line(load=weights + x)
+        return pair * 2
 
     @staticmethod
     def pack(weights: np.ndarray) -> np.ndarray:
