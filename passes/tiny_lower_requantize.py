@@ -9,9 +9,10 @@ from typing import ClassVar
 import numpy as np
 
 from tinymlir.bindings import arith, func, ir, llvm, scf
-from tinymlir.kernels.words import opaque
+from tinymlir.kernels.words import settled
 from tinymlir.linalg_info import constant_array, constant_scalar, indexing_maps, is_linalg
 from tinymlir.numerics import NEAR_LINE_SHIFTS
+from tinymlir.symbols import find_symbol
 
 from ._float32 import FAST_SHIFT, NEAR_TIE, emit_near_tie, near_tie
 from ._pass import Pass, PassFailure, find_ops, register_pass
@@ -231,7 +232,7 @@ def _keep_offsets(rescales: list[ir.Operation]) -> None:
         if len(ops) < _SEVERAL or constant_scalar(ops[0].operands[2]) in (None, 0):
             continue
         with ir.InsertionPoint(ops[0]), ops[0].location:
-            kept = opaque(ops[0].operands[2])
+            kept = settled(ops[0].operands[2])
         for rescale in ops:
             rescale.operands[2] = kept
 
@@ -344,18 +345,10 @@ def _constant_table(buffer: ir.Value) -> np.ndarray | None:
     op = buffer.owner.operation
     if op.name != "memref.get_global":
         return None
-    symbol = op.attributes["name"].value
-    # The nearest: levels are modules in a module.
-    module = op
-    while module.operation.name != "builtin.module":
-        module = module.operation.parent
-    for child in module.regions[0].blocks[0].operations:
-        attributes = child.operation.attributes
-        if child.operation.name == "memref.global" and attributes["sym_name"].value == symbol:
-            if "initial_value" not in attributes or "constant" not in attributes:
-                return None
-            initial = attributes["initial_value"]
-            if initial.is_splat:
-                return np.full(initial.type.shape, initial.get_splat_value().value)
-            return np.array(initial)
-    return None
+    found = find_symbol(op, op.attributes["name"].value)
+    if found is None or any(n not in found.attributes for n in ("initial_value", "constant")):
+        return None
+    initial = found.attributes["initial_value"]
+    if initial.is_splat:
+        return np.full(initial.type.shape, initial.get_splat_value().value)
+    return np.array(initial)

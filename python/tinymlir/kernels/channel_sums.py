@@ -18,7 +18,7 @@ from tinymlir.kernels.emitter import Emitter, Index
 from tinymlir.kernels.pixels import Site, finish, finish_mix
 from tinymlir.kernels.price import Mix, line
 from tinymlir.kernels.row_windows import readers
-from tinymlir.kernels.words import extend, fetch, fetch_byte, half, opaque, repeated
+from tinymlir.kernels.words import extend, fetch, fetch_byte, half, repeated, settled
 from tinymlir.targets import Target
 
 #: Outputs computed together at most: where registers are few, and where they are many.
@@ -157,7 +157,7 @@ class ChannelSums:
                 else:
                     sums[p] = arith.addi(sums[p], arith.muli(operand, weight))
         return (
-            [opaque(total) for total in sums] if self.many and conv.kernel[0] > _FEW_ROWS else sums
+            [settled(total) for total in sums] if self.many and conv.kernel[0] > _FEW_ROWS else sums
         )
 
     def _beside(self, emitter: Emitter, rows: int) -> ir.Value:
@@ -169,7 +169,7 @@ class ChannelSums:
         value = self.conv.pad_value
         if rows == 2 or self.many:
             return emitter.integer(repeated(value, 16) if rows == 2 else value)
-        padding = opaque(emitter.integer(value))
+        padding = settled(emitter.integer(value))
         return half(padding, 0) if self.dsp else padding
 
     def _weights(self) -> np.ndarray:

@@ -29,7 +29,7 @@ from tinymlir.kernels.row_copy import (
     emit_row_copy,
     ring_columns,
 )
-from tinymlir.kernels.words import advance, advance_bytes, opaque, stream
+from tinymlir.kernels.words import advance, advance_bytes, settled, stream
 from tinymlir.targets import Target
 
 #: Taps of a window, all without a loop between them.
@@ -202,7 +202,7 @@ def _place(row: Cell, at: Index) -> ir.Value:
     """A pointer so far into a row."""
     place = advance_bytes(row.load(), at)
     # Or else LLVM keeps what it is the sum of as well.
-    return place if isinstance(row, Held) else opaque(place)
+    return place if isinstance(row, Held) else settled(place)
 
 
 def _blocks(sums: ChannelSums, columns: int) -> list[tuple[int, int]]:

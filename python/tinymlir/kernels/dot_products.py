@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from tinymlir.bindings import ir, scf
+from tinymlir.bindings import ir
 from tinymlir.dialects import tiny
 from tinymlir.kernels.channel_pairs import fit_halfwords, in_halfwords, joint_biases, separate
 from tinymlir.kernels.channel_tables import channel_tables, element_of, table_bytes
@@ -30,10 +30,11 @@ from tinymlir.kernels.parking import (
     opaque,
     park,
     parked_loop,
+    while_below,
 )
 from tinymlir.kernels.pixels import Site, finish, finish_mix
 from tinymlir.kernels.price import Mix, line, loop
-from tinymlir.kernels.words import advance, advance_bytes, below, extend, fetch, stream
+from tinymlir.kernels.words import advance, advance_bytes, extend, fetch, stream
 
 #: The most steps between two branches, about 120 bytes of code each, of a pixel by itself, which
 #: uses each weight once.
@@ -105,10 +106,10 @@ class DotProducts:
         """All channels of ``pixels`` neighbours, from ``site`` on."""
         emitter, target = self.layer.emitter, self.layer.target
         keep, loop = (park, parked_loop) if self.parks else (Held, held_loop)
-        start, size = stream(scratch), turn_of(self.steps, pixels, self.unroll)
-        windows = end = keep(start)
+        first_window, size = stream(scratch), turn_of(self.steps, pixels, self.unroll)
+        windows = end = keep(first_window)
         if size < self.steps:
-            end = keep(advance(start, self.steps // size * size * self.step_words))
+            end = keep(advance(first_window, self.steps // size * size * self.step_words))
         first_pixel = target.position(emitter, [0, site.row, site.column, 0])
         place = keep(advance_bytes(stream(target.buffer), first_pixel))
         for channels, first_channel, packed in self.blocks:
@@ -205,21 +206,11 @@ class DotProducts:
         What is carried stays in its register: or else LLVM has several change places, through
         memory.
         """
-        kinds = [value.type for value in carried]
-        locations = [ir.Location.current] * len(kinds)
 
         def turn(*carried: ir.Value) -> list[ir.Value]:
             return [opaque(value) for value in self._turn(steps, channels, carried)]
 
-        loop = scf.WhileOp(kinds, carried)
-        before = loop.regions[0].blocks.append(*kinds, arg_locs=locations)
-        after = loop.regions[1].blocks.append(*kinds, arg_locs=locations)
-        with ir.InsertionPoint(before):
-            values = turn(*before.arguments) if first else list(before.arguments)
-            scf.condition(below(values[1], end.load()), values)
-        with ir.InsertionPoint(after):
-            scf.yield_(list(after.arguments) if first else turn(*after.arguments))
-        return list(loop.results)
+        return while_below(end, carried, turn, place=1, first=first)
 
     @property
     def step_words(self) -> int:

@@ -46,14 +46,6 @@ class Emitter:
         same = llvm.inline_asm(word.type, [word], "", "=r,0")
         return arith.index_cast(ir.IndexType.get(), same)
 
-    def settled(self, value: ir.Value) -> ir.Value:
-        """An i32 that is computed here, not where it is used.
-
-        LLVM moves what one of two branches uses into it, and has what that is made of wait in
-        registers.
-        """
-        return llvm.inline_asm(value.type, [value], "", "=r,0", has_side_effects=True)
-
     def add(self, a: Index, b: Index) -> Index:
         if isinstance(a, int) and isinstance(b, int):
             return a + b

@@ -19,6 +19,7 @@ from tinymlir.kernels.emitter import ConstantPool, Emitter, Index
 from tinymlir.kernels.evaluator import Evaluator, clone_op, reads
 from tinymlir.kernels.rows import Rows
 from tinymlir.linalg_info import VIEW_OPS, constant_array, indexing_maps, is_linalg
+from tinymlir.symbols import find_symbol
 
 #: Registers that a vector of 32-bit lanes may take: RISC-V's greatest group.
 _MOST_REGISTERS = 8
@@ -151,10 +152,9 @@ class LanesEvaluator(Evaluator):
     def _call(self, op: ir.Operation, operands: list[ir.Value]) -> ir.Value:
         """Call the function that ``op`` calls as it is on vectors, made where it is new."""
         callee = _callee(op)
-        module = callee.operation.parent.regions[0].blocks[0]
         symbol = f"{callee.name.value}_x{self.lanes}"
         kind = ir.VectorType.get([self.lanes], op.results[0].type)
-        if all(_symbol(other) != symbol for other in module.operations):
+        if find_symbol(op, symbol) is None:
             with ir.InsertionPoint.after(callee.operation):
                 made = func.FuncOp(
                     symbol, ([o.type for o in operands], [kind]), visibility="private"
@@ -166,20 +166,10 @@ class LanesEvaluator(Evaluator):
         return func.call([kind], symbol, operands)
 
 
-def _symbol(op: ir.OpView) -> str | None:
-    attributes = op.operation.attributes
-    return attributes["sym_name"].value if "sym_name" in attributes else None
-
-
 def _callee(op: ir.Operation) -> func.FuncOp:
-    # The nearest: levels are modules in a module.
-    module = op
-    while module.operation.name != "builtin.module":
-        module = module.operation.parent
-    wanted = op.attributes["callee"].value
-    return next(
-        child for child in module.regions[0].blocks[0].operations if _symbol(child) == wanted
-    )
+    callee = find_symbol(op, op.attributes["callee"].value)
+    assert callee is not None
+    return callee.opview
 
 
 def has_lanes(root: ir.Value, known: Collection[ir.Value] = (), ops: Collection[str] = ()) -> bool:

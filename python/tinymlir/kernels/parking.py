@@ -12,6 +12,7 @@ from typing import Protocol, TypeAlias
 
 from tinymlir.bindings import arith, func, ir, llvm, scf
 from tinymlir.kernels.emitter import Emitter, Index
+from tinymlir.kernels.words import below
 
 
 class Cell(Protocol):
@@ -103,6 +104,31 @@ def parked_loop(emitter: Emitter, count: int, turn: Turn, init: ir.Value) -> Non
         scf.condition(more, [])
     with ir.InsertionPoint(loop.regions[1].blocks.append()):
         scf.yield_([])
+
+
+def while_below(
+    end: Cell,
+    carried: list[ir.Value],
+    turn: Callable[..., list[ir.Value]],
+    *,
+    place: int = 0,
+    first: bool = False,
+) -> list[ir.Value]:
+    """Turns that carry values while one of them, that at ``place``, is an address below ``end``.
+
+    ``first``: there is one turn at least.
+    """
+    kinds = [value.type for value in carried]
+    locations = [ir.Location.current] * len(kinds)
+    loop = scf.WhileOp(kinds, carried)
+    before = loop.regions[0].blocks.append(*kinds, arg_locs=locations)
+    after = loop.regions[1].blocks.append(*kinds, arg_locs=locations)
+    with ir.InsertionPoint(before):
+        values = turn(*before.arguments) if first else list(before.arguments)
+        scf.condition(below(values[place], end.load()), values)
+    with ir.InsertionPoint(after):
+        scf.yield_(list(after.arguments) if first else turn(*after.arguments))
+    return list(loop.results)
 
 
 def opaque(value: ir.Value) -> ir.Value:

@@ -13,7 +13,7 @@ from tinymlir.kernels.emitter import Emitter, Index
 from tinymlir.kernels.evaluator import Evaluator
 from tinymlir.kernels.pooling_layers import MAX, Pooling, Range, find_pooling
 from tinymlir.kernels.rows import Rows
-from tinymlir.kernels.words import halves_of, load_word, repeated, store_word
+from tinymlir.kernels.words import halves_of, load_word, repeated, settled, store_word
 from tinymlir.targets import Target
 
 #: Channels of a word.
@@ -338,7 +338,7 @@ class _SumOfBytes(_Fold):
         zeros = [self.emitter.integer(0)] * size
         sums = self.over(window, channel, lambda at: self.bytes(at, size), arith.addi, zeros)
         if self.finish.branches:
-            sums = [self.emitter.settled(total) for total in sums]
+            sums = [settled(total) for total in sums]
         self.finish.store(window, channel, sums)
 
 

@@ -26,7 +26,7 @@ from tinymlir.kernels.columns import Columns
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Index
 from tinymlir.kernels.kernel import Kernel, Layer
-from tinymlir.kernels.parking import Parked, opaque, park
+from tinymlir.kernels.parking import Held, Parked, opaque, park, while_below
 from tinymlir.kernels.pixels import (
     Site,
     finish,
@@ -222,7 +222,7 @@ class SwarShared(Kernel):
             moved = [advance_bytes(source, _GATHERED) for source in sources]
             return [advance(target, _GATHERED * _WORDS), *moved]
 
-        _while_below(end, [target, *sources], turn)
+        while_below(Held(end), [target, *sources], turn)
 
     def _emit_products(
         self,
@@ -299,7 +299,7 @@ class SwarShared(Kernel):
             following = [advance(a, _TURN * _WORDS), advance_bytes(w, _TURN * width)]
             return [opaque(value) for value in following] + totals
 
-        return _while_below(end, carried, turn)
+        return while_below(end, carried, turn, first=True)
 
     def _excesses(
         self, w: ir.Value, windows: ir.Value, count: ir.Value, sums: list[ir.Value]
@@ -326,7 +326,7 @@ class SwarShared(Kernel):
                 found[2 * word + 1] = arith.addi(found[2 * word + 1], high)
             return [advance(w, 1), *found]
 
-        return _while_below(end, [w, *sums], one)
+        return while_below(Held(end), [w, *sums], one)
 
     def _store(
         self,
@@ -357,25 +357,3 @@ def _operand(kernel: SwarShared, at: ir.Value) -> list[ir.Value]:
 def _nearer(a: ir.Value, b: ir.Value) -> ir.Value:
     """The address that comes first."""
     return arith.select(below(a, b), a, b)
-
-
-def _while_below(
-    end: ir.Value | Parked, inits: list[ir.Value], turn: Callable[..., list[ir.Value]]
-) -> list[ir.Value]:
-    """Turns that carry values, while the first of these is an address below ``end``.
-
-    There is one turn at least where ``end`` is parked.
-    """
-    kinds = [value.type for value in inits]
-    locations = [ir.Location.current] * len(kinds)
-    first = isinstance(end, Parked)
-    loop = scf.WhileOp(kinds, inits)
-    before = loop.regions[0].blocks.append(*kinds, arg_locs=locations)
-    after = loop.regions[1].blocks.append(*kinds, arg_locs=locations)
-    with ir.InsertionPoint(before):
-        values = turn(*before.arguments) if first else list(before.arguments)
-        limit = end.load() if isinstance(end, Parked) else end
-        scf.condition(below(values[0], limit), values)
-    with ir.InsertionPoint(after):
-        scf.yield_(list(after.arguments) if first else turn(*after.arguments))
-    return list(loop.results)

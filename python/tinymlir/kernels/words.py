@@ -197,8 +197,12 @@ def extend(word: ir.Value, first: int) -> ir.Value:
     ).res
 
 
-def opaque(value: ir.Value) -> ir.Value:
-    """``value``, computed where this is emitted, as one of which LLVM knows nothing."""
+def settled(value: ir.Value) -> ir.Value:
+    """``value``, computed where this is emitted, as one of which LLVM knows nothing.
+
+    LLVM moves what one of two branches uses into it, and has what that is made of wait in
+    registers.
+    """
     return llvm.inline_asm(value.type, [value], "", "=r,0", has_side_effects=True)
 
 
