@@ -46,7 +46,8 @@ class Blocks(Kernel):
 
     def mix(self) -> Mix:
         turns = -(-self.conv.out_hw[0] * self.conv.out_hw[1] // self.pixels)
-        window = function(windows.copy_mix(self.conv)).times(self.pixels)
+        border = windows.border_mix(self.conv).times(0)
+        window = border + function(windows.copy_mix(self.conv)).times(self.pixels)
         block = window + self.channel_mix() + line(alu=12, store=3, call=1) * self.pixels
         return function(loop(block, turns))
 

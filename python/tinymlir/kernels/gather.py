@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 
@@ -37,6 +38,10 @@ class Gather(ABC):
     pitch: int
     #: words from one word of a window to the next
     apart: int = 1
+    #: whether columns beyond the end of a row can be the next row's
+    can_wrap: ClassVar[bool] = False
+    #: whether they are
+    wraps: bool = False
 
     def __init__(self, conv: Convolution, form: Form) -> None:
         self.conv, self.form = conv, form
@@ -53,21 +58,28 @@ class Gather(ABC):
     def mix(self, pixels: int) -> Mix:
         """The function that `copy` calls, as often as for ``pixels`` neighbours."""
 
+    def helper_mix(self, pixels: int, *, alone: bool) -> Mix:
+        """The code of the layer's own function, if there is one."""
+        return Mix() if self.shared_code() else self.mix(pixels).times(0)
+
+    def copy_mix(self, pixels: int, *, alone: bool) -> Mix:
+        """What `copy` emits for ``pixels`` neighbours; its function runs only."""
+        return self.mix(pixels).elsewhere() + line(alu=6, load=2, store=2, call=1)
+
     def shared_code(self) -> Mapping[str, Mix]:
         """The function that `copy` calls, by a name that equal ones have, if layers share it."""
         return {}
 
     @abstractmethod
     def prepare(self, layer: Layer, scratch: ir.Value) -> None:
-        """Emit the function that `copy` calls."""
-
-    def goes_on_in_the_next_row(self) -> bool:
-        """Have columns beyond the end of a row stand for the next row's; whether that works."""
-        return False
+        """Emit the function that `copy` calls, or note where to."""
 
     @abstractmethod
-    def copy(self, row: Index, column: Index, pixels: int) -> None:
-        """Emit the copying of the windows of ``pixels`` neighbours."""
+    def copy(self, row: Index, column: Index, pixels: int, *, alone: bool) -> None:
+        """Emit the copying of the windows of ``pixels`` neighbours.
+
+        ``alone``: nowhere else, so this may take no function.
+        """
 
 
 def gather_of(conv: Convolution, form: Form) -> Gather:
@@ -143,7 +155,7 @@ class SharedColumns(Gather):
 
         self.symbol = emit_to_scratch(layer, scratch, "im2col", rows)
 
-    def copy(self, row: Index, column: Index, pixels: int) -> None:
+    def copy(self, row: Index, column: Index, pixels: int, *, alone: bool) -> None:
         where = (row, column, self._columns(pixels))
         call_to_scratch(self.layer, self.symbol, self.scratch, where)
 
@@ -199,8 +211,10 @@ class SharedColumns(Gather):
 class SingleWindows(Gather):
     """Window by window, in the order of rows, columns and channels."""
 
-    #: output columns of a row, where columns beyond stand for the next row's
-    columns: int | None = None
+    can_wrap = True
+    #: how they are copied, and the function that does it, from when one is first copied
+    copies: windows.Copies | None = None
+    symbol: str | None = None
 
     def __init__(self, conv: Convolution, form: Form) -> None:
         super().__init__(conv, form)
@@ -213,22 +227,27 @@ class SingleWindows(Gather):
         return _in_steps(self.conv.weights[0])
 
     def mix(self, pixels: int) -> Mix:
-        return function(windows.copy_mix(self.conv, self.form)).times(pixels)
+        return function(loop(windows.copy_mix(self.conv, self.form) + line(alu=4), pixels))
+
+    def helper_mix(self, pixels: int, *, alone: bool) -> Mix:
+        border = windows.border_mix(self.conv, self.form).times(0)
+        return border if alone else border + super().helper_mix(pixels, alone=alone)
+
+    def copy_mix(self, pixels: int, *, alone: bool) -> Mix:
+        if not alone:
+            return super().copy_mix(pixels, alone=alone)
+        return loop(windows.copy_mix(self.conv, self.form), pixels, windows.TOGETHER)
 
     def prepare(self, layer: Layer, scratch: ir.Value) -> None:
         self.layer, self.scratch = layer, scratch
-        places = windows.Places(word=self.apart, pixel=self.pitch, form=self.form)
-        self.symbol = windows.emit_copy(self.conv, layer, scratch, places)
 
-    def copy(self, row: Index, column: Index, pixels: int) -> None:
-        emitter = self.layer.emitter
-        for p in range(pixels):
-            y, x = row, emitter.add(column, p)
-            if self.columns is not None:
-                width = emitter.index(self.columns)
-                y, x = (op(emitter.index(x), width) for op in (arith.divui, arith.remui))
-            call_to_scratch(self.layer, self.symbol, self.scratch, (y, x, p))
-
-    def goes_on_in_the_next_row(self) -> bool:
-        self.columns = self.conv.out_hw[1]
-        return True
+    def copy(self, row: Index, column: Index, pixels: int, *, alone: bool) -> None:
+        if self.copies is None:
+            places = windows.Places(word=self.apart, pixel=self.pitch, form=self.form)
+            self.copies = windows.Copies(self.conv, self.layer, self.scratch, places, self.wraps)
+        if alone:
+            self.copies.emit(self.layer.source, self.scratch, row, column, pixels)
+            return
+        if self.symbol is None:
+            self.symbol = self.copies.function()
+        call_to_scratch(self.layer, self.symbol, self.scratch, (row, column, pixels))

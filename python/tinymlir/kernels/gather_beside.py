@@ -41,6 +41,8 @@ class WindowsBeside(SingleWindows):
 class PixelsBeside(WindowsBeside):
     """Windows of one pixel each, by a function that layers have in common."""
 
+    can_wrap = False
+
     @staticmethod
     def takes(conv: Convolution) -> bool:
         """Whether windows are single pixels of whole words, none of them padding."""
@@ -86,7 +88,7 @@ class PixelsBeside(WindowsBeside):
 
         emitter.loop(0, pixels, 1, pixel, [source, target])
 
-    def copy(self, row: Index, column: Index, pixels: int) -> None:
+    def copy(self, row: Index, column: Index, pixels: int, *, alone: bool) -> None:
         conv, emitter, source = self.conv, self.layer.emitter, self.layer.source
         depth = conv.in_per_group
         origin = source.origin(emitter, input_row(emitter, conv, row, 0))
@@ -95,6 +97,3 @@ class PixelsBeside(WindowsBeside):
         turns = depth // STEP // self._unroll
         sizes = [emitter.index(n) for n in (pixels, turns, conv.stride[1] * depth)]
         func.call([], self.symbol, [first, stream(self.scratch), *sizes])
-
-    def goes_on_in_the_next_row(self) -> bool:
-        return False

@@ -78,7 +78,7 @@ class _Copy(WindowCopy):
         self.run = columns * where.conv.in_per_group
         self.line = windows.line if windows.copies == 1 and windows.runs > 1 else self.run
 
-    def _put_inside(self) -> None:
+    def put_inside(self) -> None:
         emitter, (rows, columns) = self.emitter, self.extent
         if self.dilated:
             self._put_pixels((0, rows), (0, columns))
@@ -87,7 +87,7 @@ class _Copy(WindowCopy):
         unroll = max(1, _MOST_UNROLLED // copies)
         emitter.loop(0, rows, 1, lambda kh: self._put(kh, 0, self.run), unroll=unroll)
 
-    def _put_at_border(self) -> None:
+    def put_at_border(self) -> None:
         """Padding everywhere, and over it what there is, pixel by pixel."""
         filler = vectors.splat(self.conv.pad_value, vectors.BYTES, 8)
 

@@ -135,7 +135,8 @@ class Im2col(Kernel):
     def mix(self) -> Mix:
         rows, columns = self._rows()
         row = self._row_mix(columns)
-        helper = self.gather.mix(self.pixels).times(0)
+        alone = self._is_one_block([(0, columns)])
+        helper = self.gather.helper_mix(self.pixels, alone=alone)
         return helper + function(loop(row + line(alu=6, load=2, store=2), rows))
 
     def _rows(self) -> tuple[int, int]:
@@ -150,13 +151,14 @@ class Im2col(Kernel):
         for pixels, (first, last) in self._runs(0, columns).items():
             channels = self.channels[self.pixels]
             products = self.products_type.mix(self.conv, steps, pixels, channels, self.unroll)
-            copy = self.gather.mix(pixels).elsewhere() + line(alu=6, load=2, store=2, call=1)
+            copy = self.gather.copy_mix(pixels, alone=self._is_one_block([(0, columns)]))
             row += loop(copy + products + line(alu=4, load=2), (last - first) // pixels)
         return row
 
     def _goes_on(self) -> bool:
         """Whether all pixels are one row: a block may go on in the next one."""
-        return self.conv.out_hw[0] > 1 and self.gather.goes_on_in_the_next_row()
+        rows, columns = self.conv.out_hw
+        return self.gather.can_wrap and rows > 1 and columns % self.pixels > 0
 
     def prepare(self, layer: Layer, scratch: ir.Value | None) -> None:
         super().prepare(layer, scratch)
@@ -175,13 +177,16 @@ class Im2col(Kernel):
         if not self._goes_on():
             super().whole()
             return
+        self.gather.wraps = True
         columns = self.conv.result_columns or width
         self.products.conv = replace(self.products.conv, result_columns=columns)
         self.row(0, Columns.all(height * width))
 
     def row(self, row: Index, columns: Columns) -> None:
+        alone = self._is_one_block(columns.spans)
+
         def block(column: Index, count: int) -> None:
-            self._block(row, column, count)
+            self._block(row, column, count, alone=alone)
 
         columns.in_blocks(self.layer.emitter, self._runs, block)
 
@@ -191,8 +196,12 @@ class Im2col(Kernel):
         runs = with_rest if last - first > (_SHORT + 1) * self.pixels else none_alone
         return runs(first, last, self.pixels)
 
-    def _block(self, row: Index, column: Index, pixels: int) -> None:
+    def _is_one_block(self, spans: Sequence[Span]) -> bool:
+        """Whether there is code for one count of pixels."""
+        return len({count for span in spans for count in self._runs(*span)}) == 1
+
+    def _block(self, row: Index, column: Index, pixels: int, *, alone: bool) -> None:
         site = Site(self.layer, row, column, (0, 0), (0, 0), border=False)
-        self.gather.copy(row, column, pixels)
+        self.gather.copy(row, column, pixels, alone=alone)
         assert self.scratch is not None
         self.products.emit(site, pixels, self.scratch)

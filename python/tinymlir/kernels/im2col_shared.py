@@ -68,14 +68,16 @@ class Im2colShared(Im2col):
 
     def mix(self) -> Mix:
         rows, columns = self._rows()
-        own = Mix() if self.gather.shared_code() else self.gather.mix(1).times(0)
+        alone = self._is_one_block([(0, columns)])
+        own = self.gather.helper_mix(1, alone=alone)
         row = self._row_mix(columns) + line(alu=4, load=1, store=1)
         return own + function(loop(row, rows))
 
     def _row_mix(self, columns: int) -> Mix:
         call, row = line(alu=6, load=2, store=3, call=1), Mix()
+        alone = self._is_one_block([(0, columns)])
         for pixels, (first, last) in self._runs(0, columns).items():
-            block = self.gather.mix(pixels).elsewhere() + call
+            block = self.gather.copy_mix(pixels, alone=alone)
             for products in self._products(pixels).values():
                 block += products.elsewhere() + call
             row += loop(block, (last - first) // pixels)

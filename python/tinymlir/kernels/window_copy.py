@@ -91,21 +91,21 @@ class WindowCopy(ABC):
         self.left = input_column(where.emitter, where.conv, where.column)
 
     @abstractmethod
-    def _put_inside(self) -> None:
+    def put_inside(self) -> None:
         """Copy, where there is no padding."""
 
     @abstractmethod
-    def _put_at_border(self) -> None:
+    def put_at_border(self) -> None:
         """Copy what there is, and padding where there is none."""
 
     def emit(self) -> None:
-        inside = self._is_inside()
+        inside = self.is_inside()
         if inside is None:
-            self._put_inside()
+            self.put_inside()
             return
-        self.emitter.either(inside, self._put_inside, self._put_at_border)
+        self.emitter.either(inside, self.put_inside, self.put_at_border)
 
-    def _is_inside(self) -> ir.Value | None:
+    def is_inside(self) -> ir.Value | None:
         """Whether no padding lies under the window; None if it never does."""
         conv, tests = self.conv, []
         for axis, start in enumerate((self.top, self.left)):

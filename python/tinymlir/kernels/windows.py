@@ -9,19 +9,37 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tinymlir.bindings import arith, ir
+from tinymlir.bindings import arith, func, ir
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Emitter, Index
 from tinymlir.kernels.forms import BYTES, HALFWORDS, Form
 from tinymlir.kernels.kernel import Layer
 from tinymlir.kernels.pairs import STEP
-from tinymlir.kernels.price import Mix, either, line, loop
-from tinymlir.kernels.window_copy import Taps, Where, WindowCopy, emit_window_copy
-from tinymlir.kernels.words import LOADED, load_any, load_word, repeated, store_any, view
+from tinymlir.kernels.price import Mix, either, function, line, loop
+from tinymlir.kernels.rows import Rows
+from tinymlir.kernels.window_copy import (
+    Taps,
+    Where,
+    WindowCopy,
+    emit_to_scratch,
+    emit_window_copy,
+)
+from tinymlir.kernels.words import (
+    LOADED,
+    load_any,
+    load_word,
+    put,
+    repeated,
+    store_any,
+    stream,
+    view,
+)
 
+#: Windows copied between two branches, where that is no function.
+TOGETHER = 2
 #: Words of a window copied between two branches.
 _UNROLL = 4
-#: Windows of pixels that are no whole words are gathered without a loop up to here.
+#: Windows are gathered without a loop up to here.
 _MOST_UNROLLED_STEPS = 16
 
 
@@ -60,33 +78,113 @@ def staging_bytes(conv: Convolution) -> int:
 
 
 def copy_mix(conv: Convolution, form: Form = HALFWORDS) -> Mix:
-    """The copy of one window, on average."""
+    """The copy of one window, on average; the code for padding is counted apart."""
+    pixels = conv.out_hw[0] * conv.out_hw[1]
+    share = len(conv.interior(0)) * len(conv.interior(1)) / pixels
+    inside, border = _inside_mix(conv, form), border_mix(conv, form).elsewhere()
+    return line(alu=8) + (inside if share == 1 else either(share, inside, border))
+
+
+def _inside_mix(conv: Convolution, form: Form) -> Mix:
     run = _run(conv)
     runs = conv.weights[0, 0].size // run
     word = line(load=1) + form.mix()
-    fill = loop(line(store=1), steps(conv) * form.step_words, _UNROLL)
-    by_words = loop(loop(word, run // STEP, _UNROLL) + line(alu=8), runs)
-    part = line(load=1, store=1)
-    by_bytes = loop(loop(part, run // STEP) + loop(part, run % STEP) + line(alu=16), runs)
-    if form is not BYTES:
-        by_bytes += loop(word, steps(conv), _UNROLL)
-        fill = loop(line(store=1), steps(conv), _UNROLL) if conv.in_per_group % STEP else fill
-    border = fill + line(alu=30) + (by_bytes if conv.in_per_group % STEP else by_words)
-    inside = by_words
+    if steps(conv) <= _MOST_UNROLLED_STEPS:
+        some = (line(load=LOADED) + form.mix() * LOADED) * (steps(conv) / LOADED)
+        # A word that goes on in the next run is put together.
+        return some + line(load=1, alu=3) * (runs - 1) if run % STEP else some
     if run % STEP:
-        inside = by_bytes
-        if steps(conv) <= _MOST_UNROLLED_STEPS:
-            # A word that goes on in the next run is put together.
-            some = (line(load=LOADED) + form.mix() * LOADED) * (steps(conv) / LOADED)
-            inside = some + line(load=1, alu=3) * (runs - 1)
-    pixels = conv.out_hw[0] * conv.out_hw[1]
-    share = len(conv.interior(0)) * len(conv.interior(1)) / pixels
-    return line(alu=16, load=4, store=4) + (inside if share == 1 else either(share, inside, border))
+        return _bytes_mix(conv, form)
+    return loop(loop(word, run // STEP, _UNROLL) + line(alu=8), runs)
+
+
+def border_mix(conv: Convolution, form: Form = HALFWORDS) -> Mix:
+    """The copy of a window with padding; nothing where there is none."""
+    if all(len(conv.interior(axis)) == conv.out_hw[axis] for axis in (0, 1)):
+        return Mix()
+    run, words = _run(conv), steps(conv) * form.step_words
+    if conv.in_per_group % STEP:
+        fill = loop(line(store=1), steps(conv), _UNROLL)
+        return function(fill + line(alu=30) + _bytes_mix(conv, form))
+    runs = conv.weights[0, 0].size // run
+    by_words = loop(loop(line(load=1) + form.mix(), run // STEP, _UNROLL) + line(alu=8), runs)
+    return function(loop(line(store=1), words, _UNROLL) + line(alu=30) + by_words)
+
+
+def _bytes_mix(conv: Convolution, form: Form) -> Mix:
+    """A window whose bytes are put together before they are widened."""
+    run, part = _run(conv), line(load=1, store=1)
+    runs = conv.weights[0, 0].size // run
+    mix = loop(loop(part, run // STEP) + loop(part, run % STEP) + line(alu=16), runs)
+    if form is BYTES:
+        return mix
+    return mix + loop(line(load=1) + form.mix(), steps(conv), _UNROLL)
 
 
 def emit_copy(conv: Convolution, layer: Layer, scratch: ir.Value, places: Places) -> str:
     """The function that copies a window; its place is the pixel's number in the block."""
     return emit_window_copy(conv, layer, scratch, "window", lambda where: _Copy(where, places))
+
+
+class Copies:
+    """The copying of neighbours' windows: by a function, or where it is asked for.
+
+    With ``wraps``, columns beyond the output's width belong to the rows that follow. Windows with
+    padding are copied by a function of their own, whose many values would wait in memory else.
+    """
+
+    def __init__(
+        self, conv: Convolution, layer: Layer, scratch: ir.Value, places: Places, wraps: bool
+    ) -> None:
+        self.conv, self.layer, self.places, self.wraps = conv, layer, places, wraps
+        self.scratch, self.emitter = scratch, layer.emitter
+        self.border: str | None = None
+        if any(len(conv.interior(axis)) < conv.out_hw[axis] for axis in (0, 1)):
+            self.border = emit_to_scratch(
+                layer,
+                scratch,
+                "border",
+                lambda *to: _Copy(Where(conv, layer.emitter, *to), places).put_at_border(),
+            )
+
+    def function(self) -> str:
+        """``@layer<i>_windows(input, scratch, row, column, pixels, first)``: `emit` in it."""
+        return emit_to_scratch(self.layer, self.scratch, "windows", self.emit)
+
+    def emit(
+        self, source: Rows, scratch: ir.Value, row: Index, column: Index, pixels: Index
+    ) -> None:
+        """Copy the windows of so many ``pixels`` from there on."""
+        emitter, width = self.emitter, self.emitter.index(self.conv.out_hw[1])
+        if self.wraps:
+            number = emitter.index(column)
+            row, column = arith.divui(number, width), arith.remui(number, width)
+
+        def window(number: Index, *carried: ir.Value) -> list[ir.Value]:
+            y, x = carried or (row, emitter.add(column, number))
+            self._window(Where(self.conv, emitter, source, scratch, y, x, number))
+            if not carried:
+                return []
+            following = emitter.index(emitter.add(x, 1))
+            past = arith.cmpi(arith.CmpIPredicate.eq, following, width)
+            below, first = emitter.index(emitter.add(y, 1)), emitter.index(0)
+            return [arith.select(past, below, y), arith.select(past, first, following)]
+
+        emitter.loop(0, pixels, 1, window, [row, column] if self.wraps else [], unroll=TOGETHER)
+
+    def _window(self, where: Where) -> None:
+        copy, emitter, source = _Copy(where, self.places), self.emitter, where.source
+        inside = copy.is_inside()
+
+        def put_at_border() -> None:
+            place = (where.row, where.column, where.place, source.first_column)
+            numbers = [emitter.index(value) for value in place]
+            func.call([], self.border, [source.buffer, where.scratch, *numbers])
+
+        if inside is None:
+            copy.put_settled()
+        else:
+            emitter.either(inside, copy.put_settled, put_at_border)
 
 
 class _Copy(WindowCopy):
@@ -99,6 +197,8 @@ class _Copy(WindowCopy):
         self.start, self.word = where.emitter.mul(where.place, places.pixel), places.word
         super().__init__(where, where.conv.kernel[1])
         self.form = places.form
+        #: where the window begins in the input, if that is in a register
+        self.corner: Index | None = None
         self.depth, self.run = where.conv.in_per_group, _run(where.conv)
         #: words before the window as bytes: itself, its own second half, or what is behind all
         self.staged = self.start
@@ -107,14 +207,28 @@ class _Copy(WindowCopy):
             second = where.emitter.add(self.start, steps(self.conv))
             self.staged = second if places.word == 1 else behind
 
-    def _put_inside(self) -> None:
+    def put_settled(self) -> None:
+        """`put_inside`, the window's places in registers, from which all others are constant."""
+        emitter = self.emitter
+        self.start = emitter.opaque(self.start)
+        if self.source.slots is None:
+            self.corner = emitter.opaque(super()._origin(0))
+        self.put_inside()
+
+    def _origin(self, kernel_row: Index) -> Index:
+        if self.corner is None:
+            return super()._origin(kernel_row)
+        row = self.source.columns * self.source.channels * self.conv.dilation[0]
+        return self.emitter.add(self.corner, self.emitter.mul(kernel_row, row))
+
+    def put_inside(self) -> None:
         everything: tuple[Taps, Taps] = ((0, self.conv.kernel[0]), (0, self.conv.kernel[1]))
-        if self.run % STEP == 0:
-            self._put_words(*everything)
-        elif steps(self.conv) > _MOST_UNROLLED_STEPS:
-            self._put_bytes(*everything)
-        else:
+        if steps(self.conv) <= _MOST_UNROLLED_STEPS:
             self._put_unrolled()
+        elif self.run % STEP == 0:
+            self._put_words(*everything)
+        else:
+            self._put_bytes(*everything)
 
     def _put_unrolled(self) -> None:
         emitter, (rows, columns) = self.emitter, self.conv.kernel
@@ -126,7 +240,7 @@ class _Copy(WindowCopy):
             for step, word in [(step, self._load(origins, step)) for step in some]:
                 self._put(step, word)
 
-    def _put_at_border(self) -> None:
+    def put_at_border(self) -> None:
         """Padding everywhere, and over it what there is."""
         there = self._taps(0), self._taps(1)
         filler = self.form.filler(self.conv.pad_value)
@@ -234,10 +348,9 @@ class _Copy(WindowCopy):
 
     def _put(self, step: Index, word: ir.Value) -> None:
         """A word of operands, in the form that they have here."""
-        first = self.emitter.mul(step, self.form.step_words)
-        words = view(self.scratch, 32)
+        first, words = self.emitter.mul(step, self.form.step_words), stream(self.scratch)
         for number, part in enumerate(self.form.words(word)):
-            self.emitter.store(part, words, [self._place(self.emitter.add(first, number))])
+            put(part, words, self._place(self.emitter.add(first, number)))
 
     def _place(self, word: Index) -> Index:
         return self.emitter.add(self.start, self.emitter.mul(word, self.word))

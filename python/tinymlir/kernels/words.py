@@ -78,6 +78,14 @@ def fetch_byte(pointer: ir.Value, byte: int) -> ir.Value:
     return llvm.load(i8, advance_bytes(pointer, byte), volatile_=True, alignment=1)
 
 
+def put(word: ir.Value, pointer: ir.Value, place: Index, alignment: int = 4) -> None:
+    """Store an i32 ``place`` words from an address, where this is emitted.
+
+    The store is volatile: two of them take less than the instruction that LLVM would make of both.
+    """
+    llvm.store(word, advance(pointer, place), volatile_=True, alignment=alignment)
+
+
 def copy_words(
     emitter: Emitter,
     source: ir.Value,
@@ -112,7 +120,7 @@ def put_words(
         some = range(first, min(first + LOADED, count))
         for word in [fetch(source, number, alignment=1) for number in some]:
             for part in parts(word):
-                llvm.store(part, advance(target, place), alignment=alignment)
+                put(part, target, place, alignment)
                 place += apart
     return [advance(source, count), advance(target, place)]
 
