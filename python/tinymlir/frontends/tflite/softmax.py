@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tinymlir import numerics
-from tinymlir.bindings import arith, ir, tensor
+from tinymlir.bindings import arith, ir
 from tinymlir.frontends.canonical.builder import Builder, Clamp, Scaling
+from tinymlir.frontends.canonical.softmax import entry, without_tail
 from tinymlir.frontends.canonical.tensors import Activation
 from tinymlir.numerics import IntArray, divide_by_power, high_product
 
@@ -91,7 +92,7 @@ def _layer(b: Builder, name: str, x: Activation, table: npt.NDArray[np.int32]) -
     length = math.prod(shape[i] for i in reduced)
     with b.layer(name, "softmax"):
         value = b.reshape(x.value, shape)
-        entries = b.constant(table)
+        entries = b.constant(without_tail(table))
         top = b.generic(
             [(value, everything)],
             b.fill(rows, numerics.I8_MIN, b.i32),
@@ -100,9 +101,7 @@ def _layer(b: Builder, name: str, x: Activation, table: npt.NDArray[np.int32]) -
         )
 
         def exponential(q: ir.Value, greatest: ir.Value) -> ir.Value:
-            difference = arith.subi(greatest, arith.extsi(b.i32, q))
-            place = arith.index_cast(ir.IndexType.get(b.context), difference)
-            return tensor.extract(entries, [place])
+            return entry(b, entries, arith.subi(greatest, arith.extsi(b.i32, q)))
 
         def accumulate(q: ir.Value, greatest: ir.Value, acc: ir.Value) -> ir.Value:
             half = b.scalar(1 << (_SUM_BITS - 1), b.i32)
