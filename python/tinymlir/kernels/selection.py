@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import math
+import operator
 from collections import Counter
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -18,7 +21,9 @@ _UNIT = 4
 #: beyond it is only if that is still too much.
 _WITHIN, _BEYOND, _AT_LEAST = 10.0, 0.5, 0.25
 #: Prices of flash between which functions are looked for that leave room, and steps of the search.
-_CHEAPEST, _DEAREST, _HALVINGS = 1e-4, 1e4, 12
+_CHEAPEST, _DEAREST, _HALVINGS = 1e-3, 1e3, 8
+#: Powers of a function's callers that its price is divided by, for sets to begin a search with.
+_SHARES = (1.0, 0.5, 0.0)
 #: A difference that rounding may make.
 _TINY = 1e-12
 
@@ -36,8 +41,9 @@ def choose(
 
     It is the multiple-choice knapsack problem, solved exactly by dynamic programming over words
     of flash for given functions that layers have in common (`Price.shared`), which are paid for
-    once. Which of these there are is a local search: all at first, then without one of them as
-    long as that is better. Where nothing fits, the smallest candidates are chosen.
+    once. Which of these there are is a local search from several beginnings, in steps that have
+    some of them come, go or take the place of others. Where nothing fits, the smallest candidates
+    are chosen.
 
     Args:
         layers: for each layer the prices of its candidates, at least one.
@@ -75,12 +81,15 @@ class _Problem:
         #: [candidate, function]: whether it is called
         self.calls = np.array([[name in p.shared for name in names] for p in prices], bool)
         self.calls = self.calls.reshape(len(prices), len(names))
+        #: the same, a bit for each function
+        self.masks = [sum(1 << int(f) for f in np.flatnonzero(row)) for row in self.calls]
         own = [p.flash_bytes - sum(p.shared.get(name, 0) for name in names) for p in prices]
         self.sizes = np.array([_words(size) for size in own], int)
         self.cycles = np.array([p.cycles for p in prices], float)
         self.least_cycles = max(sum(self.cycles[layer].min() for layer in self.layers), 1)
         self.least_size = 1
-        self.least_size = max(self._flash(self._search(0, 1)), 1)
+        self.smallest = self._search(0, 1)
+        self.least_size = max(self._flash(self.smallest), 1)
 
     def flash(self, chosen: list[int]) -> int:
         """Bytes of the candidates chosen."""
@@ -96,11 +105,10 @@ class _Problem:
         best = self._search(speed, size)
         if room is None or self._flash(best) <= room:
             return best
-        smallest = self._search(0, 1)
-        if self._flash(smallest) > room:
-            return smallest
+        if self._flash(self.smallest) > room:
+            return self.smallest
         # Functions are those that are best for some price of flash, near that at which all fits.
-        tried = [best, smallest]
+        tried = [best, self.smallest]
         low, high = _CHEAPEST, _DEAREST
         for _ in range(_HALVINGS if len(self.functions) else 0):
             middle = (low * high) ** 0.5
@@ -146,32 +154,80 @@ class _Problem:
         return costs
 
     def _search(self, speed: float, size: float) -> list[int]:
-        """The best for all functions or for none of them to begin with, others step by step."""
-        costs = self._costs(speed, size)
+        """The best by local search from several sets of functions.
 
-        def solve(there: np.ndarray) -> tuple[float, list[int]]:
-            able = np.where(self._able(there), costs, np.inf)
-            picked = [layer.start + int(able[layer].argmin()) for layer in self.layers]
-            functions = self.functions[self.calls[picked].any(axis=0)].sum()
-            return float(able[picked].sum() + size * functions / self.least_size), picked
+        A step has the functions of a candidate come or go, or those of another one in their place.
+        """
+        costs = self._costs(speed, size).tolist()
+        prices = (size * self.functions / self.least_size).tolist()
+        ranked = [self._ranked(layer, costs) for layer in self.layers]
 
-        sets = np.unique(
-            np.concatenate([self.calls, np.eye(len(self.functions), dtype=bool)]), axis=0
+        @functools.cache
+        def price(called: int) -> float:
+            return sum(cost for f, cost in enumerate(prices) if called >> f & 1)
+
+        @functools.cache
+        def solve(there: int) -> tuple[float, int, list[int]]:
+            """The best candidates for which these functions do: their cost, and what they call."""
+            total, called, picked = 0.0, 0, list[int]()
+            for known in ranked:
+                cost, calls, i = _first(known, there)
+                picked.append(i)
+                total, called = total + cost, called | calls
+            return total + price(called), called, picked
+
+        sets = sorted(
+            {calls for known in ranked for _, calls, _ in known}
+            | {1 << f for f in range(len(prices))}
         )
         found = []
-        for there in (np.zeros(len(self.functions), bool), np.ones(len(self.functions), bool)):
-            least, best = solve(there)
-            better = True
-            while better and len(self.functions):
-                better = False
+        for there in self._starts(costs, prices):
+            (least, called, best), before = solve(there), math.inf
+            while least < before:
+                before = least
                 for part in sets:
-                    # With the functions of a candidate, if one is not there, or else without.
-                    other = there & ~part if (there | ~part).all() else there | part
-                    total, picked = solve(other)
-                    if total < least - _TINY:
-                        least, best, there, better = total, picked, other, True
+                    gone = sorted({self.masks[i] for i in best}) if part & ~called else []
+                    others = [there | part if part & ~there else there & ~part]
+                    for other in (*others, *(called & ~out | part for out in gone)):
+                        step = solve(other)
+                        if step[0] < least - _TINY:
+                            (least, called, best), there = step, other
             found.append((least, best))
         return min(found, key=lambda f: f[0])[1]
+
+    def _starts(self, costs: list[float], prices: list[float]) -> list[int]:
+        """Functions to begin a search with: all of them, and those of candidates that are best
+        where each function is paid for by all layers that could call it, or by some of them.
+        """
+        able = sum(self.calls[layer].any(axis=0).astype(int) for layer in self.layers)
+        starts = [(1 << len(prices)) - 1]
+        for power in _SHARES if prices else ():
+            shared = costs + self.calls @ (np.array(prices) / able**power)
+            picked = [layer.start + int(shared[layer].argmin()) for layer in self.layers]
+            starts.append(functools.reduce(operator.or_, (self.masks[i] for i in picked)))
+        return starts
+
+    def _ranked(self, layer: slice, costs: list[float]) -> list[_Ranked]:
+        """Candidates of a layer, the cheapest first, without those that call all that one before
+        them calls.
+        """
+        kept: list[_Ranked] = []
+        for i in sorted(range(layer.start, layer.stop), key=costs.__getitem__):
+            if all(calls & ~self.masks[i] for _, calls, _ in kept):
+                kept.append((costs[i], self.masks[i], i))
+        return kept
+
+
+#: What a candidate costs, the functions that it calls, and its number.
+_Ranked: TypeAlias = tuple[float, int, int]
+
+
+def _first(ranked: list[_Ranked], there: int) -> _Ranked:
+    """The first candidate for which these functions do."""
+    for candidate in ranked:
+        if not candidate[1] & ~there:
+            return candidate
+    return math.inf, 0, -1
 
 
 def _words(size: int) -> int:

@@ -110,6 +110,11 @@ class SharedProducts(DotProducts):
                 finish(self.conv, site, 0, 0, sums[p * channels + b], known[b], lane=b)
             place = advance_bytes(place, distance)
 
+    @staticmethod
+    def turn_mix(pixels: int, channels: int) -> Mix:
+        """Both pointers move, and one is compared."""
+        return line(alu=2, load=1)
+
     @classmethod
     def key(cls, conv: Convolution, steps: int, pixels: int, channels: int, unroll: int) -> str:
         """A name that functions share which are the same but for constants."""
