@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +68,27 @@ def test_functions_that_layers_share_are_paid_for_once() -> None:
     room = 4 * 1000 + 900
     assert choose([[own, shared, fast]] * 4, "speed", room) == [1] * 4
     assert choose([[own, shared, fast]] * 4, "speed", 4 * 1100 + 1900) == [2] * 4
+
+
+def test_functions_may_take_the_place_of_others() -> None:
+    """Where one function coming or going is worse, as good as the best of all sets of them."""
+    draw = np.random.default_rng(1)
+    for _ in range(40):
+        sizes = {name: 4 * int(draw.integers(1, 60)) for name in "fghij"}
+        layers = []
+        for _ in range(5):
+            own, calls = draw.integers(1, 30, 3), draw.random((3, len(sizes))) < 0.4
+            shared = [{n: sizes[n] for n, c in zip(sizes, row, strict=True) if c} for row in calls]
+            flash = [4 * int(o) + sum(s.values()) for o, s in zip(own, shared, strict=True)]
+            layers.append([Price(0, 1, f, shared=s) for f, s in zip(flash, shared, strict=True)])
+
+        def size(picked: Sequence[Price]) -> int:
+            called = {name: size for price in picked for name, size in price.shared.items()}
+            own = sum(price.flash_bytes - sum(price.shared.values()) for price in picked)
+            return own + sum(called.values())
+
+        chosen = [layer[i] for layer, i in zip(layers, choose(layers, "size"), strict=True)]
+        assert size(chosen) == min(map(size, itertools.product(*layers)))
 
 
 def test_a_loop_runs_often_and_lies_in_flash_once() -> None:
