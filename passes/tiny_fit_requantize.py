@@ -42,7 +42,8 @@ class FitRequantize(Pass):
     ``float32`` gets one shift for all channels, which makes it cheaper, and the places by which
     accumulators may be scaled up (``tiny.headroom``), which makes ties rarer; ``double`` is marked
     ``tiny.shrinks`` where all shifts exceed 31. Layers of one shape get one
-    shift where that can be, so that they may be one function (tiny-merge-functions).
+    shift where that can be, so that they may be one function (tiny-merge-functions); and so do
+    pointwise and 3x3 depthwise layers of any shape.
 
     Before::
 
@@ -90,12 +91,12 @@ class FitRequantize(Pass):
             if isinstance(child, func.FuncOp) and "tiny.layer" in child.operation.attributes:
                 for found in _requantizations(child):
                     alike[found.shape()].append(found)
-        least = {shape: _least_shift(group) for shape, group in alike.items()}
-        single = [least[shape] for shape, group in alike.items() if group[0].reads_single_pixels()]
-        for shape, group in alike.items():
-            shifts = [least[shape]]
-            if group[0].reads_single_pixels():
-                shifts.insert(0, min((s for s in single if s is not None), default=None))
+        families: dict[object, list[_Requantization]] = defaultdict(list)
+        for group in alike.values():
+            families[group[0].family()] += group
+        families.pop(None, None)
+        for group in alike.values():
+            shifts = [_least_shift(families.get(group[0].family(), [])), _least_shift(group)]
             for found in group:
                 with ir.InsertionPoint(found.generic), found.generic.location:
                     found.improve(self.lanes, [shift for shift in shifts if shift is not None])
@@ -134,10 +135,18 @@ class _Requantization:
             return None
         return conv.weights.shape, conv.in_hw, conv.out_hw, conv.stride, conv.dilation, conv.pad
 
-    def reads_single_pixels(self) -> bool:
-        """Whether windows are single pixels: then layers of any size may be one function."""
+    def family(self) -> object:
+        """What layers have in common that may be one function whatever their size; None for others.
+
+        These are pointwise convolutions, and 3x3 depthwise ones.
+        """
         conv = find_convolution(self.generic.results[0])
-        return conv is not None and conv.kernel == (1, 1) and conv.groups == 1
+        if conv is None:
+            return None
+        if conv.kernel == (1, 1) and conv.groups == 1:
+            return conv.kernel
+        depthwise = conv.in_per_group == conv.out_per_group == 1 and conv.kernel == (3, 3)
+        return conv.kernel if depthwise and conv.stride == (1, 1) else None
 
     def improve(self, lanes: bool, shifts: list[int]) -> None:
         """Replace the op by a cheaper one that is equal, if there is one.

@@ -52,3 +52,30 @@ def test_depthwise_convolution(
     assert (result == y.array).all()
     layer = compilation.layers[-1]
     assert layer.executed_macs == layer.macs > 0
+
+
+@pytest.mark.parametrize(
+    ("shape", "pad"),
+    [
+        # One band or several, of blocks of rows that overlap or not.
+        *[((height, 6, 4), (1, 1, 1, 1)) for height in (3, 4, 6, 7, 8, 13, 25)],
+        # Columns by twos, or one left over; the last of the image in a pair by itself, or not.
+        *[((6, width, 8), (1, 1, 1, 1)) for width in (3, 4, 5, 9, 12)],
+        *[((5, width, 4), (0, 0, 0, 0)) for width in (4, 5, 6)],
+        # Rows and pairs of columns that are all padding; rows and columns that no window reaches.
+        ((4, 5, 4), (2, 2, 5, 2)),
+        ((9, 7, 4), (0, 2, 2, 7)),
+        ((1, 3, 4), (2, 1, 2, 0)),
+    ],
+)
+def test_bands(shape: tuple[int, int, int], pad: tuple[int, int, int, int]) -> None:
+    """Between two layers in the arena, so that results may replace what they are made of."""
+    network = Network(5)
+    x = network.negate(network.input(1, *shape))
+    y = network.negate(network.conv(x, shape[2], Window((3, 3), pad=pad), shape[2], pad_value=-7))
+    compilation = lower_for_host(
+        pinned(network.text(y), "depthwise-shared"), get_target("cortex-m4")
+    )
+    (result,) = HostModel(compilation)(*(v.array for v in network.inputs))
+    assert (result == y.array).all()
+    assert compilation.layers[1].kernel == "depthwise-shared"

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from networks import Network, Value, Window
+from networks import Network, Value, Window, pinned
 from numpy.typing import NDArray
 
 from tinymlir.artifact import measure, report
@@ -61,6 +61,20 @@ def test_layers_of_one_shape_are_one_function(core: str) -> None:
     # What is shared still counts for the layer that runs.
     counts = [layer.instructions for layer in run.counts.layers]
     assert max(counts) < 1.2 * min(counts)
+
+
+def test_depthwise_layers_of_any_size_are_one_function() -> None:
+    network = Repeating(1)
+    y = network.input(1, 6, 8, 8)
+    for pad in ((1, 1, 1, 1), (1, 1, 2, 1), (0, 1, 1, 0)):
+        y = network.conv(y, 8, Window((3, 3), pad=pad), 8)
+    text = pinned(network.text(y), "depthwise-shared")
+    compilation, code = generate_within(lambda choice: lowered(text, "cortex-m4", choice), BALANCED)
+    found = report(compilation, code, {})
+    run = simulate(found, code.object, [v.array[0] for v in network.inputs])
+    assert (run.outputs[0] == y.array[0]).all()
+    first, *others = [layer["code_bytes"] for layer in found["layers"]]
+    assert max(others) < 40 < 800 < first
 
 
 def test_code_that_misses_the_budget_is_chosen_again() -> None:

@@ -11,6 +11,7 @@ from tinymlir.kernels.depthwise import Depthwise
 from tinymlir.kernels.depthwise_bytes import DepthwiseBytes
 from tinymlir.kernels.depthwise_pairs import DepthwisePairs
 from tinymlir.kernels.depthwise_rows import DepthwiseRows
+from tinymlir.kernels.depthwise_shared import DepthwiseShared
 from tinymlir.kernels.depthwise_swar import DepthwiseSwar
 from tinymlir.kernels.direct import Direct
 from tinymlir.kernels.helium_depthwise import HeliumDepthwise
@@ -44,6 +45,7 @@ KERNELS: tuple[type[Kernel], ...] = (
     Swar,
     SwarShared,
     DepthwisePairs,
+    DepthwiseShared,
     DepthwiseBytes,
     Depthwise,
     DepthwiseSwar,

@@ -6,7 +6,7 @@ accumulators many times a turn, or loads a pointer again for each use. So kernel
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -118,17 +118,42 @@ def while_below(
 
     ``first``: there is one turn at least.
     """
+    if first:
+
+        def until(*values: ir.Value) -> tuple[ir.Value, list[ir.Value]]:
+            moved = turn(*values)
+            return below(moved[place], end.load()), moved
+
+        return repeat(until, carried)
+    loop, before, after = _while(carried)
+    with ir.InsertionPoint(before):
+        scf.condition(below(before.arguments[place], end.load()), list(before.arguments))
+    with ir.InsertionPoint(after):
+        scf.yield_(turn(*after.arguments))
+    return list(loop.results)
+
+
+def repeat(
+    turn: Callable[..., tuple[ir.Value, list[ir.Value]]], carried: Sequence[ir.Value] = ()
+) -> list[ir.Value]:
+    """Turns that carry values, one at least; each gives whether there is another one, and values
+    for it.
+    """
+    loop, before, after = _while(carried)
+    with ir.InsertionPoint(before):
+        scf.condition(*turn(*before.arguments))
+    with ir.InsertionPoint(after):
+        scf.yield_(list(after.arguments))
+    return list(loop.results)
+
+
+def _while(carried: Sequence[ir.Value]) -> tuple[scf.WhileOp, ir.Block, ir.Block]:
+    """A loop without code, and its blocks: what tests, and what goes on."""
     kinds = [value.type for value in carried]
     locations = [ir.Location.current] * len(kinds)
-    loop = scf.WhileOp(kinds, carried)
-    before = loop.regions[0].blocks.append(*kinds, arg_locs=locations)
-    after = loop.regions[1].blocks.append(*kinds, arg_locs=locations)
-    with ir.InsertionPoint(before):
-        values = turn(*before.arguments) if first else list(before.arguments)
-        scf.condition(below(values[place], end.load()), values)
-    with ir.InsertionPoint(after):
-        scf.yield_(list(after.arguments) if first else turn(*after.arguments))
-    return list(loop.results)
+    loop = scf.WhileOp(kinds, list(carried))
+    before, after = (region.blocks.append(*kinds, arg_locs=locations) for region in loop.regions)
+    return loop, before, after
 
 
 def opaque(value: ir.Value) -> ir.Value:
