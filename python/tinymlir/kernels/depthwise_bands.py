@@ -29,6 +29,7 @@ from tinymlir.kernels.words import (
     fetch,
     fetch_byte,
     half,
+    neighbours,
     repeated,
     settled,
 )
@@ -148,6 +149,9 @@ class BandFunction:
             self.weights = park(weights)
             channels, planes, row = self._sizes("channels", "planes", "target_row")
             self.pitch, self.target_row = park(channels), park(row)
+            # From the last of four channels to the first one, two columns on.
+            twice = arith.addi(channels, channels)
+            self.following = park(arith.subi(twice, self.emitter.integer(CHANNEL_BLOCK)))
             scratch = advance_bytes(weights, self.constants_bytes)
             self.scratch = park(scratch)
             self._fill(scratch, self._past(scratch, planes), _WORD)
@@ -277,7 +281,7 @@ class BandFunction:
         def pair(source: ir.Value, target: ir.Value) -> list[ir.Value]:
             neighbour = self._past(source, pitch)
             words = [fetch(p, 0, alignment=1) for p in (source, neighbour)]
-            for channel, word in enumerate(_neighbours(*words)):
+            for channel, word in enumerate(neighbours(*words)):
                 at = advance_bytes(target, channel * PLANE)
                 llvm.store(word, at, alignment=_WORD)
             return [self._past(neighbour, pitch), advance_bytes(target, PAIR)]
@@ -333,9 +337,7 @@ class BandFunction:
 
                 carried = [x, self.weights.load()]
                 x, _ = while_below(self.scratch, carried, channel, place=1, first=True)
-                pitch = self.pitch.load()
-                following = advance_bytes(place_.load(), -CHANNEL_BLOCK)
-                place_.store(self._past(self._past(following, pitch), pitch))
+                place_.store(self._past(place_.load(), self.following.load()))
                 return [x]
 
             (x,) = while_below(end, [x], columns, first=True)
@@ -393,13 +395,3 @@ class BandFunction:
                 finish(self.conv, site, 0, 0, line[column], known)
                 if number + 1 < len(sums):
                     places[column] = opaque(self._past(places[column], row))
-
-
-def _neighbours(first: ir.Value, second: ir.Value) -> list[ir.Value]:
-    """The bytes of two words as halfwords: each channel's two in a word."""
-    i32 = first.type
-    low, high = arith.constant(i32, 0xFFFF), arith.constant(i32, -(1 << 16))
-    sixteen = arith.constant(i32, 16)
-    lows = arith.ori(arith.andi(first, low), arith.shli(second, sixteen))
-    highs = arith.ori(arith.shrui(first, sixteen), arith.andi(second, high))
-    return [extend(word, odd) for word in (lows, highs) for odd in (0, 1)]

@@ -19,10 +19,10 @@ from tinymlir.kernels.price import Mix, function, line, loop
 from tinymlir.kernels.row_copy import ring_columns
 from tinymlir.kernels.words import (
     advance,
-    extend,
     fetch,
     half,
     load_word,
+    neighbours,
     repeated,
     stream,
     view,
@@ -59,7 +59,7 @@ class DepthwisePairs(DepthwisePlanes):
         return self.conv.kernel[0] * self.slot * 4
 
     def _copy_mix(self, width: int) -> Mix:
-        pair = line(load=2) + line(alu=12, store=width)
+        pair = line(load=2) + line(alu=10, store=width)
         copy = function(loop(pair, self.plane, _UNROLL) + line(alu=14, load=4, store=4))
         return copy + loop(line(store=width), self.plane, _UNROLL).times(0) * 3
 
@@ -120,7 +120,7 @@ class DepthwisePairs(DepthwisePlanes):
 
             def store(pair: Index, first: ir.Value, second: ir.Value) -> None:
                 at = emitter.add(slot, pair)
-                for c, word in enumerate(_neighbours(first, second)[:width]):
+                for c, word in enumerate(neighbours(first, second)[:width]):
                     emitter.store(word, words, [emitter.add(at, c * self.plane)])
 
             def load(column: Index) -> ir.Value:
@@ -191,14 +191,3 @@ class Taps:
         columns = np.array([[tap, tap + 1] for tap in self.first])
         words = np.ascontiguousarray(padded[:, :, columns]).view("<i4")
         return words.reshape(len(weights), -1)
-
-
-def _neighbours(first: ir.Value, second: ir.Value) -> list[ir.Value]:
-    """The bytes of two words as halfwords: each channel's two in a word."""
-    i32 = first.type
-    low, high = arith.constant(i32, 0xFFFF), arith.constant(i32, -(1 << 16))
-    sixteen = arith.constant(i32, 16)
-    halves = [(extend(first, odd), extend(second, odd)) for odd in (0, 1)]
-    lows = [arith.ori(arith.andi(a, low), arith.shli(b, sixteen)) for a, b in halves]
-    highs = [arith.ori(arith.shrui(a, sixteen), arith.andi(b, high)) for a, b in halves]
-    return [*lows, *highs]

@@ -205,6 +205,16 @@ def extend(word: ir.Value, first: int) -> ir.Value:
     ).res
 
 
+def neighbours(first: ir.Value, second: ir.Value) -> list[ir.Value]:
+    """The bytes of two words as halfwords: the first byte of each in a word, then the second…"""
+    i32 = first.type
+    low, high = arith.constant(i32, 0xFFFF), arith.constant(i32, -(1 << 16))
+    sixteen = arith.constant(i32, 16)
+    lows = arith.ori(arith.andi(first, low), arith.shli(second, sixteen))
+    highs = arith.ori(arith.shrui(first, sixteen), arith.andi(second, high))
+    return [extend(word, odd) for word in (lows, highs) for odd in (0, 1)]
+
+
 def settled(value: ir.Value) -> ir.Value:
     """``value``, computed where this is emitted, as one of which LLVM knows nothing.
 
