@@ -140,3 +140,50 @@ func.func private @depthwise(%x: tensor<1x4x4x2xi8>) -> tensor<1x2x2x2xi8> attri
   } -> tensor<1x2x2x2xi8>
   return %q : tensor<1x2x2x2xi8>
 }
+
+// -----
+
+#id = affine_map<(d0, d1, d2, d3) -> (d0, d1, d2, d3)>
+#channel = affine_map<(d0, d1, d2, d3) -> (d3)>
+
+// 3x3 depthwise layers of any size may be one function, so they have one shift.
+// CHECK-LABEL: func.func private @small
+// CHECK: "tiny.rescale"(%{{.*}}) {{.*}}shift = 38 : i32
+// CHECK-LABEL: func.func private @large
+// CHECK: "tiny.rescale"(%{{.*}}) {{.*}}shift = 38 : i32
+func.func private @small(%x: tensor<1x4x4x2xi8>) -> tensor<1x2x2x2xi8> attributes {tiny.layer = "small"} {
+  %w = arith.constant dense<1> : tensor<3x3x2xi8>
+  %b = arith.constant dense<[7, 9]> : tensor<2xi32>
+  %m = arith.constant dense<[1717986918, 1288490189]> : tensor<2xi32>
+  %s = arith.constant dense<[39, 40]> : tensor<2xi32>
+  %e32 = tensor.empty() : tensor<1x2x2x2xi32>
+  %start = linalg.broadcast ins(%b : tensor<2xi32>) outs(%e32 : tensor<1x2x2x2xi32>) dimensions = [0, 1, 2]
+  %acc = linalg.depthwise_conv_2d_nhwc_hwc {dilations = dense<1> : vector<2xi64>, strides = dense<1> : vector<2xi64>}
+      ins(%x, %w : tensor<1x4x4x2xi8>, tensor<3x3x2xi8>) outs(%start : tensor<1x2x2x2xi32>) -> tensor<1x2x2x2xi32>
+  %e = tensor.empty() : tensor<1x2x2x2xi8>
+  %q = linalg.generic {indexing_maps = [#id, #channel, #channel, #id], iterator_types = ["parallel", "parallel", "parallel", "parallel"]}
+      ins(%acc, %m, %s : tensor<1x2x2x2xi32>, tensor<2xi32>, tensor<2xi32>) outs(%e : tensor<1x2x2x2xi8>) {
+  ^bb0(%a: i32, %mc: i32, %sc: i32, %unused: i8):
+    %r = "tiny.requantize"(%a, %mc, %sc) {zero_point = -128 : i32, min = -128 : i32, max = 127 : i32, rounding = "double"} : (i32, i32, i32) -> i8
+    linalg.yield %r : i8
+  } -> tensor<1x2x2x2xi8>
+  return %q : tensor<1x2x2x2xi8>
+}
+func.func private @large(%x: tensor<1x5x4x2xi8>) -> tensor<1x3x2x2xi8> attributes {tiny.layer = "large"} {
+  %w = arith.constant dense<1> : tensor<3x3x2xi8>
+  %b = arith.constant dense<[7, 9]> : tensor<2xi32>
+  %m = arith.constant dense<[1717986918, 1288490189]> : tensor<2xi32>
+  %s = arith.constant dense<[38, 39]> : tensor<2xi32>
+  %e32 = tensor.empty() : tensor<1x3x2x2xi32>
+  %start = linalg.broadcast ins(%b : tensor<2xi32>) outs(%e32 : tensor<1x3x2x2xi32>) dimensions = [0, 1, 2]
+  %acc = linalg.depthwise_conv_2d_nhwc_hwc {dilations = dense<1> : vector<2xi64>, strides = dense<1> : vector<2xi64>}
+      ins(%x, %w : tensor<1x5x4x2xi8>, tensor<3x3x2xi8>) outs(%start : tensor<1x3x2x2xi32>) -> tensor<1x3x2x2xi32>
+  %e = tensor.empty() : tensor<1x3x2x2xi8>
+  %q = linalg.generic {indexing_maps = [#id, #channel, #channel, #id], iterator_types = ["parallel", "parallel", "parallel", "parallel"]}
+      ins(%acc, %m, %s : tensor<1x3x2x2xi32>, tensor<2xi32>, tensor<2xi32>) outs(%e : tensor<1x3x2x2xi8>) {
+  ^bb0(%a: i32, %mc: i32, %sc: i32, %unused: i8):
+    %r = "tiny.requantize"(%a, %mc, %sc) {zero_point = -128 : i32, min = -128 : i32, max = 127 : i32, rounding = "double"} : (i32, i32, i32) -> i8
+    linalg.yield %r : i8
+  } -> tensor<1x3x2x2xi8>
+  return %q : tensor<1x3x2x2xi8>
+}
