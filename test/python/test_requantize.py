@@ -77,6 +77,22 @@ def assert_equal(
     assert not len(wrong), (scale, limits, given[wrong[:3]], result[wrong[:3]], expected[wrong[:3]])
 
 
+def constant_scales(
+    cases: list[tuple[Scale, tuple[int, int, int]]], rounding: str, more: str = ""
+) -> str:
+    """Functions ``f0``, ``f1``, ..., each of one scale and its limits."""
+    return "".join(
+        elementwise(
+            f"f{i}",
+            ["i32"],
+            "i8",
+            f"%m = arith.constant {m} : i32\n%s = arith.constant {s} : i32\n"
+            + requantize(rounding, limits, more),
+        )
+        for i, ((m, s), limits) in enumerate(cases)
+    )
+
+
 @pytest.mark.parametrize("long_multiply", [True, False])
 @pytest.mark.parametrize("rounding", ROUNDING_MODES)
 def test_constant_scales(rounding: str, long_multiply: bool) -> None:
@@ -86,17 +102,7 @@ def test_constant_scales(rounding: str, long_multiply: bool) -> None:
     if rounding == "double":
         # So near 2^31 that adding the zero point would wrap.
         cases.append(((2**31 - 1, 30), (127, -128, 127)))
-    functions = [
-        elementwise(
-            f"f{i}",
-            ["i32"],
-            "i8",
-            f"%m = arith.constant {m} : i32\n%s = arith.constant {s} : i32\n"
-            + requantize(rounding, limits),
-        )
-        for i, ((m, s), limits) in enumerate(cases)
-    ]
-    code = NativeCode("".join(functions), lowering(long_multiply))
+    code = NativeCode(constant_scales(cases, rounding), lowering(long_multiply))
     for i, (scale, limits) in enumerate(cases):
         assert_equal(code, f"f{i}", scale, limits, rounding, rng)
 
@@ -150,17 +156,8 @@ def test_headroom(places: int) -> None:
     rng = np.random.default_rng(4)
     scales = [(m, s) for m in (0x55555500, 1 << 30, 0x7FFFFF80, 3 << 20) for s in (36, 37)]
     cases = [(scale, LIMITS[i % len(LIMITS)]) for i, scale in enumerate(scales)]
-    functions = [
-        elementwise(
-            f"f{i}",
-            ["i32"],
-            "i8",
-            f"%m = arith.constant {m} : i32\n%s = arith.constant {s} : i32\n"
-            + requantize("float32", limits, f", tiny.headroom = {places} : i32"),
-        )
-        for i, ((m, s), limits) in enumerate(cases)
-    ]
-    code = NativeCode("".join(functions), lowering(True))
+    functions = constant_scales(cases, "float32", f", tiny.headroom = {places} : i32")
+    code = NativeCode(functions, lowering(True))
     for i, (scale, limits) in enumerate(cases):
         assert_equal(code, f"f{i}", scale, limits, "float32", rng, headroom=places)
 
