@@ -21,6 +21,7 @@ from tinymlir.exploration.gate import (
     Gate,
     measure,
     require_samples_for,
+    why_no_gain,
     why_no_scores,
 )
 from tinymlir.exploration.result import Exploration, Point
@@ -345,6 +346,9 @@ def _print_gates(gates: Sequence[tuple[int, dict[str, Any]]]) -> None:
         "a sample is run again exactly where its best score leads by less than the margin, which "
         f"was chosen to agree with the exact network on {gates[0][1]['promised']:.2%}"
     )
+    for number, gate in gates:
+        if (reason := why_no_gain(number, gate["cycles"])) is not None:
+            print(reason)
 
 
 def _points(skipping: dict[str, Any]) -> str:

@@ -51,9 +51,9 @@ from tinymlir.tools.arguments import share
 SAMPLES = 260
 
 
-def losing(loss: float, most: float | None = None) -> Loss:
+def losing(loss: float, most: float | None = None, least: float = 0, samples: int = 1000) -> Loss:
     """What is measured of a network that loses so much, and at most ``most``."""
-    return Loss(1 - loss, loss, loss, loss if most is None else most)
+    return Loss(1 - loss, loss, loss, loss if most is None else most, least, samples)
 
 
 def candidate(number: int, loss: float, instructions: float) -> Evaluated:
@@ -599,19 +599,16 @@ def test_guide_goes_from_exact_to_all(found: tuple[Study, Exploration]) -> None:
     assert guide.propose(rate, [1e6, *[1.0] * (len(study.layers) - 1)])[0] == 0
 
 
-def test_doubt_counts_what_comes_nearer_to_wrong_classes() -> None:
+def test_doubt_counts_what_comes_nearer_to_other_classes() -> None:
     random = np.random.default_rng(0)
     exact = random.integers(-60, 60, (400, 5)).astype(np.int8)
     little, much = (
         (exact + random.normal(0, spread, exact.shape)).clip(-128, 127).astype(np.int8)
         for spread in (3, 12)
     )
-    assert doubt(exact, exact, None) == 0
-    assert doubt(exact, 2 * exact, None) == pytest.approx(0, abs=1e-3), "to shrink is no error"
-    assert 0 < doubt(exact, little, None) < doubt(exact, much, None)
-    # Where the exact network is wrong, what changes its mind is no loss.
-    wrong = (exact.argmax(1) + 1) % 5
-    assert doubt(exact, much, wrong) < doubt(exact, much, exact.argmax(1))
+    assert doubt(exact, exact) == 0
+    assert doubt(exact, 2 * exact) == pytest.approx(0, abs=1e-3), "to shrink is no error"
+    assert 0 < doubt(exact, little) < doubt(exact, much)
 
 
 def test_front_drops_what_is_beaten() -> None:
@@ -654,6 +651,23 @@ def test_no_loss_is_likely_small_and_surely_not_great() -> None:
     assert not losing(0.002, 0.015).within(0)
     assert losing(0.004, 0.009).within(0.01)
     assert not losing(0.03, 0.04).within(0.035), "its limit counts, not its middle"
+    assert losing(0.004, 0.009, samples=400).within(0), "two samples"
+    assert not losing(0.002, 0.009, least=0.001).within(0), "surely a loss, by count"
+    assert losing(0.002, 0.009, least=0.001).within(0.01)
+    assert not losing(0.002, 0.009, least=0.011).within(0.01)
+
+
+def test_no_loss_is_looked_for_as_long_as_a_great_one_is_ruled_out() -> None:
+    searched = [candidate(n, n / 100, 100 - 10 * n) for n in range(5)]
+    tests = [losing(0), losing(0.004, 0.008), losing(0.002, 0.006), losing(0.004, 0.012), losing(0)]
+
+    def confirmed(losses: list[float]) -> list[tuple[int, float]]:
+        found = confirm(searched, losses, lambda one: tests[one[0]], lambda one: 100 - 10 * one[0])
+        return [(one.levels[0], one.loss) for one in found]
+
+    assert confirmed([0.0]) == [(2, 0.0)]
+    assert confirmed([0.0, 0.007]) == [(2, 0.0)], "nothing is lost, though the first loses more"
+    assert confirmed([0.0, 0.02]) == [(4, 0.02), (2, 0.0)]
 
 
 def test_losses_of_few_samples() -> None:
@@ -688,7 +702,7 @@ def test_classes_of_positions() -> None:
     low, high = share_interval(right)
     assert low < loss.accuracy < high
     assert drop_interval(np.ones_like(right), right)[0] == pytest.approx(loss.drop)
-    assert doubt(exact, exact, None) == 0 < doubt(exact, spoilt, None)
+    assert doubt(exact, exact) == 0 < doubt(exact, spoilt)
 
 
 @pytest.mark.parametrize(

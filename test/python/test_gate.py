@@ -10,7 +10,14 @@ import pytest
 
 from tinymlir.errors import TinymlirError
 from tinymlir.exploration.confidence import shows_share
-from tinymlir.exploration.gate import ALWAYS, choose_margin, leads, measure, why_no_scores
+from tinymlir.exploration.gate import (
+    ALWAYS,
+    choose_margin,
+    leads,
+    measure,
+    why_no_gain,
+    why_no_scores,
+)
 from tinymlir.network import TensorInfo
 from tinymlir.tools import arguments, simulation
 
@@ -69,6 +76,15 @@ def test_margin_is_the_least_that_keeps_the_promise() -> None:
     assert gate.agreement_alone == 0.96
     assert gate.rerun_rate == (leads(fast) < margin).mean()
     assert gate.mean(100, 300) == 100 + 200 * gate.rerun_rate
+
+
+def test_a_gate_that_is_seldom_trusted_saves_nothing() -> None:
+    assert why_no_gain(1, {"exact": 100, "mean": 99}) is None
+    reason = why_no_gain(1, {"exact": 100, "mean": 120})
+    assert reason == (
+        "gated, level 1 takes 120 cycles on average and the exact network 100: run that, or "
+        "promise less by --agreement"
+    )
 
 
 def test_shares_are_shown_as_by_clopper_and_pearson() -> None:

@@ -7,7 +7,7 @@ is, and how many samples that takes, is measured (docs/skipping.md).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import ceil, log
 from typing import Any
@@ -137,6 +137,21 @@ def measure(
         wilson(int(again.sum()), len(again)),
         None if right is None else float(right.mean()),
         None if right is None else wilson(int(right.sum()), len(right)),
+    )
+
+
+def why_no_gain(number: int, cycles: Mapping[str, int]) -> str | None:
+    """Why a gated level saves nothing; None where it does.
+
+    Args:
+        number: of the level.
+        cycles: on average, ``mean``, and of the ``exact`` network.
+    """
+    if cycles["mean"] < cycles["exact"]:
+        return None
+    return (
+        f"gated, level {number} takes {cycles['mean']} cycles on average and the exact network "
+        f"{cycles['exact']}: run that, or promise less by --agreement"
     )
 
 

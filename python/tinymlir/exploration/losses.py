@@ -25,28 +25,39 @@ Classes = npt.NDArray[np.integer[Any]]
 
 #: Share of the mean lead that makes a class doubtful.
 _SOFTNESS = 0.1
-#: No loss: one that is likely to be so small, and surely no greater than that.
-_LIKELY, _SURELY = 0.0025, 0.01
+#: No loss: one that is likely to be so small, or to be of so few samples, and surely no greater
+#: than that.
+_LIKELY, _SAMPLES, SURELY = 0.0025, 2, 0.01
 
 
 @dataclass(frozen=True)
 class Loss:
     """What some samples say of a network beside the exact one.
 
-    ``accuracy`` is the share that is right and ``drop`` how much less that is than the exact
-    one's; ``mean`` is the smooth estimate of that loss, and ``most`` what it is at most, with 95 %
-    confidence.
+    ``accuracy`` is the share of them that is right and ``drop`` how much less that is than the
+    exact one's: at ``least`` so much where others are counted, with 95 % confidence. ``mean`` is
+    the smooth estimate of that loss, and ``most`` what it is at most, with 95 % confidence.
     """
 
     accuracy: float
     drop: float
     mean: float
     most: float
+    least: float
+    samples: int
+
+    def shows(self, loss: float) -> bool:
+        """Whether no more than ``loss`` is lost by the estimate, and not surely more by count."""
+        return self.most <= loss and self.least <= loss
+
+    def is_none(self) -> bool:
+        """Whether nothing is lost, as far as samples can tell."""
+        likely = self.mean <= max(_LIKELY, _SAMPLES / self.samples)
+        return likely and self.least <= 0 and self.shows(SURELY)
 
     def within(self, loss: float) -> bool:
         """Whether samples show that no more than ``loss`` is lost; no loss is within any."""
-        surely = max(self.most, self.drop)
-        return surely <= loss or (surely <= _SURELY and self.mean <= _LIKELY)
+        return self.shows(loss) or self.is_none()
 
 
 def scores_shape(output: TensorInfo, file: str) -> tuple[int, ...]:
@@ -81,23 +92,28 @@ def measure_loss(exact: Scores, scores: Scores, labels: Classes | None) -> Loss:
     if before.ndim > 1:
         gone = before.mean(1) - after.mean(1)
         drop = float(gone.mean())
-        return Loss(float(after.mean()), drop, drop, most_mean(gone))
+        least = -most_mean(-gone)
+        return Loss(float(after.mean()), drop, drop, most_mean(gone), least, len(truth))
     lost, won = int((before & ~after).sum()), int((~before & after).sum())
-    accuracy, drop = float(after.mean()), (lost - won) / len(truth)
+    samples, accuracy = len(truth), float(after.mean())
     if (exact == scores).all():
-        return Loss(accuracy, 0.0, 0.0, 0.0)
+        return Loss(accuracy, 0.0, 0.0, 0.0, 0.0, samples)
+    drop, least = (lost - won) / samples, -most_drop(won, lost, samples)
     if labels is None:
-        return Loss(accuracy, drop, drop, most_drop(lost, won, len(truth)))
+        return Loss(accuracy, drop, drop, most_drop(lost, won, samples), least, samples)
     moved = wrongness(scores, truth) - wrongness(exact, truth)
-    return Loss(accuracy, drop, float(moved.mean()), most_mean(moved))
+    return Loss(accuracy, drop, float(moved.mean()), most_mean(moved), least, samples)
 
 
-def wrongness(scores: Scores, right: Classes) -> npt.NDArray[np.float64]:
+def wrongness(
+    scores: Scores, right: Classes, softness: float = _SOFTNESS
+) -> npt.NDArray[np.float64]:
     """How wrong each class is, 0 to 1, as ``right``; a half where the best two classes are equal.
 
-    Scores count relative to the leads that there are: to shrink is no error.
+    Scores count relative to the leads that there are: to shrink is no error. ``softness`` is the
+    share of the mean lead that makes a class doubtful.
     """
-    unit = _SOFTNESS * float(_leads(scores, scores.argmax(-1)).mean())
+    unit = softness * float(_leads(scores, scores.argmax(-1)).mean())
     return 0.5 - 0.5 * np.tanh(_leads(scores, right) / (2 * max(unit, 1e-9)))
 
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from math import ceil, floor, log10
 from typing import Any
 
+from tinymlir.exploration.gate import why_no_gain
+
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62em; margin: 2em auto; padding: 0 1em; }
 table { border-collapse: collapse; margin: 1em 0; font-variant-numeric: tabular-nums; }
@@ -234,6 +236,8 @@ def _levels_section(result: dict[str, Any]) -> str:
             f"{result['samples_reported_on']:,} others. The worst case is both levels.</p>",
             _gate_table(gates),
         ]
+        reasons = [why_no_gain(number, gate["cycles"]) for number, gate in gates]
+        parts += [f"<p>{reason}.</p>" for reason in reasons if reason is not None]
     return "\n".join(parts)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from tinymlir.errors import TinymlirError
 from tinymlir.exploration.guide import Candidate
-from tinymlir.exploration.losses import Loss
+from tinymlir.exploration.losses import SURELY, Loss
 from tinymlir.progress import progress
 
 #: Candidates in a row that improve nothing, after which the search ends.
@@ -58,8 +58,9 @@ def confirm(
     the slowest first, up to the first that fails: in 5 % of cases at most is one accepted that
     loses more, however many are tested. That is fixed sequence testing along the front
     (Angelopoulos et al., "Learn then Test", 2021; Laufer-Goldshtein et al., "Pareto Testing",
-    2023). Where no candidate passes, there is the slowest, and the least that can be promised
-    of it.
+    2023). Of no loss, what is tested so is that it is surely small; of those that pass, the fastest
+    counts that is likely to lose nothing. Where no candidate passes, there is the slowest, and
+    the least that can be promised of it.
 
     Args:
         candidates: those of the search.
@@ -70,16 +71,22 @@ def confirm(
     shown: list[Loss] = []
     for one in progress(sequence, len(sequence), "confirming"):
         shown.append(measure(one))
-        if not shown[-1].within(max(losses)):
+        if not shown[-1].shows(max(SURELY, *losses)):
             break
+
+    def passed(loss: float) -> range:
+        """Those before the first of which samples do not show that it loses no more."""
+        return range(next((n for n, test in enumerate(shown) if not test.shows(loss)), len(shown)))
+
+    lossless = [n for n in passed(SURELY) if shown[n].is_none()]
     found: dict[Candidate, Promise] = {}
     for loss in sorted(losses):
-        failed = next((n for n, test in enumerate(shown) if not test.within(loss)), len(shown))
-        if failed:
-            passed = sequence[failed - 1]
-            found.setdefault(passed, Promise(passed, loss, shown[failed - 1]))
+        fastest = max((*passed(loss), *lossless), default=None)
+        if fastest is not None:
+            best = sequence[fastest]
+            found.setdefault(best, Promise(best, loss, shown[fastest]))
     if not found:
-        return [Promise(sequence[0], max(shown[0].most, shown[0].drop), shown[0])]
+        return [Promise(sequence[0], max(shown[0].most, shown[0].least), shown[0])]
     return sorted(found.values(), key=lambda promise: price(promise.levels))
 
 

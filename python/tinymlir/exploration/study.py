@@ -198,7 +198,6 @@ class Study:
 
     def _sensitivity(self) -> list[dict[int, float]]:
         """Doubt about classes with one layer at a level, by layer."""
-        labels = self.data.fitting.labels
         layers = enumerate(self.layers)
         jobs = [(i, level) for i, layer in layers for level in measured_levels(layer)]
         result: list[dict[int, float]] = [{} for _ in self.layers]
@@ -208,7 +207,7 @@ class Study:
             key = f"{symbol}:{level}"
             if key not in self.known:
                 scores = self._scores("fitting", {symbol: level})
-                self.known.add(key, doubt(exact, scores, labels))
+                self.known.add(key, doubt(exact, scores))
             result[i][level] = self.known[key][0]
         return result
 
@@ -225,11 +224,10 @@ class Study:
         key = f"{name}:{','.join(map(str, candidate))}"
         if key not in self.known:
             exact, scores = (self._scores(name, levels) for levels in ({}, self._levels(candidate)))
-            labels = self.data.part(name).labels
-            loss = measure_loss(exact, scores, labels)
-            self.known.add(key, *astuple(loss), doubt(exact, scores, labels))
-        *known, doubtful = self.known[key]
-        return Loss(*known), doubtful
+            loss = measure_loss(exact, scores, self.data.part(name).labels)
+            self.known.add(key, *astuple(loss), doubt(exact, scores))
+        *shares, samples, doubtful = self.known[key]
+        return Loss(*shares, int(samples)), doubtful
 
     def _scores(
         self, name: PartName, levels: Mapping[str, int], *, raw: bool = True
