@@ -226,8 +226,8 @@ class Study:
             exact, scores = (self._scores(name, levels) for levels in ({}, self._levels(candidate)))
             loss = measure_loss(exact, scores, self.data.part(name).labels)
             self.known.add(key, *astuple(loss), doubt(exact, scores))
-        *shares, samples, doubtful = self.known[key]
-        return Loss(*shares, int(samples)), doubtful
+        accuracy, drop, mean, most, least, samples, doubtful = self.known[key]
+        return Loss(accuracy, drop, mean, most, least, int(samples)), doubtful
 
     def _scores(
         self, name: PartName, levels: Mapping[str, int], *, raw: bool = True
