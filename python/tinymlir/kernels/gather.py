@@ -25,7 +25,7 @@ from tinymlir.kernels.pixels import input_column, input_row
 from tinymlir.kernels.price import Mix, function, line, loop
 from tinymlir.kernels.rows import Rows
 from tinymlir.kernels.window_copy import call_to_scratch, emit_to_scratch
-from tinymlir.kernels.words import LOADED, advance, advance_bytes, copy_words, stream, view
+from tinymlir.kernels.words import COPIED, LOADED, advance, advance_bytes, copy_words, stream, view
 
 #: Words copied between two branches.
 _UNROLL = 8
@@ -42,6 +42,8 @@ class Gather(ABC):
     can_wrap: ClassVar[bool] = False
     #: whether they are
     wraps: bool = False
+    #: the function that copies them, from when it is first called
+    symbol: str | None = None
 
     def __init__(self, conv: Convolution, form: Form) -> None:
         self.conv, self.form = conv, form
@@ -72,7 +74,7 @@ class Gather(ABC):
 
     @abstractmethod
     def prepare(self, layer: Layer, scratch: ir.Value) -> None:
-        """Emit the function that `copy` calls, or note where to."""
+        """Note where to copy, or emit the function that `copy` calls."""
 
     @abstractmethod
     def copy(self, row: Index, column: Index, pixels: int, *, alone: bool) -> None:
@@ -133,31 +135,61 @@ class SharedColumns(Gather):
         some = line(load=together) + self.form.mix() * together
         put = loop(some, conv.in_per_group // STEP // together, _UNROLL // LOADED) + line(alu=4)
         row = loop(put, self._columns(pixels)) + line(alu=8, load=2)
-        if any(len(conv.interior(axis)) < conv.out_hw[axis] for axis in (0, 1)):
+        if self._has_padding():
             # Columns of padding have loops of their own.
             row += line(alu=20, load=4, skip=3) + loop(put, 2).times(0)
         return function(loop(row, conv.kernel[0]))
 
+    def helper_mix(self, pixels: int, *, alone: bool) -> Mix:
+        none = alone and self._is_one_run()
+        return Mix() if none else super().helper_mix(pixels, alone=alone)
+
+    def copy_mix(self, pixels: int, *, alone: bool) -> Mix:
+        if not (alone and self._is_one_run()):
+            return super().copy_mix(pixels, alone=alone)
+        some = line(load=LOADED) + self.form.mix() * LOADED
+        words = pixels * self.conv.in_per_group // STEP
+        return line(alu=4, load=1) + loop(some, words / LOADED, COPIED // LOADED)
+
     def prepare(self, layer: Layer, scratch: ir.Value) -> None:
         self.layer, self.scratch = layer, scratch
 
-        def rows(
-            source: Rows, scratch: ir.Value, row: ir.Value, column: ir.Value, columns: ir.Value
-        ) -> None:
-            top = input_row(layer.emitter, self.conv, row, 0)
-            left = input_column(layer.emitter, self.conv, column)
-            layer.emitter.loop(
-                0,
-                self.conv.kernel[0],
-                1,
-                lambda kh: self._kernel_row(source, scratch, kh, top, left, columns),
-            )
-
-        self.symbol = emit_to_scratch(layer, scratch, "im2col", rows)
-
     def copy(self, row: Index, column: Index, pixels: int, *, alone: bool) -> None:
+        if alone and self._is_one_run():
+            self._copy_run(row, column, pixels)
+            return
+        if self.symbol is None:
+            self.symbol = emit_to_scratch(self.layer, self.scratch, "im2col", self._emit_rows)
         where = (row, column, self._columns(pixels))
         call_to_scratch(self.layer, self.symbol, self.scratch, where)
+
+    def _is_one_run(self) -> bool:
+        """Whether the windows of neighbours follow one another in the input, without padding."""
+        return (self.conv.kernel, self.spacing) == ((1, 1), 1) and not self._has_padding()
+
+    def _has_padding(self) -> bool:
+        conv = self.conv
+        return any(len(conv.interior(axis)) < conv.out_hw[axis] for axis in (0, 1))
+
+    def _copy_run(self, row: Index, column: Index, pixels: int) -> None:
+        conv, emitter, source = self.conv, self.layer.emitter, self.layer.source
+        top, left = input_row(emitter, conv, row, 0), input_column(emitter, conv, column)
+        depth = conv.in_per_group
+        begin = emitter.add(source.origin(emitter, top), emitter.mul(left, depth))
+        first, words = advance_bytes(stream(source.buffer), begin), pixels * depth // STEP
+        copy_words(emitter, first, stream(self.scratch), words, parts=self.form.words)
+
+    def _emit_rows(
+        self, source: Rows, scratch: ir.Value, row: ir.Value, column: ir.Value, columns: ir.Value
+    ) -> None:
+        emitter = self.layer.emitter
+        top, left = input_row(emitter, self.conv, row, 0), input_column(emitter, self.conv, column)
+        emitter.loop(
+            0,
+            self.conv.kernel[0],
+            1,
+            lambda kh: self._kernel_row(source, scratch, kh, top, left, columns),
+        )
 
     def _kernel_row(
         self, source: Rows, scratch: ir.Value, kh: Index, top: Index, left: Index, columns: ir.Value
@@ -192,7 +224,7 @@ class SharedColumns(Gather):
 
             emitter.loop(0, self.pixel_words, 1, step, unroll=_UNROLL)
 
-        if all(len(conv.interior(axis)) == conv.out_hw[axis] for axis in (0, 1)):
+        if not self._has_padding():
             copy_from(0, columns)
             return
         height, width = conv.in_hw
@@ -212,9 +244,8 @@ class SingleWindows(Gather):
     """Window by window, in the order of rows, columns and channels."""
 
     can_wrap = True
-    #: how they are copied, and the function that does it, from when one is first copied
+    #: how they are copied, from when one is first copied
     copies: windows.Copies | None = None
-    symbol: str | None = None
 
     def __init__(self, conv: Convolution, form: Form) -> None:
         super().__init__(conv, form)

@@ -9,7 +9,7 @@ from tinymlir.dialects import tiny
 from tinymlir.kernels.emitter import Emitter, Index
 
 #: Words copied between two branches, and loaded before any of them is stored.
-_COPIED, LOADED = 16, 4
+COPIED, LOADED = 16, 4
 
 
 def view(scratch: ir.Value, width: int) -> ir.Value:
@@ -99,7 +99,7 @@ def copy_words(
     def copy(words: int, source: ir.Value, target: ir.Value) -> list[ir.Value]:
         return put_words(source, target, words, alignment, parts)
 
-    emitter.turns(count, _COPIED, copy, [source, target])
+    emitter.turns(count, COPIED, copy, [source, target])
 
 
 def put_words(
