@@ -17,11 +17,13 @@ from tinymlir.kernels.im2col import Im2col
 from tinymlir.kernels.kernel import Kernel
 from tinymlir.kernels.pairs import STEP
 from tinymlir.kernels.price import Mix, function, line, loop
-from tinymlir.kernels.shared_products import SharedProducts
+from tinymlir.kernels.shared_products import LONGEST_TURN, SharedProducts
 from tinymlir.targets import Target
 
-#: Steps between two branches: preferred, in small code, in fast code, and of the smallest windows.
-_UNROLLS = (8, 4, 16, 2)
+#: Steps between two branches: preferred, in small code, and of small windows.
+_UNROLLS = (LONGEST_TURN, 4, 2)
+#: The most steps without a loop.
+_MOST_STEPS = 36
 
 
 class Im2colShared(Im2col):
@@ -50,6 +52,7 @@ class Im2colShared(Im2col):
     def variants(cls, conv: Convolution, core: Target) -> list[Kernel]:
         steps = -(-conv.weights[0, 0].size // STEP)
         unrolls = [n for n in _UNROLLS if n <= steps]
+        unrolls += [steps] if LONGEST_TURN < steps <= _MOST_STEPS else []
         return [cls(conv, core, n, p) for p in cls._blocks(conv) for n in unrolls]
 
     def _products(self, pixels: int) -> dict[str, Mix]:

@@ -20,6 +20,8 @@ from tinymlir.kernels.pixels import Site, finish
 from tinymlir.kernels.price import Mix, function, line
 from tinymlir.kernels.words import advance, advance_bytes, below, stream
 
+#: The most steps between two branches: more are all that a window has, without a loop.
+LONGEST_TURN = 8
 #: Steps of the loop that computes what no turn of the other one does.
 _REST = 1
 
@@ -28,8 +30,8 @@ class SharedProducts(DotProducts):
     """`DotProducts` of windows that lie side by side, ``apart`` words from one pair to the next.
 
     A function goes through all blocks of channels of some pixels, and through the steps of each
-    in turns of ``unroll``, then one by one where some are left. It parks all that these loops do
-    not need.
+    in turns of ``unroll``, then one by one where some are left; if ``unroll`` is all steps, and
+    more than `LONGEST_TURN`, without a loop. It parks all that these loops do not need.
     """
 
     def __init__(
@@ -42,8 +44,9 @@ class SharedProducts(DotProducts):
         emitter, target = self.layer.emitter, self.layer.target
         windows = stream(scratch)
         first_pixel = target.position(emitter, [0, site.row, site.column, 0])
-        turns = self.steps // self.unroll * self.unroll
-        ends = [advance(windows, n * self.step_words) for n in sorted({turns, self.steps})]
+        turn = self.turn(pixels, self.unroll)
+        last = {self.steps // turn * turn, self.steps} if turn <= LONGEST_TURN else set()
+        ends = [advance(windows, n * self.step_words) for n in sorted(last)]
         for channels, start, packed in self.blocks:
             place = advance_bytes(stream(target.buffer), emitter.add(first_pixel, start))
             constants = stream(self.layer.pool.get(packed.reshape(-1), "weights"))
@@ -79,9 +82,12 @@ class SharedProducts(DotProducts):
         with ir.InsertionPoint(blocks.regions[0].blocks.append()):
             w, biases = self._biases(constants.load(), channels)
             carried = [w, windows.load(), *biases * pixels]
-            carried = self._turns(self.unroll, ends[0], channels, carried, first=True)
-            for end in ends[1:]:
-                carried = self._turns(_REST, end, channels, carried)
+            turn = self.turn(pixels, self.unroll)
+            if not ends:
+                carried = self._turn(turn, channels, carried)
+            for number, end in enumerate(ends):
+                size, first = (_REST, False) if number else (turn, True)
+                carried = self._turns(size, end, channels, carried, first=first)
             tables, _, *sums = carried
             sums = self._of_channels(sums, channels)
             constants.store(advance(tables, channels * self.table_words))
@@ -115,11 +121,17 @@ class SharedProducts(DotProducts):
         """Both pointers move, and one is compared."""
         return line(alu=2, load=1)
 
+    @staticmethod
+    def turn(pixels: int, unroll: int) -> int:
+        """Steps without a branch: of one pixel alone, no more than a loop has."""
+        return min(unroll, LONGEST_TURN) if pixels == 1 else unroll
+
     @classmethod
     def key(cls, conv: Convolution, steps: int, pixels: int, channels: int, unroll: int) -> str:
         """A name that functions share which are the same but for constants."""
-        facts = "+" * conv.has_biases + "j" * cls.is_joint(conv) + "r" * (steps % unroll > 0)
-        return f"products{pixels}x{channels}.{unroll}{facts} {scalar_code(conv)}"
+        turn = cls.turn(pixels, unroll)
+        facts = "+" * conv.has_biases + "j" * cls.is_joint(conv) + "r" * (steps % turn > 0)
+        return f"products{pixels}x{channels}.{turn}{facts} {scalar_code(conv)}"
 
     @classmethod
     def function_mix(
@@ -127,11 +139,13 @@ class SharedProducts(DotProducts):
     ) -> Mix:
         """The function, called once for ``blocks`` blocks of channels."""
         words = (conv.bias_bytes + table_bytes(conv)) // (4 * conv.out_per_group)
-        turn = cls.turn_mix(pixels, channels) + line(alu=1, branch=1)
-        step = cls.step_mix(conv, pixels, channels)
-        sums = (step * unroll + turn).times(steps // unroll)
-        if steps % unroll:
-            sums += (step + turn).times(steps % unroll)
+        branch = cls.turn_mix(pixels, channels) + line(alu=1, branch=1)
+        step, turn = cls.step_mix(conv, pixels, channels), cls.turn(pixels, unroll)
+        sums = step * turn
+        if turn <= LONGEST_TURN:
+            sums = (sums + branch).times(steps // turn)
+        if steps % turn:
+            sums += (step + branch).times(steps % turn)
         block = line(load=words * channels, alu=6, store=2) + line(load=5, alu=pixels) + sums
         block += cls.results_mix(conv, pixels, channels)
         loop = (block + line(load=1, alu=1, branch=1)).times(blocks)
