@@ -59,6 +59,12 @@ class PixelsBeside(WindowsBeside):
         copy = words.times(self.conv.in_per_group // STEP // self._unroll)
         return function((copy + line(alu=8, branch=2)).times(pixels))
 
+    def helper_mix(self, pixels: int, *, alone: bool) -> Mix:
+        return Gather.helper_mix(self, pixels, alone=alone)
+
+    def copy_mix(self, pixels: int, *, alone: bool) -> Mix:
+        return Gather.copy_mix(self, pixels, alone=alone)
+
     def shared_code(self) -> dict[str, Mix]:
         return {f"pixels{self._unroll} {self.apart}": self.mix(1)}
 
