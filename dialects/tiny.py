@@ -121,6 +121,22 @@ class RescaleOp(Tiny.Operation, name="rescale", traits=[ext.Pure]):
         return fault is None
 
 
+class StepOverOp(Tiny.Operation, name="step_over", traits=[ext.Pure]):
+    """Take one accumulator for the next: ``res = acc + (acc == late)``.
+
+    Where a line (`RescaleOp`) is one too low at ``late`` alone, and right at ``late + 1``, it is
+    right everywhere after this. A ``late`` that no accumulator reaches changes nothing.
+
+    Example (valid MLIR)::
+
+        %next = "tiny.step_over"(%acc, %late) : (i32, i32) -> i32
+    """
+
+    acc: ext.Operand[I32]
+    late: ext.Operand[I32]
+    res: ext.Result[I32] = ext.infer_result()
+
+
 def _rescale_fault(op: ir.Operation) -> str | None:
     """The first rule that ``op`` breaks, in words."""
     if "shift" in op.attributes:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tinymlir.bindings import arith, ir, linalg
+from tinymlir.bindings import arith, ir, linalg, tensor
 from tinymlir.linalg_info import indexing_maps
 
 
@@ -15,12 +15,41 @@ def replace_by_tables(
     channels: ir.AffineMap | None,
     tables: Sequence[np.ndarray],
     make: Callable[..., ir.Value],
-) -> None:
+) -> ir.Operation:
     """Put another linalg.generic in the place of one, at the current insertion point.
 
     Its body yields ``make`` of what the first operand of ``generic`` has, and of the elements of
     ``tables``, which ``channels`` maps. A table of equal elements becomes a scalar.
     """
+    init = generic.operands[len(generic.operands) - 1]
+    made = _by_tables(generic, init, channels, tables, make)
+    for name in generic.attributes:
+        if name.startswith("tiny."):
+            made.attributes[name] = generic.attributes[name]
+    generic.results[0].replace_all_uses_with(made.results[0])
+    generic.erase()
+    return made
+
+
+def change_by_tables(
+    generic: ir.Operation,
+    channels: ir.AffineMap,
+    tables: Sequence[np.ndarray],
+    make: Callable[..., ir.Value],
+) -> None:
+    """Change what an elementwise linalg.generic reads first, by ``make`` as `replace_by_tables`."""
+    kind = generic.operands[0].type
+    init = tensor.empty(kind.shape, kind.element_type)
+    generic.operands[0] = _by_tables(generic, init, channels, tables, make).results[0]
+
+
+def _by_tables(
+    generic: ir.Operation,
+    init: ir.Value,
+    channels: ir.AffineMap | None,
+    tables: Sequence[np.ndarray],
+    make: Callable[..., ir.Value],
+) -> ir.Operation:
     maps = indexing_maps(generic)
     inputs, where = [generic.operands[0]], [maps[0]]
     scalars: list[ir.Value | None] = []
@@ -35,9 +64,8 @@ def replace_by_tables(
         kind = ir.RankedTensorType.get(list(shaped.shape), element)
         inputs.append(arith.constant(kind, ir.DenseElementsAttr.get(shaped)))
         where.append(channels)
-    init = generic.operands[len(generic.operands) - 1]
     made = linalg.GenericOp(
-        [generic.results[0].type],
+        [init.type],
         inputs,
         [init],
         ir.ArrayAttr.get([ir.AffineMapAttr.get(m) for m in [*where, maps[-1]]]),
@@ -49,8 +77,4 @@ def replace_by_tables(
     rest = iter(arguments)
     with ir.InsertionPoint(block):
         linalg.YieldOp([make(acc, *(next(rest) if s is None else s for s in scalars))])
-    for name in generic.attributes:
-        if name.startswith("tiny."):
-            made.operation.attributes[name] = generic.attributes[name]
-    generic.results[0].replace_all_uses_with(made.results[0])
-    generic.erase()
+    return made.operation

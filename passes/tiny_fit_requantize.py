@@ -13,11 +13,15 @@ from tinymlir import numerics
 from tinymlir.bindings import func, ir
 from tinymlir.dialects import tiny
 from tinymlir.kernels.convolution import find_convolution, replace_constants
+from tinymlir.kernels.late_steps import ALIKE, OTHER, STEPS, read_step_over
 from tinymlir.kernels.requantization import read_requantization
+from tinymlir.late_lines import NEVER, fit_late_line
+from tinymlir.linalg_info import indexing_maps
 from tinymlir.line_fit import Line, common_shift, fit_line, split_offsets
 from tinymlir.numerics import IntArray
 
 from ._float32 import ENOUGH_BITS, FAST_SHIFT
+from ._late import step_over
 from ._pass import Pass, register_pass
 from ._tables import replace_by_tables
 
@@ -26,6 +30,9 @@ _WORD = 1 << 32
 _RARE_TIES = FAST_SHIFT + 7
 #: The greatest shift that finds so many that scaling accumulators up costs less.
 _OFTEN_TIES = FAST_SHIFT + 4
+#: Channels for each late accumulator. To step over one costs a block of four channels what its line
+#: saves, about; and most channels have none.
+_CHANNELS_PER_LATE = 5
 _I32_RANGE = (np.array([numerics.I32_MIN]), np.array([numerics.I32_MAX]))
 
 
@@ -38,10 +45,12 @@ class FitRequantize(Pass):
     that a layer can reach, that is a staircase, and mostly one line (a multiplier and an
     offset) has the very same steps. The fit is exact: a line is taken only if it is right on
     both sides of every step of every channel. The biases of a convolution are moved so that the
-    offset is of whole words, mostly: then it needs no 64 bits. Other layers keep their rounding;
-    ``float32`` gets one shift for all channels, which makes it cheaper, and the places by which
-    accumulators may be scaled up (``tiny.headroom``), which makes ties rarer; ``double`` is marked
-    ``tiny.shrinks`` where all shifts exceed 31. Layers of one shape get one
+    offset is of whole words, mostly: then it needs no 64 bits. With ``late``, a line may be too low
+    at a few accumulators, which are taken for the next ones first (tiny.step_over); requantisations
+    that may be the same code, but have none, are marked ``tiny.steps``. Other layers keep their
+    rounding; ``float32`` gets one shift for all channels, which makes it cheaper, and the places by
+    which accumulators may be scaled up (``tiny.headroom``), which makes ties rarer; ``double`` is
+    marked ``tiny.shrinks`` where all shifts exceed 31. Layers of one shape get one
     shift where that can be, so that they may be one function (tiny-merge-functions); and so do
     pointwise and 3x3 depthwise layers of any shape.
 
@@ -84,6 +93,8 @@ class FitRequantize(Pass):
     name: ClassVar[str] = "tiny-fit-requantize"
     #: whether lanes of 32 bits will compute it: then only offsets of whole words are lines
     lanes: bool = False
+    #: whether lines may be late at a few accumulators, which are stepped over
+    late: bool = False
 
     def run(self, op: ir.Operation) -> None:
         alike: dict[object, list[_Requantization]] = defaultdict(list)
@@ -95,11 +106,27 @@ class FitRequantize(Pass):
         for group in alike.values():
             families[group[0].family()] += group
         families.pop(None, None)
-        for group in alike.values():
+        lines: list[ir.Operation] = []
+        for shape, group in alike.items():
             shifts = [_least_shift(families.get(group[0].family(), [])), _least_shift(group)]
+            made: list[ir.Operation] = []
             for found in group:
                 with ir.InsertionPoint(found.generic), found.generic.location:
-                    found.improve(self.lanes, [shift for shift in shifts if shift is not None])
+                    line = found.improve(
+                        [shift for shift in shifts if shift is not None], self.lanes, self.late
+                    )
+                made += [] if line is None or shape is None else [line]
+            _mark_steps(made, ALIKE)
+            lines += made
+        _mark_steps(lines, OTHER)
+
+
+def _mark_steps(lines: list[ir.Operation], which: str) -> None:
+    """Say of ``lines`` that some step over late accumulators, where they do not themselves."""
+    late = [line for line in lines if read_step_over(line.operands[0].owner) is not None]
+    for line in lines if late else []:
+        if line not in late and STEPS not in line.attributes:
+            line.attributes[STEPS] = ir.StringAttr.get(which)
 
 
 def _least_shift(group: list[_Requantization]) -> int | None:
@@ -148,28 +175,36 @@ class _Requantization:
         depthwise = conv.in_per_group == conv.out_per_group == 1 and conv.kernel == (3, 3)
         return conv.kernel if depthwise and conv.stride == (1, 1) else None
 
-    def improve(self, lanes: bool, shifts: list[int]) -> None:
-        """Replace the op by a cheaper one that is equal, if there is one.
+    def improve(self, shifts: list[int], lanes: bool, late: bool) -> ir.Operation | None:
+        """Replace the op by a cheaper one that is equal, if there is one; returns what is a line.
 
         With the first of the ``shifts``, which layers have in common, that it can have, rather
-        than with its own.
+        than with its own. ``lanes`` and ``late`` are the pass's.
         """
         mode = self.requantize.attributes["rounding"].value
         if mode == "nearest_up" and self.multipliers.size == 1:
-            return
+            return None
         low, high = self._accumulators()
         own = common_shift(self.scales())
         tried = dict.fromkeys(own if own is None else min(own, shift) for shift in [*shifts, 99])
         lines = (self._line(mode, low, high, shift) for shift in tried)
         line = next((line for line in lines if line is not None), None)
-        words = None if line is None else self._whole_words(line, low, high)
-        if line is not None and words is not None:
-            self._replace([line.multipliers.astype(np.int32), words], self._rescale(line.shift))
-        elif line is not None and not lanes:
-            self._replace(
-                [line.multipliers.astype(np.int32), line.offsets], self._rescale(line.shift)
-            )
-        elif mode == "double" and self.shifts.min() > 31:
+        steps: IntArray | None = None
+        if line is None and late and own is not None and self._may_be_late():
+            fits = (self._late_line(mode, low, high, shift) for shift in tried if shift is not None)
+            line, steps = next((fit for fit in fits if fit is not None), (None, None))
+        split = None if line is None else self._whole_words(line, low, high)
+        if line is not None and (split is not None or not lanes):
+            offsets = line.offsets if split is None else split[1]
+            if steps is not None and self.channels is not None:
+                if split is not None:
+                    steps = np.where(steps == NEVER, NEVER, steps + split[0])
+                steps = steps.astype(np.int32)
+                shape = self.multipliers.shape
+                step_over(self.generic, self.channels, steps.reshape(-1, *shape))
+            multipliers = line.multipliers.astype(np.int32)
+            return self._replace([multipliers, offsets], self._rescale(line.shift))
+        if mode == "double" and self.shifts.min() > 31:
             self.requantize.attributes["tiny.shrinks"] = ir.UnitAttr.get()
         elif mode == "float32":
             shift = shifts[-1] if shifts else None
@@ -177,7 +212,7 @@ class _Requantization:
             common = own if shift is None or shift < _RARE_TIES else shift
             # Below, accumulators are scaled up, which takes multipliers of 31 bits each.
             if common is None or common < FAST_SHIFT:
-                return
+                return None
             table = np.ldexp(self.scales(), common)
             if (table == np.rint(table)).all():
                 places = self._headroom(low, high, common)
@@ -186,6 +221,7 @@ class _Requantization:
                     self.requantize.attributes["tiny.headroom"] = ir.IntegerAttr.get(kind, places)
                 tables = [table.astype(np.int32), np.full(len(table), common, np.int32)]
                 self._replace(tables, self._requantize)
+        return None
 
     def _headroom(self, low: IntArray, high: IntArray, shift: int) -> int:
         """Places by which to scale accumulators up, so that few results seem near a tie.
@@ -218,27 +254,45 @@ class _Requantization:
         self, mode: str, low: IntArray, high: IntArray, shift: int | None = None
     ) -> Line | None:
         """The line with the reference's steps over the accumulators ``low..high``."""
-        zero_point, (least, most) = self.requantize.attributes["zero_point"].value, self._limits()
+        results = self.requantize.attributes["zero_point"].value, *self._limits()
+        return fit_line(self.scales(), self._reference(mode), low, high, results, shift)
+
+    def _reference(self, mode: str) -> Callable[[IntArray], IntArray]:
+        """From accumulators, channels x any, to results."""
+        zero_point, limits = self.requantize.attributes["zero_point"].value, self._limits()
         m, s = (a.reshape(-1, 1).astype(np.int64) for a in (self.multipliers, self.shifts))
+        return lambda acc: np.clip(numerics.scaled(acc, m, s, mode) + zero_point, *limits)
 
-        def reference(accumulators: IntArray) -> IntArray:
-            quotient = numerics.scaled(accumulators, m, s, mode)
-            return np.clip(quotient + zero_point, least, most)
+    def _may_be_late(self) -> bool:
+        """Whether accumulators are those of a convolution, and channels have lines of their own."""
+        maps = indexing_maps(self.generic)
+        conv = find_convolution(self.generic.results[0])
+        return conv is not None and self.multipliers.size > 1 and maps[0] == maps[-1]
 
-        return fit_line(self.scales(), reference, low, high, (zero_point, least, most), shift)
+    def _late_line(
+        self, mode: str, low: IntArray, high: IntArray, shift: int
+    ) -> tuple[Line, IntArray] | None:
+        """A line that is late at a few accumulators, and these; None if they are not few."""
+        most = self.multipliers.size // _CHANNELS_PER_LATE
+        if not most:
+            return None
+        reference, limits = self._reference(mode), self._limits()
+        return fit_late_line(self.scales(), reference, low, high, limits, shift, most)
 
-    def _whole_words(self, line: Line, low: IntArray, high: IntArray) -> IntArray | None:
+    def _whole_words(
+        self, line: Line, low: IntArray, high: IntArray
+    ) -> tuple[IntArray, IntArray] | None:
         """Offsets in whole words, i32, the rest of them in the biases of the convolution.
 
-        None, and nothing changed, where that is no convolution or has no such biases.
+        And by how much these have moved. None, and nothing changed, where that is no convolution
+        or has no such biases.
         """
         if not (line.offsets % _WORD).any():
-            return (line.offsets // _WORD).astype(np.int32)
+            return np.zeros_like(line.offsets), (line.offsets // _WORD).astype(np.int32)
         split = split_offsets(line, low, high, self._limits())
-        if split is None:
+        if split is None or not _move_biases(self.generic, split[0]):
             return None
-        moved = _move_biases(self.generic, split[0])
-        return split[1].astype(np.int32) if moved else None
+        return split[0], split[1].astype(np.int32)
 
     def _rescale(self, places: int) -> Callable[..., ir.Value]:
         shift = ir.IntegerAttr.get(ir.IntegerType.get_signless(32), places)
@@ -257,10 +311,11 @@ class _Requantization:
             made.operation.attributes["tiny.headroom"] = attributes["tiny.headroom"]
         return made.res
 
-    def _replace(self, tables: list[np.ndarray], make: Callable[..., ir.Value]) -> None:
+    def _replace(self, tables: list[np.ndarray], make: Callable[..., ir.Value]) -> ir.Operation:
         """Put a generic in the op's place that applies ``make`` to accumulator and ``tables``."""
         shape = self.multipliers.shape
-        replace_by_tables(self.generic, self.channels, [t.reshape(shape) for t in tables], make)
+        shaped = [table.reshape(shape) for table in tables]
+        return replace_by_tables(self.generic, self.channels, shaped, make)
 
 
 def _read(generic: ir.Operation) -> _Requantization | None:

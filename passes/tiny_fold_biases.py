@@ -12,9 +12,12 @@ from tinymlir import numerics
 from tinymlir.bindings import arith, func, ir
 from tinymlir.dialects import tiny
 from tinymlir.kernels.convolution import Convolution, find_convolution, replace_constants
+from tinymlir.kernels.late_steps import read_step_over
 from tinymlir.kernels.requantization import Requantization, read_requantization
+from tinymlir.late_lines import NEVER
 from tinymlir.line_fit import FoldedLine, Line, fold_biases
 
+from ._late import step_over
 from ._pass import Pass, register_pass
 from ._tables import replace_by_tables
 from ._words import constant
@@ -117,8 +120,22 @@ class FoldBiases(Pass):
             biases = folded.biases + (conv.bias.astype(np.int64) << folded.places)
             words = (a.astype(np.uint32).view(np.int32) for a in (folded.multipliers, biases))
             tables = [a.reshape(shape) for a in words]
+            _move_late(generic, found.channels, conv.bias.reshape(shape))
             replace_constants(conv, conv.weights, np.zeros_like(conv.bias))
             replace_by_tables(generic, found.channels, tables, make)
+
+
+def _move_late(generic: ir.Operation, channels: ir.AffineMap, biases: np.ndarray) -> None:
+    """Take ``biases`` from the late accumulators that are stepped over before ``generic``."""
+    before = generic.operands[0].owner.operation
+    late = read_step_over(before)
+    if late is None:
+        return
+    late = late.reshape(-1, *biases.shape)
+    moved = np.where(late == NEVER, NEVER, late - biases).astype(np.int32)
+    generic.operands[0] = before.operands[0]
+    step_over(generic, channels, moved)
+    before.erase()
 
 
 def _folded(found: Requantization, conv: Convolution) -> FoldedLine | None:

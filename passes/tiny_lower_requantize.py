@@ -31,7 +31,7 @@ _LINE_SHIFTS = range(FAST_SHIFT, NEAR_LINE_SHIFTS.stop)
 @register_pass
 @dataclass(frozen=True)
 class LowerRequantize(Pass):
-    """Turn tiny.requantize and tiny.rescale into integer arithmetic
+    """Turn tiny.requantize, tiny.rescale and tiny.step_over into integer arithmetic
 
     Only the high word of the product is shifted: with a total shift s of at least 33,
     ``floor((acc·m + 2^(s-1)) / 2^s)`` equals ``(hi + 2^(s-33)) >> (s-32)``, since the
@@ -82,6 +82,12 @@ class LowerRequantize(Pass):
                 result = _rescale(rescale)
             rescale.results[0].replace_all_uses_with(result)
             rescale.erase()
+        for step in find_ops(op, "tiny.step_over"):
+            with ir.InsertionPoint(step), step.location:
+                late = arith.cmpi(arith.CmpIPredicate.eq, *step.operands)
+                result = arith.addi(step.operands[0], arith.extui(i32(), late))
+            step.results[0].replace_all_uses_with(result)
+            step.erase()
         found = find_ops(op, "tiny.requantize")
         if any(r.attributes["rounding"].value == "float32" for r in found):
             with ir.InsertionPoint.at_block_begin(op.regions[0].blocks[0]), op.location:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
-from tinymlir.bindings import arith, func, ir, memref
+from tinymlir.bindings import arith, builtin, func, ir, memref
 from tinymlir.linalg_info import constant_scalar
 
 from ._pass import Pass, find_ops, references, register_pass
@@ -19,6 +19,9 @@ _Constant: TypeAlias = str | int
 _GLOBAL = re.compile(r"memref\.get_global @([\w$.-]+)")
 _NAME = re.compile(r"%[\w$.-]+")
 _CONSTANT = re.compile(r"\s*(%[\w$.-]+) = arith\.constant (.*)$")
+#: What an address is made of (`words.stream`), and how many elements lie there.
+_STREAM = "builtin.unrealized_conversion_cast"
+_SIZE = re.compile(r"memref<\d+x")
 _NUMBER = re.compile(r"<(-?\d+) : i32>")
 #: Where a constant is part of an instruction.
 _IMMEDIATE_OPS = (
@@ -148,6 +151,7 @@ def _form(function: func.FuncOp) -> _Form:
         numbers.append(int(match[1]))
         return "<i32>"
 
+    streams = _streams(function)
     code = [header, str(aliased)]
     for line in lines:
         made = _CONSTANT.match(line)
@@ -158,10 +162,26 @@ def _form(function: func.FuncOp) -> _Form:
         read = _GLOBAL.search(line)
         if read:
             line = line.replace(read[0], symbols.setdefault(read[1], f"#{len(symbols)}"), 1)
+            if read[1] in streams:
+                line = _SIZE.sub("memref<?x", line)
+        elif _STREAM in line:
+            line = _SIZE.sub("memref<?x", line)
         if not _IMMEDIATE.search(line):
             line = _NUMBER.sub(number, line)
         code.append(line)
     return _Form(function, "\n".join(code), tuple(symbols), tuple(numbers))
+
+
+def _streams(function: func.FuncOp) -> set[str]:
+    """The globals of which `function` takes the address alone, whatever their size."""
+    reads = find_ops(function.operation, "memref.get_global")
+    sized = {
+        read.attributes["name"].value
+        for read in reads
+        for use in read.results[0].uses
+        if use.owner.operation.name != _STREAM
+    }
+    return {read.attributes["name"].value for read in reads} - sized
 
 
 def _merge(module: ir.Operation, group: list[_Form]) -> None:
@@ -178,6 +198,10 @@ def _merge(module: ir.Operation, group: list[_Form]) -> None:
     for call in find_ops(module, "func.call"):
         calls[call.attributes["callee"].value].append(call)
     types = list(shared.type.inputs)
+    sizes = {
+        found.attributes["sym_name"].value: found.attributes["type"].value
+        for found in find_ops(module, "memref.global")
+    }
     for place, form in enumerate(group):
         function, own = form.function, [values[place] for values in extra]
         if any(name in function.operation.attributes for name in _KEEP_NAMES):
@@ -185,12 +209,12 @@ def _merge(module: ir.Operation, group: list[_Form]) -> None:
             for op in reversed(list(entry.operations)):
                 op.operation.erase()
             with ir.InsertionPoint(entry), function.location:
-                func.call([], shared.name.value, [*entry.arguments, *_made(own, types)])
+                func.call([], shared.name.value, [*entry.arguments, *_made(own, types, sizes)])
                 func.ReturnOp([])
             continue
         for call in calls[function.name.value]:
             with ir.InsertionPoint(call), call.location:
-                made = func.CallOp(shared, [*call.operands, *_made(own, types)])
+                made = func.CallOp(shared, [*call.operands, *_made(own, types, sizes)])
             for old, new in zip(call.results, made.results, strict=True):
                 old.replace_all_uses_with(new)
             call.erase()
@@ -202,14 +226,20 @@ def _differing(columns: list[tuple[_Constant, ...]]) -> dict[int, tuple[_Constan
     return {i: own for i, own in enumerate(zip(*columns, strict=True)) if len(set(own)) > 1}
 
 
-def _made(constants: list[_Constant], types: list[ir.Type]) -> list[ir.Value]:
+def _made(
+    constants: list[_Constant], types: list[ir.Type], sizes: Mapping[str, ir.Type]
+) -> list[ir.Value]:
     """Constants as values, for the last arguments of a function of these ``types``."""
-    return [
-        memref.get_global(kind, constant)
-        if isinstance(constant, str)
-        else arith.constant(kind, constant)
-        for constant, kind in zip(constants, types[len(types) - len(constants) :], strict=True)
-    ]
+    made: list[ir.Value] = []
+    for constant, kind in zip(constants, types[len(types) - len(constants) :], strict=True):
+        if not isinstance(constant, str):
+            made.append(arith.constant(kind, constant))
+            continue
+        value = memref.get_global(sizes[constant], constant)
+        # Of another size, but nothing but its address is looked at.
+        same = value.type == kind
+        made.append(value if same else builtin.unrealized_conversion_cast([kind], [value]))
+    return made
 
 
 def _shared(

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinymlir.numerics import I32_MAX, I32_MIN, MULTIPLIER_BITS, IntArray
+from tinymlir.stairs import Stairs, spread, stairs_of
 
-#: Multipliers differ by less than this share from the reference's scale.
-_RELATIVE = 2.0**-12
-_FAR = np.int64(1) << 61
 _LEAST_SHIFT, _MOST_SHIFT = 32, 53
 #: Bits of the fraction that accumulators may have. Steps of 8-bit results leave an offset room for
 #: about a hundredth of an accumulator, so fewer do not do.
@@ -71,21 +69,21 @@ def fit_line(
         results: zero point, least and greatest result.
         shift: the line's; without, what leaves multipliers the most bits.
     """
-    least, most = (np.broadcast_to(a, scales.shape).astype(np.int64) for a in (low, high))
-    zero_point, first, last = results
-    steps = np.arange(first + 1, last + 1, dtype=np.int64)
     greatest = common_shift(scales)
-    if not len(steps) or greatest is None:
+    if results[1] == results[2] or greatest is None:
         return None
     shift = greatest if shift is None else min(shift, greatest)
-    thresholds = _thresholds(reference, least, most, steps)
-    reached, kept = thresholds <= most[:, None], thresholds > least[:, None]
-    stairs = _Stairs(thresholds, steps << shift, reached, kept, thresholds - 1)
+    stairs = stairs_of(reference, spread(low, high, scales), results[1:], shift)
     nominal = np.rint(np.ldexp(scales, shift)).astype(np.int64)
-    nearest = np.full(len(scales), (zero_point << shift) + (1 << (shift - 1)))
+    nearest = np.full(len(scales), (results[0] << shift) + (1 << (shift - 1)))
     multipliers = stairs.multipliers(nearest, nominal)
     if shift > 32 and multipliers is not None:
         return Line(multipliers, nearest, shift)
+    return line_of(stairs, nominal, shift)
+
+
+def line_of(stairs: Stairs, nominal: IntArray, shift: int) -> Line | None:
+    """Lines with multipliers near ``nominal`` that leave the most room; None if one has none."""
     # The result of a dead channel is constant, wherever its accumulators are.
     multipliers = np.where(nominal == 0, 0, stairs.widest(nominal))
     lower, upper = stairs.offsets(multipliers)
@@ -118,7 +116,7 @@ def fit_points(
     reached, kept = at < len(results), at > 0
     thresholds = accumulators[np.minimum(at, len(results) - 1)][None]
     before = accumulators[np.maximum(at - 1, 0)][None]
-    stairs = _Stairs(thresholds, steps << shift, reached, kept, before)
+    stairs = Stairs(thresholds, steps << shift, reached, kept, before)
     multipliers = stairs.widest(np.array([round(scale * 2.0**shift)], np.int64))
     nearest = (zero_point << shift) + (1 << (shift - 1))
     lower, upper = stairs.offsets(multipliers)
@@ -160,18 +158,15 @@ def split_offsets(
     offset mostly exists. None if none does, or if ``acc + bias`` or ``word`` could overflow 32
     bits; ``acc`` may where its multiplier is zero, as that of a dead channel with a huge bias.
     """
-    least, most = (np.broadcast_to(a, line.multipliers.shape).astype(np.int64) for a in (low, high))
-    steps = np.arange(results[0] + 1, results[1] + 1, dtype=np.int64)
+    least, most = spread(low, high, line.multipliers)
     m, r = line.multipliers[:, None], line.offsets[:, None]
     biases, words = np.zeros_like(line.offsets), line.offsets >> 32
 
     def reference(accumulators: IntArray) -> IntArray:
         return np.clip((accumulators * m + r) >> line.shift, *results)
 
-    if len(steps):
-        thresholds = _thresholds(reference, least, most, steps)
-        reached, kept = thresholds <= most[:, None], thresholds > least[:, None]
-        stairs = _Stairs(thresholds, steps << line.shift, reached, kept, thresholds - 1)
+    if results[0] < results[1]:
+        stairs = stairs_of(reference, (least, most), results, line.shift)
         lower, upper = stairs.offsets(line.multipliers)
         for channel, bounds in enumerate(zip(lower, upper, strict=True)):
             multiplier, first, last = int(line.multipliers[channel]), *map(int, bounds)
@@ -194,21 +189,18 @@ def fold_biases(
     offset: one word for all does, none if possible. None where accumulators and biases would
     not fit 32 bits, or a step has no room even so.
     """
-    least, most = (np.broadcast_to(a, line.multipliers.shape).astype(np.int64) for a in (low, high))
-    steps = np.arange(results[0] + 1, results[1] + 1, dtype=np.int64)
+    least, most = spread(low, high, line.multipliers)
     m, r = line.multipliers[:, None], line.offsets[:, None]
 
     def reference(accumulators: IntArray) -> IntArray:
         return np.clip((accumulators * m + r) >> line.shift, *results)
 
-    if not len(steps):
+    if results[0] == results[1]:
         return None
-    thresholds = _thresholds(reference, least, most, steps)
-    reached, kept = thresholds <= most[:, None], thresholds > least[:, None]
-    stairs = _Stairs(thresholds, steps << line.shift, reached, kept, thresholds - 1)
+    stairs = stairs_of(reference, (least, most), results, line.shift)
     # Where the result is a limit, wherever the accumulator is, any multiplier will do; a large one
     # needs a small bias to keep it there.
-    constant = ~reached.any(axis=1) | ~kept.any(axis=1)
+    constant = ~stairs.reached.any(axis=1) | ~stairs.kept.any(axis=1)
     nominal = np.where(constant, _OF_CONSTANTS, line.multipliers)
     # That of a rounding, where biases have not taken from it.
     rounding = 0 if constant.all() else int(line.offsets[~constant].max() >> 32)
@@ -272,79 +264,3 @@ def common_shift(scales: np.ndarray) -> int | None:
         return None
     shift = min(MULTIPLIER_BITS - 1 - int(np.floor(np.log2(top))), _MOST_SHIFT)
     return shift if shift >= _LEAST_SHIFT else None
-
-
-@dataclass(frozen=True)
-class _Stairs:
-    """Steps of all channels (channels x steps), as points that a line must separate.
-
-    The line must reach ``heights`` at ``thresholds`` where ``reached``, and must not at the
-    accumulators ``before`` where ``kept``.
-    """
-
-    thresholds: IntArray
-    heights: IntArray
-    reached: np.ndarray
-    kept: np.ndarray
-    before: IntArray
-
-    def offsets(self, multipliers: IntArray) -> tuple[IntArray, IntArray]:
-        """Least and greatest offset for each multiplier; there is none if they cross."""
-        factors = multipliers[:, None]
-        up = self.heights - factors * self.thresholds
-        lower = np.where(self.reached, up, -_FAR).max(axis=1)
-        below = self.heights - factors * self.before - 1
-        upper = np.where(self.kept, below, _FAR).min(axis=1)
-        return lower, upper
-
-    def multipliers(self, offsets: IntArray, nominal: IntArray) -> IntArray | None:
-        """Multipliers next to ``nominal`` for these offsets; None if a channel has none."""
-        least, most = np.zeros_like(nominal), np.full_like(nominal, (1 << MULTIPLIER_BITS) - 1)
-        rise = self.heights - offsets[:, None]
-        # Reached: T·m >= rise. Kept: (T - 1)·m <= rise - 1. Both turn around where T < 0.
-        for points, bound, asked in (
-            (-self.thresholds, -rise, self.reached),
-            (self.before, rise - 1, self.kept),
-        ):
-            if (asked & (points == 0) & (bound < 0)).any():
-                return None
-            quotient = bound // np.where(points == 0, 1, points)
-            ceiling = -(-bound // np.where(points == 0, 1, points))
-            most = np.minimum(most, np.where(asked & (points > 0), quotient, most[:, None]).min(1))
-            least = np.maximum(
-                least, np.where(asked & (points < 0), ceiling, least[:, None]).max(1)
-            )
-        return np.clip(nominal, least, most) if (least <= most).all() else None
-
-    def widest(self, nominal: IntArray) -> IntArray:
-        """The multipliers near ``nominal`` that leave the offset the most room."""
-
-        def room(multipliers: IntArray) -> IntArray:
-            lower, upper = self.offsets(multipliers)
-            return upper - lower
-
-        reach = np.maximum((nominal * _RELATIVE).astype(np.int64), 2)
-        left = np.maximum(nominal - reach, 0)
-        right = np.minimum(nominal + reach, (1 << MULTIPLIER_BITS) - 1)
-        while (right - left > 2).any():
-            third = (right - left) // 3
-            rises = room(left + third) < room(right - third)
-            left, right = np.where(rises, left + third, left), np.where(rises, right, right - third)
-        around = [np.minimum(left + d, right) for d in range(3)]
-        best = np.argmax([room(m) for m in around], axis=0)
-        return np.choose(best, around)
-
-
-def _thresholds(
-    reference: Callable[[IntArray], IntArray], low: IntArray, high: IntArray, steps: IntArray
-) -> IntArray:
-    """The least accumulator whose result is at each step or above; ``high + 1`` if none is."""
-    shape = (len(low), len(steps))
-    left = np.broadcast_to(low[:, None] - 1, shape)
-    right = np.broadcast_to(high[:, None] + 1, shape)
-    while (right - left > 1).any():
-        middle = (left + right) >> 1
-        above = reference(middle) >= steps
-        apart = right - left > 1
-        left, right = np.where(apart & ~above, middle, left), np.where(apart & above, middle, right)
-    return right

@@ -14,7 +14,7 @@ def _flag(target: Target, extension: str) -> str:
 
 
 #: Pixels of a layer whose channels are many for the instructions that they take.
-_FEW_PIXELS = 100
+_FEW_PIXELS = 150
 #: Where ELF has constants.
 _SECTION = "{section=.rodata}"
 
@@ -92,7 +92,8 @@ def to_layers(target: Target) -> tuple[str, ...]:
     if target.has("mve"):
         # Helium's kernels fold for themselves.
         return (*functions, "tiny-fit-requantize")
-    return (*functions, "tiny-fit-requantize", f"tiny-fold-biases{{most-pixels={_FEW_PIXELS}}}")
+    late = f"tiny-fit-requantize{{late={_flag(target, 'dsp')}}}"
+    return (*functions, late, f"tiny-fold-biases{{most-pixels={_FEW_PIXELS}}}")
 
 
 def select_kernels(target: Target, selection: Selection) -> str:

@@ -215,6 +215,10 @@ class Network:
             )
         return Value(name, x.array.reshape(-1, *shape))
 
+    def scales(self, count: int, spread: int) -> Array:
+        """What sums below ``spread`` are multiplied by, in so many channels."""
+        return self.random.uniform(60, 300, count) / spread
+
     def requantize(
         self, op: str, acc: str, array: Array, per_channel: bool = False, rounding: str = "float32"
     ) -> Value:
@@ -223,8 +227,8 @@ class Network:
         rank = len(shape)
         spread = np.abs(array.astype(np.int64)).max() + 1
         count = shape[-1] if per_channel else 1
-        scales = [float(np.float32(s)) for s in self.random.uniform(60, 300, count) / spread]
-        pairs = [numerics.quantize_multiplier(s) for s in scales]
+        scales = self.scales(count, int(spread)).astype(np.float32)
+        pairs = [numerics.quantize_multiplier(float(scale)) for scale in scales]
         zero_point = int(self.random.integers(-40, 40))
         low, high = sorted(int(v) for v in self.random.choice([-128, -100, -5, 100, 127], 2, False))
         inputs = [(acc, tensor(shape, "i32"), identity(rank))]
@@ -255,6 +259,9 @@ class Network:
             f" dimensions = {dimensions}"
         )
 
+    def _biases(self, *shape: int) -> Array:
+        return self.random.integers(-3000, 3000, shape)
+
     def _weights(self, *shape: int) -> Array:
         return self.random.integers(self.least_weight, 128, shape).astype(np.int8)
 
@@ -273,7 +280,7 @@ class Network:
         depth = x.shape[3]
         inside, outside = depth // groups, channels // groups
         weights = self._weights(groups, outside, *window.kernel, inside)
-        bias = self.random.integers(-3000, 3000, (groups, outside))
+        bias = self._biases(groups, outside)
         size = window.output(*x.shape[1:3])
         source, source_type = padded.name, padded.type
         if groups == 1:
@@ -317,7 +324,7 @@ class Network:
     def dense(self, x: Value, channels: int, per_channel: bool = True) -> Value:
         rows, depth = x.shape
         weights = self._weights(depth, channels)
-        bias = self.random.integers(-3000, 3000, channels)
+        bias = self._biases(channels)
         kind = tensor((rows, channels), "i32")
         filters, init = self.constant(weights, "i8"), self._bias((rows, channels), bias)
         acc = self.op(

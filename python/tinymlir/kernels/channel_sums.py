@@ -12,9 +12,10 @@ import numpy as np
 
 from tinymlir.bindings import arith, ir
 from tinymlir.dialects import tiny
-from tinymlir.kernels.channel_tables import element_of, table_bytes
+from tinymlir.kernels.channel_tables import element_of, place_of, table_bytes
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Emitter, Index
+from tinymlir.kernels.late_steps import late_bytes, late_mix, late_steps
 from tinymlir.kernels.pixels import Site, finish, finish_mix
 from tinymlir.kernels.price import Mix, line
 from tinymlir.kernels.row_windows import readers
@@ -52,6 +53,9 @@ class ChannelSums:
         #: words of a channel's constants before its weights, and before the elements of tables
         self.first_weight = int(conv.has_biases)
         self.first_table = self.first_weight + weights.shape[1]
+        #: words of all constants of a channel, where these are packed
+        self.words = self.first_table
+        self.late = late_steps(conv)
         biases = conv.bias[:, None][:, : self.first_weight]
         self._packed = np.concatenate([biases, weights], axis=1)
 
@@ -72,19 +76,25 @@ class ChannelSums:
 
     def constant_bytes(self) -> int:
         """Of all channels."""
-        return 4 * self.first_table * self.conv.groups + table_bytes(self.conv)
+        tables = table_bytes(self.conv) + late_bytes(self.conv)
+        return 4 * self.first_table * self.conv.groups + tables
 
     def pack(self, tables: Mapping[ir.Value, np.ndarray]) -> np.ndarray:
-        """``channels × words``: biases, weights, elements of tables, in the order of use."""
+        """Of each channel `words`: bias, weights, elements of tables, in the order of use."""
         words = [table.reshape(-1, 1).view("<i4") for table in tables.values()]
-        return np.concatenate([self._packed, *words], axis=1).astype("<i4")
+        constants = np.concatenate([self._packed, *words], axis=1).astype("<i4")
+        self.words = constants.shape[1]
+        if self.late is None:
+            return constants.reshape(-1)
+        place = self.first_table + place_of(tables, self.late.multipliers)
+        return self.late.pack(constants, 0, 1, place, 0)
 
     def mix(self, count: int) -> Mix:
         """What `emit` emits for ``count`` outputs."""
         conv = self.conv
         columns = len(readers(conv, count))
         tables = (conv.bias_bytes + table_bytes(conv)) // (4 * conv.groups)
-        mix = line(load=tables, alu=3) + finish_mix(conv, count)
+        mix = line(load=tables, alu=3) + late_mix(conv, 1, count) + finish_mix(conv, count)
         few, spilled = self.core.registers < _SUM_REGISTERS, max(0, count - self.room())
         for rows in self.together:
             products, pairs = conv.kernel[1] * count, len(rows) == 2
@@ -131,6 +141,9 @@ class ChannelSums:
             words = [constants.word(place + i) for i in range(table.itemsize // 4)]
             known[value] = element_of(words)
             place += len(words)
+        if self.late is not None:
+            held = known[self.late.multipliers]
+            sums, known[self.late.multipliers] = self.late.emit(sums, 1, lambda: w, held)
         for p, total in enumerate(sums):
             finish(self.conv, site, p, channel, total, known)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -26,7 +28,7 @@ def channel_tables(conv: Convolution, root: ir.Value) -> dict[ir.Value, np.ndarr
     channels = conv.groups * conv.out_per_group
 
     def visit(value: ir.Value) -> None:
-        if isinstance(value, ir.BlockArgument) or value == conv.result or value in seen:
+        if isinstance(value, ir.BlockArgument) or value == conv.sums or value in seen:
             return
         seen.add(value)
         op = value.owner.operation
@@ -59,6 +61,12 @@ def element_of(words: list[ir.Value]) -> ir.Value:
     i64 = ir.IntegerType.get_signless(64)
     high = arith.shli(arith.extui(i64, words[1]), arith.constant(i64, 32))
     return arith.ori(arith.extui(i64, words[0]), high)
+
+
+def place_of(tables: Mapping[ir.Value, np.ndarray], wanted: ir.Value) -> int:
+    """The words of a channel's elements before that of one of the ``tables``."""
+    before = itertools.takewhile(lambda value: value != wanted, tables)
+    return sum(tables[value].itemsize // 4 for value in before)
 
 
 def table_bytes(conv: Convolution) -> int:
@@ -100,7 +108,7 @@ def _way(conv: Convolution) -> list[ir.Operation]:
     found: list[ir.Operation] = []
 
     def visit(value: ir.Value) -> None:
-        if value == conv.result or isinstance(value, ir.BlockArgument):
+        if value == conv.sums or isinstance(value, ir.BlockArgument):
             return
         op = value.owner.operation
         if op.name in VIEW_OPS:
@@ -116,7 +124,7 @@ def _way(conv: Convolution) -> list[ir.Operation]:
 
 def _is_on_way(value: ir.Value, conv: Convolution) -> bool:
     """Whether ``value`` is made of the accumulators."""
-    if value == conv.result:
+    if value == conv.sums:
         return True
     if isinstance(value, ir.BlockArgument):
         return False

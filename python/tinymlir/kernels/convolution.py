@@ -47,6 +47,13 @@ class Convolution:
     pad_value: int
     #: output columns of the layer result, where several rows of it are one row here
     result_columns: int | None = None
+    #: what steps over late sums, where a kernel does that itself (`late_steps`)
+    stepped: ir.Value | None = None
+
+    @property
+    def sums(self) -> ir.Value:
+        """What a kernel hands over: ``result``, or that past late sums."""
+        return self.result if self.stepped is None else self.stepped
 
     def folded(self) -> Convolution:
         """All pixels as one row, where windows are single pixels and none is left out, or one

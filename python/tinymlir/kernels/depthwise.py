@@ -43,6 +43,7 @@ class Depthwise(Kernel):
 
     name = "depthwise"
     by_rows = False
+    steps_over = True
 
     @classmethod
     def takes(cls, conv: Convolution, core: Target) -> bool:
@@ -131,8 +132,8 @@ class Depthwise(Kernel):
 
     def _channel_block(self, block: Index, width: int) -> None:
         conv, layer, emitter = self.conv, self.layer, self.layer.emitter
-        first, size = emitter.mul(block, CHANNEL_BLOCK), self.constants.shape[1]
-        constants = stream(layer.pool.get(self.constants.reshape(-1), "weights"))
+        first, size = emitter.mul(block, CHANNEL_BLOCK), self.channel_sums.words
+        constants = stream(layer.pool.get(self.constants, "weights"))
         begin, x = advance(constants, emitter.mul(first, size)), stream(self.scratch)
         step, there = conv.stride[1] * CHANNEL_BLOCK, range(ring_columns(conv))
         blocks = _blocks(self.channel_sums, conv.out_hw[1])

@@ -18,6 +18,7 @@ from tinymlir.dialects import tiny
 from tinymlir.kernels.channel_tables import element_of
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.kernel import Layer
+from tinymlir.kernels.late_steps import late_steps
 from tinymlir.kernels.parking import Held, Parked, opaque, park, repeat, while_below
 from tinymlir.kernels.pixels import Site, finish
 from tinymlir.kernels.row_copy import CHANNEL_BLOCK
@@ -386,6 +387,11 @@ class BandFunction:
             words = [fetch(w, number + i) for i in range(table.itemsize // _WORD)]
             known[value] = element_of(words)
             number += len(words)
+        late = late_steps(self.conv, shared=True)
+        if late is not None:
+            flat, base = [total for line in sums for total in line], self.sizes.load
+            flat, known[late.multipliers] = late.emit(flat, 1, base, known[late.multipliers])
+            sums = [flat[i : i + COLUMNS] for i in range(0, len(flat), COLUMNS)]
         place, pitch, row = cell.load(), self.pitch.load(), self.target_row.load()
         cell.store(advance_bytes(place, 1))
         places = [place, opaque(self._past(place, pitch))]

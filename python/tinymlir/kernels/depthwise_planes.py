@@ -12,10 +12,11 @@ from abc import abstractmethod
 import numpy as np
 
 from tinymlir.bindings import func, ir
-from tinymlir.kernels.channel_tables import channel_tables, element_of, table_bytes
+from tinymlir.kernels.channel_tables import channel_tables, element_of, place_of, table_bytes
 from tinymlir.kernels.depthwise import Depthwise
 from tinymlir.kernels.emitter import Index
 from tinymlir.kernels.kernel import Kernel, Layer
+from tinymlir.kernels.late_steps import late_bytes, late_mix, late_steps
 from tinymlir.kernels.pixels import Site, finish, finish_mix
 from tinymlir.kernels.price import Mix, line, loop
 from tinymlir.kernels.row_copy import CHANNEL_BLOCK
@@ -39,7 +40,8 @@ class DepthwisePlanes(Depthwise):
 
     def constant_bytes(self) -> int:
         words = self.conv.kernel[0] * self.row_words
-        return 4 * words * self.conv.groups + self.conv.bias_bytes + table_bytes(self.conv)
+        tables = table_bytes(self.conv) + late_bytes(self.conv)
+        return 4 * words * self.conv.groups + self.conv.bias_bytes + tables
 
     def _block_mix(self, width: int) -> Mix:
         conv = self.conv
@@ -61,7 +63,7 @@ class DepthwisePlanes(Depthwise):
         conv = self.conv
         tables = line(load=(conv.bias_bytes + table_bytes(conv)) // (4 * conv.groups))
         sums = self._kernel_row_mix(count) * conv.kernel[0]
-        return sums + tables + finish_mix(conv, count) + line(alu=4)
+        return sums + tables + late_mix(conv, 1, count) + finish_mix(conv, count) + line(alu=4)
 
     @abstractmethod
     def _kernel_row_mix(self, count: int) -> Mix:
@@ -83,7 +85,12 @@ class DepthwisePlanes(Depthwise):
         weights = self._pack_rows(self.conv.weights[:, 0, :, :, 0])
         tables = [t.reshape(-1, 1).view("<i4") for t in self.tables.values()]
         biases = self.conv.bias[:, None][:, : int(self.conv.has_biases)]
-        return np.concatenate([biases, weights, *tables], axis=1).astype("<i4")
+        constants = np.concatenate([biases, weights, *tables], axis=1).astype("<i4")
+        self.words, self.late = constants.shape[1], late_steps(self.conv)
+        if self.late is None:
+            return constants.reshape(-1)
+        place = biases.shape[1] + weights.shape[1] + place_of(self.tables, self.late.multipliers)
+        return self.late.pack(constants, 0, 1, place, 0)
 
     @abstractmethod
     def _pack_rows(self, weights: np.ndarray) -> np.ndarray:
@@ -92,9 +99,8 @@ class DepthwisePlanes(Depthwise):
     def _channel_block(self, block: Index, width: int) -> None:
         conv, layer, emitter = self.conv, self.layer, self.layer.emitter
         first = emitter.mul(block, CHANNEL_BLOCK)
-        size = self.constants.shape[1]
-        constants = stream(layer.pool.get(self.constants.reshape(-1), "weights"))
-        begin = advance(constants, emitter.mul(first, size))
+        constants = stream(layer.pool.get(self.constants, "weights"))
+        begin = advance(constants, emitter.mul(first, self.words))
         step = conv.stride[0]
 
         def copy(row: Index, slot: Index) -> None:
@@ -120,7 +126,7 @@ class DepthwisePlanes(Depthwise):
 
             def channel(c: Index, w: ir.Value) -> list[ir.Value]:
                 channel_of_row(row, slots, c, w)
-                return [advance(w, size)]
+                return [advance(w, self.words)]
 
             emitter.loop(0, width, 1, channel, [begin])
             return [*slots[step:], *slots[:step]]
@@ -140,7 +146,7 @@ class DepthwisePlanes(Depthwise):
         w: ir.Value,
     ) -> None:
         """``count`` outputs of a channel from ``column`` on; its constants at ``w``."""
-        bias = self.layer.emitter.integer(0)
+        bias, constants = self.layer.emitter.integer(0), w
         if self.conv.has_biases:
             bias, w = fetch(w, 0), advance(w, 1)
         sums = [bias] * count
@@ -152,6 +158,9 @@ class DepthwisePlanes(Depthwise):
             words = [fetch(w, place + i) for i in range(table.itemsize // 4)]
             known[value] = element_of(words)
             place += len(words)
+        if self.late is not None:
+            held = known[self.late.multipliers]
+            sums, known[self.late.multipliers] = self.late.emit(sums, 1, lambda: constants, held)
         site = Site(self.layer, row, column, (0, 0), (0, 0), border=False)
         for p, total in enumerate(sums):
             finish(self.conv, site, p, channel, total, known)

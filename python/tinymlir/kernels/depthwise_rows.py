@@ -42,10 +42,11 @@ class DepthwiseRows(Kernel):
     """Block by block of neighbouring pixels: all channels."""
 
     name = "depthwise-rows"
+    steps_over = True
 
     def __init__(self, conv: Convolution, core: Target, bytes: int = 0) -> None:
         super().__init__(conv, core, **({"bytes": bytes} if bytes else {}))
-        self.sums = ChannelSums(conv, core, wide=not bytes)
+        self.sums = ChannelSums(self.conv, core, wide=not bytes)
         # Columns in strips are cut in other places, into blocks of no more.
         self.pixels = min(self.sums.most, conv.out_hw[1])
         #: rows that are held back, where the output may begin where the input does
@@ -198,7 +199,7 @@ class DepthwiseRows(Kernel):
         def channel(number: Index, w: ir.Value, *own: ir.Value) -> list[ir.Value]:
             rows = [lambda p=p: p for p in own]
             self.sums.emit(site, number, self.tables, w, rows, depth, count, there)
-            return [advance(w, self.constants.shape[1]), *(advance_bytes(p, 1) for p in own)]
+            return [advance(w, self.sums.words), *(advance_bytes(p, 1) for p in own)]
 
-        constants = stream(layer.pool.get(self.constants.reshape(-1), "weights"))
+        constants = stream(layer.pool.get(self.constants, "weights"))
         layer.emitter.loop(0, conv.groups, 1, channel, [constants, *rows])

@@ -10,6 +10,7 @@ from tinymlir.bindings import func, ir
 from tinymlir.kernels.channel_tables import (
     channel_tables,
     needs_channel_alone,
+    place_of,
     scalar_code,
     table_bytes,
 )
@@ -35,6 +36,7 @@ from tinymlir.kernels.depthwise_bands import (
 )
 from tinymlir.kernels.emitter import Index
 from tinymlir.kernels.kernel import Kernel, Layer
+from tinymlir.kernels.late_steps import late_bytes, late_mix, late_steps
 from tinymlir.kernels.pixels import finish_mix
 from tinymlir.kernels.price import ConstantReads, Mix, function, line
 from tinymlir.kernels.row_copy import CHANNEL_BLOCK
@@ -47,11 +49,12 @@ class DepthwiseShared(Kernel):
 
     name = "depthwise-shared"
     by_rows = False
+    steps_over = True
 
     def __init__(self, conv: Convolution, core: Target) -> None:
         super().__init__(conv, core)
         self.band = _band(conv.out_hw[0])
-        self.table_bytes = table_bytes(conv) // conv.groups
+        self.table_bytes = table_bytes(self.conv) // conv.groups
 
     @classmethod
     def takes(cls, conv: Convolution, core: Target) -> bool:
@@ -82,7 +85,8 @@ class DepthwiseShared(Kernel):
         return bool((done * conv.out_hw[1] <= copied * conv.in_hw[1]).all())
 
     def constant_bytes(self) -> int:
-        return 4 * SIZES + (4 * (PACKED_WORDS + 1) + self.table_bytes) * self.conv.groups
+        channels = (4 * (PACKED_WORDS + 1) + self.table_bytes) * self.conv.groups
+        return 4 * SIZES + channels + late_bytes(self.conv)
 
     def constant_reads(self) -> ConstantReads:
         """Each once."""
@@ -93,8 +97,8 @@ class DepthwiseShared(Kernel):
         return call + sum((m.elsewhere() for m in self.shared_code().values()), Mix())
 
     def shared_code(self) -> Mapping[str, Mix]:
-        odd = "+" * is_odd(self.conv)
-        return {f"depthwise bands{odd} {scalar_code(self.conv)}": self._function_mix()}
+        facts = "+" * is_odd(self.conv) + "l" * (late_steps(self.conv, shared=True) is not None)
+        return {f"depthwise bands{facts} {scalar_code(self.conv)}": self._function_mix()}
 
     def _function_mix(self) -> Mix:
         rows, columns = self.conv.out_hw
@@ -130,6 +134,7 @@ class DepthwiseShared(Kernel):
         for run in RUNS:
             block += line(load=KERNEL + run) + line(load=under - run)
         block += line(load=2 + self.table_bytes // 4) + line(load=1) * 2
+        block += late_mix(self.conv, 1, outputs, shared=True)
         block += finish_mix(self.conv, outputs) + line(load=1, alu=2 * ROWS + 3, store=1)
         columns = _turns(block, CHANNEL_BLOCK) + line(load=4, alu=4, store=1)
         line_ = _turns(columns, -(-self.conv.out_hw[1] // COLUMNS))
@@ -155,9 +160,13 @@ class DepthwiseShared(Kernel):
         conv = self.conv
         tables = [t.reshape(-1, 1).view("<i4") for t in self.tables.values()]
         weights = pack(conv.weights[:, 0, :, :, 0])
-        words = np.concatenate([weights, conv.bias[:, None], *tables], axis=1)
-        sizes = Sizes.of(conv, self.band).words()
-        return np.concatenate([sizes, words.reshape(-1)]).astype("<i4")
+        words = np.concatenate([weights, conv.bias[:, None], *tables], axis=1).astype("<i4")
+        sizes, late = Sizes.of(conv, self.band).words(), late_steps(conv, shared=True)
+        packed = words.reshape(-1)
+        if late is not None:
+            place = PACKED_WORDS + 1 + place_of(self.tables, late.multipliers)
+            packed = late.pack(words, 0, 1, place, -SIZES, apart=0)
+        return np.concatenate([sizes, packed])
 
 
 def _band(rows: int) -> int:

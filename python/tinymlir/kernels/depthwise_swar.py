@@ -35,6 +35,7 @@ class DepthwiseSwar(Depthwise):
     """All rows of a channel, then the next channel."""
 
     name = "depthwise-swar"
+    steps_over = False
 
     def __init__(self, conv: Convolution, core: Target) -> None:
         super().__init__(conv, core)

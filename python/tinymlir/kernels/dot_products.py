@@ -16,12 +16,13 @@ import numpy as np
 from tinymlir.bindings import ir
 from tinymlir.dialects import tiny
 from tinymlir.kernels.channel_pairs import fit_halfwords, in_halfwords, joint_biases, separate
-from tinymlir.kernels.channel_tables import channel_tables, element_of, table_bytes
+from tinymlir.kernels.channel_tables import channel_tables, element_of, place_of, table_bytes
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Index
 from tinymlir.kernels.forms import HALFWORDS, Form
 from tinymlir.kernels.gather import Gather
 from tinymlir.kernels.kernel import Layer
+from tinymlir.kernels.late_steps import late_mix, late_steps
 from tinymlir.kernels.pairs import STEP, operand_pairs
 from tinymlir.kernels.parking import (
     Cell,
@@ -59,6 +60,8 @@ class DotProducts:
     weight_words: ClassVar[int] = 1
     #: whether two channels are in a halfword, where they fit
     joins: ClassVar[bool] = True
+    #: whether layers of any shape are the same code
+    shared: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -76,14 +79,17 @@ class DotProducts:
         self.joint = self.is_joint(conv)
         #: words of the tables of a channel
         self.table_words = sum(table.itemsize // 4 for table in self.tables.values())
-        #: channels computed together, the first of them, and their constants block by block
-        self.blocks: list[tuple[int, int, np.ndarray]] = []
+        self.late = late_steps(conv, shared=self.shared)
+        self._multipliers = None if self.late is None else self.late.multipliers
+        #: channels computed together, the first of them, how many blocks, and all their constants
+        self.blocks: list[tuple[int, int, int, np.ndarray]] = []
         start = 0
         while start < conv.out_per_group:
             stop = start + (conv.out_per_group - start) // channels * channels
             if stop > start:
                 packed = [self._pack(operands, c, channels) for c in range(start, stop, channels)]
-                self.blocks.append((channels, start, np.stack(packed)))
+                constants = self._with_late(np.stack(packed), start, channels)
+                self.blocks.append((channels, start, len(packed), constants))
             start, channels = stop, channels // 2
 
     def _pack(self, operands: np.ndarray, first: int, channels: int) -> np.ndarray:
@@ -96,6 +102,14 @@ class DotProducts:
             biases, weights = joint_biases(biases), in_halfwords(weights)
         biases = biases[: channels * self.conv.has_biases]
         return np.concatenate([biases, self.pack(weights), tables])
+
+    def _with_late(self, constants: np.ndarray, first: int, channels: int) -> np.ndarray:
+        """Constants of blocks, and what says which sums are late behind them."""
+        if self.late is None:
+            return constants.reshape(-1)
+        past = constants.shape[1]
+        place = place_of(self.tables, self.late.multipliers) - channels * self.table_words
+        return self.late.pack(constants, first, channels, past + place, past)
 
     @classmethod
     def is_joint(cls, conv: Convolution) -> bool:
@@ -112,7 +126,7 @@ class DotProducts:
             end = keep(advance(first_window, self.steps // size * size * self.step_words))
         first_pixel = target.position(emitter, [0, site.row, site.column, 0])
         place = keep(advance_bytes(stream(target.buffer), first_pixel))
-        for channels, first_channel, packed in self.blocks:
+        for channels, first_channel, count, packed in self.blocks:
 
             def block(
                 number: Callable[[], Index],
@@ -121,13 +135,14 @@ class DotProducts:
                 start: int = first_channel,
             ) -> None:
                 sums = self._block_sums(constants, windows.load(), end, pixels, channels)
+                past = constants.load()
+                sums, multiplier = self._stepped(sums, channels, past)
                 first = emitter.add(emitter.mul(number(), channels), start)
                 there = replace(site, place=advance_bytes(place.load(), first))
-                tables = advance(constants.load(), -channels * self.table_words)
-                self._finish(there, first, channels, sums, tables)
+                self._finish(there, first, channels, sums, past, multiplier)
 
-            constants = self.layer.pool.get(packed.reshape(-1), "weights")
-            loop(emitter, len(packed), block, stream(constants))
+            constants = self.layer.pool.get(packed, "weights")
+            loop(emitter, count, block, stream(constants))
 
     def _block_sums(
         self, constants: Cell, windows: ir.Value, end: Cell, pixels: int, channels: int
@@ -149,21 +164,41 @@ class DotProducts:
         return advance(w, channels), [fetch(w, b) for b in range(channels)]
 
     def _finish(
-        self, site: Site, first: Index, channels: int, sums: list[ir.Value], tables: ir.Value
+        self,
+        site: Site,
+        first: Index,
+        channels: int,
+        sums: list[ir.Value],
+        past: ir.Value,
+        multiplier: ir.Value | None,
     ) -> None:
         """Store what becomes of the sums of ``channels`` from ``first`` on."""
         for b in range(channels):
-            known = self._elements(tables, b)
+            known = self._elements(past, channels, b, multiplier)
             for p, total in enumerate(sums[b::channels]):
                 finish(self.conv, site, p, first, total, known, lane=b)
 
-    def _elements(self, tables: ir.Value, lane: int) -> dict[ir.Value, ir.Value]:
-        """What the tables have of a channel of a block."""
-        place, known = lane * self.table_words, {}
+    def _stepped(
+        self, sums: list[ir.Value], channels: int, past: ir.Value
+    ) -> tuple[list[ir.Value], ir.Value | None]:
+        """The sums of a block past late ones, and its first multiplier if that says which are."""
+        if self.late is None:
+            return sums, None
+        place = place_of(self.tables, self.late.multipliers) - channels * self.table_words
+        return self.late.emit(sums, channels, lambda: past, fetch(past, place))
+
+    def _elements(
+        self, past: ir.Value, channels: int, lane: int, multiplier: ir.Value | None
+    ) -> dict[ir.Value, ir.Value]:
+        """What the tables have of a channel of a block; the first one's ``multiplier`` is there."""
+        place, known = (lane - channels) * self.table_words, {}
         for value, table in self.tables.items():
-            words = [fetch(tables, place + word) for word in range(table.itemsize // 4)]
-            known[value] = element_of(words)
-            place += len(words)
+            size = table.itemsize // 4
+            if lane == 0 and multiplier is not None and value == self._multipliers:
+                known[value] = multiplier
+            else:
+                known[value] = element_of([fetch(past, place + word) for word in range(size)])
+            place += size
         return known
 
     def _sums(
@@ -273,7 +308,8 @@ class DotProducts:
     def results_mix(cls, conv: Convolution, pixels: int, channels: int) -> Mix:
         """What becomes of the sums of a block."""
         separated = pixels * channels if cls.is_joint(conv) and channels > 1 else 0
-        return line(alu=separated) + finish_mix(conv, pixels) * channels
+        late = late_mix(conv, channels, pixels, shared=cls.shared)
+        return line(alu=separated) + late + finish_mix(conv, pixels) * channels
 
     @classmethod
     def step_mix(cls, conv: Convolution, pixels: int, channels: int) -> Mix:

@@ -36,6 +36,7 @@ class HeliumDepthwise(Depthwise):
     """All rows of a block of channels, then the next block."""
 
     name = "helium-depthwise"
+    steps_over = False
 
     @classmethod
     def takes(cls, conv: Convolution, core: Target) -> bool:

@@ -19,6 +19,7 @@ from tinymlir.kernels.dot_products import DotProducts, most_at_once
 from tinymlir.kernels.emitter import Index
 from tinymlir.kernels.gather import Gather, gather_of
 from tinymlir.kernels.kernel import Kernel, Layer
+from tinymlir.kernels.late_steps import late_bytes
 from tinymlir.kernels.pairs import STEP
 from tinymlir.kernels.pixels import Site
 from tinymlir.kernels.price import Mix, Price, function, line, loop, price
@@ -37,6 +38,7 @@ class Im2col(Kernel):
 
     name = "im2col"
     gathers = True
+    steps_over = True
     #: pixels computed together where nothing is against it
     most_pixels: ClassVar[int] = 4
     #: output channels computed together, for so many pixels
@@ -130,7 +132,8 @@ class Im2col(Kernel):
         return self.conv.window_macs(rows, columns)
 
     def constant_bytes(self) -> int:
-        return self.gather.operands().size + self.conv.bias_bytes + table_bytes(self.conv)
+        tables = table_bytes(self.conv) + late_bytes(self.conv)
+        return self.gather.operands().size + self.conv.bias_bytes + tables
 
     def mix(self) -> Mix:
         rows, columns = self._rows()

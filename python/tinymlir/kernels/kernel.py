@@ -13,6 +13,7 @@ from tinymlir.kernels.columns import Columns, Span, widest
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import ConstantPool, Emitter, Index
 from tinymlir.kernels.evaluator import Evaluator
+from tinymlir.kernels.late_steps import late_steps, stepped
 from tinymlir.kernels.price import NO_WAIT, ConstantReads, Mix, Price, price
 from tinymlir.kernels.rows import Rows
 from tinymlir.simulators.flash import Flash
@@ -60,9 +61,12 @@ class Kernel(ABC):
     alike: ClassVar[bool] = True
     #: whether all that is read for pixels computed together is read before any of them is written
     gathers: bool = False
+    #: whether it steps over late accumulators itself (`late_steps`), many sums at once
+    steps_over: ClassVar[bool] = False
 
     def __init__(self, conv: Convolution, core: Target, **options: int) -> None:
-        self.conv, self.core, self.options = conv, core, options
+        self.conv = stepped(conv) if self.steps_over else conv
+        self.core, self.options = core, options
 
     @classmethod
     def variants(cls, conv: Convolution, core: Target) -> list[Kernel]:
@@ -110,7 +114,8 @@ class Kernel(ABC):
             return {}
         conv = self.conv
         shape = f"{conv.in_hw} {conv.out_hw} {conv.stride} {conv.dilation} {conv.pad}"
-        alike = f"{self.label} {conv.weights.shape} {shape} {scalar_code(conv)}"
+        steps = "l" * (late_steps(conv) is not None)
+        alike = f"{self.label}{steps} {conv.weights.shape} {shape} {scalar_code(conv)}"
         return {alike: mix, **self.shared_code()}
 
     def shared_code(self) -> Mapping[str, Mix]:

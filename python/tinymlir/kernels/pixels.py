@@ -100,7 +100,7 @@ def finish(
     layer = site.layer
     evaluator, emitter, root = layer.evaluator, layer.emitter, layer.root
     column = emitter.add(site.column, pixel)
-    accumulators = {value: accumulator for value in views_of(conv.result)}
+    accumulators = {value: accumulator for value in views_of(conv.sums)}
     evaluator.registers = {**accumulators, **(tables or {})}
     number = emitter.add(channel, lane)
     indices = root_indices(emitter, root.type.shape, conv, site.row, column, number)
@@ -130,7 +130,7 @@ _SCALARS = {
 
 def finish_mix(conv: Convolution, pixels: int = 1) -> Mix:
     """What `finish` emits for a channel of some pixels; tables apart, which kernels load."""
-    mix, pending, seen = line(store=pixels), [conv.result], [conv.result]
+    mix, pending, seen = line(store=pixels), [conv.sums], [conv.sums]
     while pending:
         for use in pending.pop().uses:
             user = use.owner.operation

@@ -15,6 +15,7 @@ from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.dot_products import DotProducts
 from tinymlir.kernels.gather import Gather
 from tinymlir.kernels.kernel import Layer
+from tinymlir.kernels.late_steps import late_steps
 from tinymlir.kernels.parking import Parked, park
 from tinymlir.kernels.pixels import Site, finish
 from tinymlir.kernels.price import Mix, function, line
@@ -34,6 +35,8 @@ class SharedProducts(DotProducts):
     more than `LONGEST_TURN`, without a loop. It parks all that these loops do not need.
     """
 
+    shared = True
+
     def __init__(
         self, conv: Convolution, layer: Layer, gather: Gather, channels: int, unroll: int
     ) -> None:
@@ -47,10 +50,10 @@ class SharedProducts(DotProducts):
         turn = self.turn(pixels, self.unroll)
         last = {self.steps // turn * turn, self.steps} if turn <= LONGEST_TURN else set()
         ends = [advance(windows, n * self.step_words) for n in sorted(last)]
-        for channels, start, packed in self.blocks:
+        for channels, start, count, packed in self.blocks:
             place = advance_bytes(stream(target.buffer), emitter.add(first_pixel, start))
-            constants = stream(self.layer.pool.get(packed.reshape(-1), "weights"))
-            sizes = [emitter.index(len(packed) * channels), emitter.integer(target.channels)]
+            constants = stream(self.layer.pool.get(packed, "weights"))
+            sizes = [emitter.index(count * channels), emitter.integer(target.channels)]
             if (pixels, channels) not in self.symbols:
                 symbol = self._emit_function(pixels, channels, len(ends))
                 self.symbols[pixels, channels] = symbol
@@ -90,31 +93,36 @@ class SharedProducts(DotProducts):
                 carried = self._turns(size, end, channels, carried, first=first)
             tables, _, *sums = carried
             sums = self._of_channels(sums, channels)
-            constants.store(advance(tables, channels * self.table_words))
+            past = advance(tables, channels * self.table_words)
+            constants.store(past)
+            sums, multiplier = self._stepped(sums, channels, past)
             to = place.load()
-            self._store(to, pitch, tables, sums, channels)
+            self._finish_at(to, pitch, channels, sums, past, multiplier)
             following = advance_bytes(to, channels)
             place.store(following)
             scf.condition(below(following, last.load()), [])
         with ir.InsertionPoint(blocks.regions[1].blocks.append()):
             scf.yield_([])
 
-    def _store(
+    def _finish_at(
         self,
         place: ir.Value,
         pitch: Parked,
-        tables: ir.Value,
-        sums: list[ir.Value],
         channels: int,
+        sums: list[ir.Value],
+        past: ir.Value,
+        multiplier: ir.Value | None,
     ) -> None:
         """Store what becomes of the sums of a block, the first pixel's at ``place``."""
-        known = [self._elements(tables, b) for b in range(channels)]
         distance = arith.index_cast(ir.IndexType.get(), pitch.load())
-        for p in range(len(sums) // channels):
-            site = Site(self.layer, 0, 0, (0, 0), (0, 0), border=False, place=place)
-            for b in range(channels):
-                finish(self.conv, site, 0, 0, sums[p * channels + b], known[b], lane=b)
-            place = advance_bytes(place, distance)
+        places = [place]
+        while len(places) < len(sums) // channels:
+            places.append(advance_bytes(places[-1], distance))
+        for b in range(channels):
+            known = self._elements(past, channels, b, multiplier)
+            for place, total in zip(places, sums[b::channels], strict=True):
+                site = Site(self.layer, 0, 0, (0, 0), (0, 0), border=False, place=place)
+                finish(self.conv, site, 0, 0, total, known, lane=b)
 
     @staticmethod
     def turn_mix(pixels: int, channels: int) -> Mix:
@@ -131,6 +139,7 @@ class SharedProducts(DotProducts):
         """A name that functions share which are the same but for constants."""
         turn = cls.turn(pixels, unroll)
         facts = "+" * conv.has_biases + "j" * cls.is_joint(conv) + "r" * (steps % turn > 0)
+        facts += "l" * (late_steps(conv, shared=True) is not None)
         return f"products{pixels}x{channels}.{turn}{facts} {scalar_code(conv)}"
 
     @classmethod

@@ -81,3 +81,42 @@ func.func private @given(%acc: tensor<3x2xi32>) -> tensor<3x2xi8> attributes {ti
   } -> tensor<3x2xi8>
   return %q : tensor<3x2xi8>
 }
+
+// -----
+
+#id = affine_map<(d0, d1) -> (d0, d1)>
+#channel = affine_map<(d0, d1) -> (d1)>
+
+// Late accumulators are then those of sums that begin with nothing; one that is none stays.
+// CHECK-LABEL: func.func private @late
+// CHECK: %[[ACC:.*]] = linalg.matmul
+// CHECK: %[[AT:.*]] = arith.constant dense<[-2147483648, 290]> : tensor<2xi32>
+// CHECK: %[[NEXT:.*]] = linalg.generic {{.*}} ins(%[[ACC]], %[[AT]] : tensor<3x2xi32>, tensor<2xi32>)
+// CHECK: "tiny.step_over"
+// CHECK: linalg.generic {{.*}} ins(%[[NEXT]],
+// CHECK: arith.shli
+// CHECK: "tiny.rescale"
+func.func private @late(%x: tensor<3x4xi8>) -> tensor<3x2xi8> attributes {tiny.layer = "q"} {
+  %w = arith.constant dense<[[1, -2], [3, 4], [-5, 6], [7, 100]]> : tensor<4x2xi8>
+  %b = arith.constant dense<[8, 10]> : tensor<2xi32>
+  %m = arith.constant dense<[1717986918, 644245094]> : tensor<2xi32>
+  %o = arith.constant dense<[-16320, -16317]> : tensor<2xi32>
+  %late = arith.constant dense<[-2147483648, 300]> : tensor<2xi32>
+  %e32 = tensor.empty() : tensor<3x2xi32>
+  %start = linalg.broadcast ins(%b : tensor<2xi32>) outs(%e32 : tensor<3x2xi32>) dimensions = [0]
+  %acc = linalg.matmul ins(%x, %w : tensor<3x4xi8>, tensor<4x2xi8>) outs(%start : tensor<3x2xi32>) -> tensor<3x2xi32>
+  %next = linalg.generic {indexing_maps = [#id, #channel, #id], iterator_types = ["parallel", "parallel"]}
+      ins(%acc, %late : tensor<3x2xi32>, tensor<2xi32>) outs(%e32 : tensor<3x2xi32>) {
+  ^bb0(%a: i32, %at: i32, %unused: i32):
+    %r = "tiny.step_over"(%a, %at) : (i32, i32) -> i32
+    linalg.yield %r : i32
+  } -> tensor<3x2xi32>
+  %e = tensor.empty() : tensor<3x2xi8>
+  %q = linalg.generic {indexing_maps = [#id, #channel, #channel, #id], iterator_types = ["parallel", "parallel"]}
+      ins(%next, %m, %o : tensor<3x2xi32>, tensor<2xi32>, tensor<2xi32>) outs(%e : tensor<3x2xi8>) {
+  ^bb0(%a: i32, %mc: i32, %oc: i32, %unused: i8):
+    %r = "tiny.rescale"(%a, %mc, %oc) {max = 127 : i32, min = -128 : i32, shift = 39 : i32} : (i32, i32, i32) -> i8
+    linalg.yield %r : i8
+  } -> tensor<3x2xi8>
+  return %q : tensor<3x2xi8>
+}

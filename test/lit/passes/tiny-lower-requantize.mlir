@@ -219,6 +219,19 @@ func.func @tables(%acc: tensor<4xi32>) -> tensor<4xi8> {
 
 // -----
 
+// One accumulator is taken for the next.
+// CHECK-LABEL: func.func @step_over(
+// CHECK-SAME: %[[ACC:.*]]: i32, %[[LATE:.*]]: i32)
+// CHECK: %[[IS:.*]] = arith.cmpi eq, %[[ACC]], %[[LATE]]
+// CHECK: %[[ONE:.*]] = arith.extui %[[IS]] : i1 to i32
+// CHECK: arith.addi %[[ACC]], %[[ONE]]
+func.func @step_over(%acc: i32, %late: i32) -> i32 {
+  %next = "tiny.step_over"(%acc, %late) : (i32, i32) -> i32
+  return %next : i32
+}
+
+// -----
+
 // An offset of whole words needs no 64 bits.
 // CHECK-LABEL: func.func @whole_words
 // CHECK: arith.mulsi_extended

@@ -129,3 +129,47 @@ func.func private @second(%i: index) -> i32 {
   %b = arith.extsi %a : i8 to i32
   return %b : i32
 }
+
+// -----
+
+memref.global "private" constant @w0 : memref<2xi8> = dense<[1, 2]>
+memref.global "private" constant @w1 : memref<3xi8> = dense<[3, 4, 5]>
+memref.global "private" constant @w2 : memref<4xi8> = dense<[6, 7, 8, 9]>
+
+// Constants of which the address alone is taken may be of any size.
+// CHECK-LABEL: func.func private @a(
+// CHECK: call @a_shared(%{{.*}}, %{{.*}}) : (memref<1xi8>, memref<2xi8>) -> ()
+// CHECK-LABEL: func.func private @b(
+// CHECK: %[[W:.*]] = memref.get_global @w1 : memref<3xi8>
+// CHECK: %[[SAME:.*]] = builtin.unrealized_conversion_cast %[[W]] : memref<3xi8> to memref<2xi8>
+// CHECK: call @a_shared(%{{.*}}, %[[SAME]])
+// Others have theirs in what is read of them.
+// CHECK-LABEL: func.func private @c(
+// CHECK-NOT: call
+func.func private @a(%x: memref<1xi8>) attributes {tiny.layer = "a"} {
+  %c0 = arith.constant 0 : index
+  %w = memref.get_global @w0 : memref<2xi8>
+  %p = builtin.unrealized_conversion_cast %w : memref<2xi8> to !llvm.struct<(ptr, ptr, i32, array<1 x i32>, array<1 x i32>)>
+  %q = llvm.extractvalue %p[1] : !llvm.struct<(ptr, ptr, i32, array<1 x i32>, array<1 x i32>)>
+  %v = llvm.load %q : !llvm.ptr -> i8
+  memref.store %v, %x[%c0] : memref<1xi8>
+  return
+}
+func.func private @b(%x: memref<1xi8>) attributes {tiny.layer = "b"} {
+  %c0 = arith.constant 0 : index
+  %w = memref.get_global @w1 : memref<3xi8>
+  %p = builtin.unrealized_conversion_cast %w : memref<3xi8> to !llvm.struct<(ptr, ptr, i32, array<1 x i32>, array<1 x i32>)>
+  %q = llvm.extractvalue %p[1] : !llvm.struct<(ptr, ptr, i32, array<1 x i32>, array<1 x i32>)>
+  %v = llvm.load %q : !llvm.ptr -> i8
+  memref.store %v, %x[%c0] : memref<1xi8>
+  return
+}
+func.func private @c(%x: memref<1xi8>) attributes {tiny.layer = "c"} {
+  %c0 = arith.constant 0 : index
+  %w = memref.get_global @w2 : memref<4xi8>
+  %p = builtin.unrealized_conversion_cast %w : memref<4xi8> to !llvm.struct<(ptr, ptr, i32, array<1 x i32>, array<1 x i32>)>
+  %q = llvm.extractvalue %p[1] : !llvm.struct<(ptr, ptr, i32, array<1 x i32>, array<1 x i32>)>
+  %v = memref.load %w[%c0] : memref<4xi8>
+  memref.store %v, %x[%c0] : memref<1xi8>
+  return
+}
