@@ -125,11 +125,6 @@ class SharedProducts(DotProducts):
                 finish(self.conv, site, 0, 0, total, known, lane=b)
 
     @staticmethod
-    def turn_mix(pixels: int, channels: int) -> Mix:
-        """Both pointers move, and one is compared."""
-        return line(alu=2, load=1)
-
-    @staticmethod
     def turn(pixels: int, unroll: int) -> int:
         """Steps without a branch: of one pixel alone, no more than a loop has."""
         return min(unroll, LONGEST_TURN) if pixels == 1 else unroll
