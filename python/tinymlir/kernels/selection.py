@@ -19,7 +19,7 @@ Aim = Literal["balanced", "size", "speed"]
 _UNIT = 4
 #: How many percent of flash one percent of speed may cost: within the room, beyond it, and where
 #: beyond it is only if that is still too much.
-_WITHIN, _BEYOND, _AT_LEAST = 10.0, 0.5, 0.25
+_WITHIN, _BEYOND, _AT_LEAST = 10.0, 1.0, 0.25
 #: Prices of flash between which functions are looked for that leave room, and steps of the search.
 _CHEAPEST, _DEAREST, _HALVINGS = 1e-3, 1e3, 8
 #: Powers of a function's callers that its price is divided by, for sets to begin a search with.
@@ -36,7 +36,7 @@ def choose(
     ``speed`` is the fewest cycles and ``size`` the fewest bytes. ``balanced`` takes both in
     proportion to the fastest and to the smallest network: one percent of speed may cost five of
     flash within ``room``, and the best that fits is taken. The room is given up where even one
-    percent of speed for a quarter of one of flash would not fit; then one percent may cost half a
+    percent of speed for a quarter of one of flash would not fit; then one percent may cost one
     percent.
 
     It is the multiple-choice knapsack problem, solved exactly by dynamic programming over words
