@@ -634,14 +634,17 @@ def test_promises_are_of_samples_that_nothing_was_fitted_to() -> None:
     def price(levels: tuple[int, ...]) -> float:
         return 100 - 10 * levels[0]
 
-    found = confirm(searched, [0.0, 0.02, 0.05], measure, price)
+    def fitted(levels: tuple[int, ...]) -> Loss:
+        return losing(0)
+
+    found = confirm(searched, [0.0, 0.02, 0.05], measure, fitted, price)
     assert [(one.levels, one.loss) for one in found] == [((1,), 0.0)]
     assert asked == [(0,), (1,), (2,)], "the first that fails ends the sequence"
-    found = confirm(searched, [0.0, 0.1], measure, price)
+    found = confirm(searched, [0.0, 0.1], measure, fitted, price)
     assert [(one.levels, one.loss) for one in found] == [((3,), 0.1), ((1,), 0.0)]
-    far = confirm([searched[0], searched[3]], [0.0, 0.02], measure, price)
+    far = confirm([searched[0], searched[3]], [0.0, 0.02], measure, fitted, price)
     assert [(one.levels, one.loss) for one in far] == [((1,), 0.0)], "a step between"
-    (least,) = confirm(searched[2:], [0.0], measure, price)
+    (least,) = confirm(searched[2:], [0.0], measure, fitted, price)
     assert (least.levels, least.loss) == ((2,), 0.06), "where none passes"
 
 
@@ -661,13 +664,20 @@ def test_no_loss_is_looked_for_as_long_as_a_great_one_is_ruled_out() -> None:
     searched = [candidate(n, n / 100, 100 - 10 * n) for n in range(5)]
     tests = [losing(0), losing(0.004, 0.008), losing(0.002, 0.006), losing(0.004, 0.012), losing(0)]
 
-    def confirmed(losses: list[float]) -> list[tuple[int, float]]:
-        found = confirm(searched, losses, lambda one: tests[one[0]], lambda one: 100 - 10 * one[0])
+    def confirmed(losses: list[float], fitted: float = 0) -> list[tuple[int, float]]:
+        found = confirm(
+            searched,
+            losses,
+            lambda one: tests[one[0]],
+            lambda one: losing(fitted if one[0] else 0),
+            lambda one: 100 - 10 * one[0],
+        )
         return [(one.levels[0], one.loss) for one in found]
 
     assert confirmed([0.0]) == [(2, 0.0)]
     assert confirmed([0.0, 0.007]) == [(2, 0.0)], "nothing is lost, though the first loses more"
     assert confirmed([0.0, 0.02]) == [(4, 0.02), (2, 0.0)]
+    assert confirmed([0.0, 0.02], 0.015) == [(4, 0.02), (0, 0.0)], "samples of the search lose more"
 
 
 def test_losses_of_few_samples() -> None:

@@ -50,10 +50,13 @@ class Loss:
         """Whether no more than ``loss`` is lost by the estimate, and not surely more by count."""
         return self.most <= loss and self.least <= loss
 
+    def suggests(self, loss: float) -> bool:
+        """Whether the estimate is no more than ``loss``, or than what is no loss."""
+        return self.mean <= max(loss, _LIKELY, _SAMPLES / self.samples)
+
     def is_none(self) -> bool:
         """Whether nothing is lost, as far as samples can tell."""
-        likely = self.mean <= max(_LIKELY, _SAMPLES / self.samples)
-        return likely and self.least <= 0 and self.shows(SURELY)
+        return self.suggests(0) and self.least <= 0 and self.shows(SURELY)
 
     def within(self, loss: float) -> bool:
         """Whether samples show that no more than ``loss`` is lost; no loss is within any."""

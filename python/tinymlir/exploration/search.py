@@ -49,6 +49,7 @@ def confirm(
     candidates: Sequence[Evaluated],
     losses: Sequence[float],
     measure: Callable[[Candidate], Loss],
+    fitted: Callable[[Candidate], Loss],
     price: Callable[[Candidate], float],
 ) -> list[Promise]:
     """For each loss the fastest candidate that samples show to lose no more, fastest first.
@@ -59,12 +60,14 @@ def confirm(
     loses more, however many are tested. That is fixed sequence testing along the front
     (Angelopoulos et al., "Learn then Test", 2021; Laufer-Goldshtein et al., "Pareto Testing",
     2023). Of no loss, what is tested so is that it is surely small; of those that pass, the fastest
-    counts that is likely to lose nothing. Where no candidate passes, there is the slowest, and
-    the least that can be promised of it.
+    counts that is likely to lose nothing. What the samples of the search suggest must not be more
+    than a promise either: they may be of another kind, on which more is lost. Where no candidate
+    passes, there is the slowest, and the least that can be promised of it.
 
     Args:
         candidates: those of the search.
         measure: gives what a candidate loses on samples that the search has not seen.
+        fitted: gives what it loses on those of the search.
         price: gives its instructions.
     """
     sequence = _sequence(candidates, price)
@@ -78,10 +81,12 @@ def confirm(
         """Those before the first of which samples do not show that it loses no more."""
         return range(next((n for n, test in enumerate(shown) if not test.shows(loss)), len(shown)))
 
-    lossless = [n for n in passed(SURELY) if shown[n].is_none()]
+    searched = [fitted(one) for one in sequence[: len(shown)]]
+    lossless = {n for n in passed(SURELY) if shown[n].is_none() and searched[n].suggests(0)}
     found: dict[Candidate, Promise] = {}
     for loss in sorted(losses):
-        fastest = max((*passed(loss), *lossless), default=None)
+        able = {n for n in passed(loss) if searched[n].suggests(loss)}
+        fastest = max(able | lossless, default=None)
         if fastest is not None:
             best = sequence[fastest]
             found.setdefault(best, Promise(best, loss, shown[fastest]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
+from functools import partial
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -216,8 +217,8 @@ class Study:
         instructions = self.prices.choose(self._levels(candidate)).instructions
         return Evaluated(candidate, loss, doubtful, instructions)
 
-    def _confirmed(self, candidate: Candidate) -> Loss:
-        return self._measure("confirming", candidate)[0]
+    def _loss(self, name: PartName, candidate: Candidate) -> Loss:
+        return self._measure(name, candidate)[0]
 
     def _measure(self, name: PartName, candidate: Candidate) -> tuple[Loss, float]:
         """What a candidate loses on a part of the samples to choose on, and its `doubt`."""
@@ -254,9 +255,10 @@ class Study:
 
     def _report(self, tried: list[Evaluated], guide: Guide, losses: Sequence[float]) -> Exploration:
         affordable = self._affordable(tried)
-        picks = confirm(affordable, losses, self._confirmed, self._price)
+        confirmed, fitted = (partial(self._loss, name) for name in ("confirming", "fitting"))
+        picks = confirm(affordable, losses, confirmed, fitted, self._price)
         points = [self._point(one) for one in progress(picks, len(picks), "measuring the front")]
-        exact = Promise(tried[0].levels, 0.0, self._confirmed(tried[0].levels))
+        exact = Promise(tried[0].levels, 0.0, confirmed(tried[0].levels))
         curves = zip(self.layers, guide.errors.tolist(), strict=True)
         return Exploration(
             self._facts(),

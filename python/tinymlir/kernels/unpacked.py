@@ -19,10 +19,12 @@ from tinymlir.kernels.channel_tables import channel_tables, table_bytes
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Index
 from tinymlir.kernels.kernel import Layer
+from tinymlir.kernels.late_steps import late_steps
 from tinymlir.kernels.pairs import pair_words
 from tinymlir.kernels.pixels import Site, finish, finish_mix
 from tinymlir.kernels.price import Mix, function, line
 from tinymlir.kernels.words import halves, moved, view
+from tinymlir.late_lines import NEVER
 from tinymlir.targets import Target
 
 #: Accumulators: with two activation pairs, two weight pairs and two pointers, all registers.
@@ -38,6 +40,7 @@ class Unpacked(Blocks):
 
     name = "unpacked"
     alike = False
+    steps_over = True
 
     def __init__(self, conv: Convolution, core: Target) -> None:
         super().__init__(conv, core)
@@ -57,8 +60,9 @@ class Unpacked(Blocks):
         sums = line(load_pair=(kept.sum() + loads * pixels) / 2, dual_mac=kept.sum() * pixels)
         words = 1 + table_bytes(self.conv) / (4 * channels)
         ends = line(load_pair=words / 2) + finish_mix(self.conv, pixels)
+        late = line(alu=4 * pixels) * sum(map(len, map(self._late, range(channels))))
         call = function(line(alu=6, load=4, store=4))
-        return sums + ends * channels + call * len(self._functions())
+        return sums + ends * channels + late + call * len(self._functions())
 
     def channel_sums(self, conv: Convolution, row: Index, first: Index, last: Index) -> None:
         if not self.symbols:
@@ -66,6 +70,12 @@ class Unpacked(Blocks):
         site = [self.layer.emitter.index(v) for v in (row, first, last)]
         for symbol in self.symbols:
             func.call([], symbol, [*self.layer.function.arguments, self.scratch, *site])
+
+    def _late(self, channel: int) -> list[int]:
+        """The late accumulators of a channel, which are literals."""
+        steps = late_steps(self.conv)
+        own = [] if steps is None else steps.table[:, channel].tolist()
+        return [at for at in own if at != NEVER]
 
     def _functions(self) -> list[list[range]]:
         """Blocks of channels, those together that make a function of a size to pay its call."""
@@ -108,7 +118,10 @@ class Unpacked(Blocks):
                 for b, channel in enumerate(block):
                     known = {table: found[b] for table, found in elements.items()}
                     for p, site in enumerate(sites):
-                        finish(conv, site, 0, channel, sums[b * self.pixels + p], known)
+                        total = sums[b * self.pixels + p]
+                        for late in self._late(channel):
+                            total = tiny.StepOverOp(total, emitter.integer(late)).res
+                        finish(conv, site, 0, channel, total, known)
             func.ReturnOp([])
         return symbol
 
