@@ -14,7 +14,7 @@ def _flag(target: Target, extension: str) -> str:
 
 
 #: Pixels of a layer whose channels are many for the instructions that they take.
-_FEW_PIXELS = 150
+_FEW_PIXELS = 100
 #: Where ELF has constants.
 _SECTION = "{section=.rodata}"
 
