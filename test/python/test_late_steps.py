@@ -13,8 +13,8 @@ from networks import Network, Value, Window, lower_for_host, pinned
 
 from tinymlir import numerics
 from tinymlir.host import HostModel
+from tinymlir.kernels import stationary, unpacked
 from tinymlir.kernels.late_steps import LateSteps
-from tinymlir.kernels.unpacked import Unpacked
 from tinymlir.late_lines import NEVER, fit_late_line
 from tinymlir.line_fit import common_shift
 from tinymlir.targets import get_target
@@ -108,21 +108,22 @@ ROW = Window((3, 3), pad=(1, 1, 1, 1))
 
 
 @pytest.mark.parametrize(
-    ("kernel", "groups", "window", "size"),
+    ("kernel", "depth", "window", "size"),
     [
-        *[(kernel, 1, Window(), 21) for kernel in DENSE],
+        *[(kernel, 12, Window(), 21) for kernel in DENSE],
+        ("stationary", 8, Window(), 40),
         *[(kernel, 64, ROW, 21) for kernel in DEPTHWISE],
         # Few pixels, whose biases are folded (tiny-fold-biases).
-        ("im2col-shared", 1, ROW, 8),
+        ("im2col-shared", 12, ROW, 8),
         ("depthwise-rows", 64, ROW, 12),
     ],
 )
 def test_kernels_at_late_accumulators(
-    kernel: str, groups: int, window: Window, size: int, monkeypatch: pytest.MonkeyPatch
+    kernel: str, depth: int, window: Window, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = Tied(7)
-    x = network.negate(network.input(1, size, size, 64 if groups > 1 else 12))
-    y = network.conv(x, 64, window, groups, pad_value=-7)
+    x = network.negate(network.input(1, size, size, depth))
+    y = network.conv(x, 64, window, 64 if depth == 64 else 1, pad_value=-7)
     text = pinned(network.text(y), kernel)
     inputs = [value.array for value in network.inputs]
     compilation = lower_for_host(text, get_target("cortex-m4"))
@@ -135,7 +136,8 @@ def test_kernels_at_late_accumulators(
     # Some are there: without what steps over them, their results are other ones.
     pack = LateSteps.pack
     monkeypatch.setattr(LateSteps, "pack", none)
-    monkeypatch.setattr(Unpacked, "_late", lambda self, channel: [])
+    for straight in (stationary, unpacked):
+        monkeypatch.setattr(straight, "late_literals", lambda conv, channel: [])
     (other,) = HostModel(lower_for_host(text, get_target("cortex-m4")))(*inputs)
     wrong = np.unique(np.nonzero(other != y.array)[-1])
     assert set(wrong) <= set(TIED) and len(wrong) > 0

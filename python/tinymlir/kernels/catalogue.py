@@ -22,6 +22,7 @@ from tinymlir.kernels.im2col_bytes import Im2colBytes
 from tinymlir.kernels.im2col_shared import Im2colShared
 from tinymlir.kernels.im2col_wide import Im2colWide
 from tinymlir.kernels.kernel import Kernel
+from tinymlir.kernels.stationary import Stationary
 from tinymlir.kernels.swar import Swar
 from tinymlir.kernels.swar_shared import SwarShared
 from tinymlir.kernels.unpacked import Unpacked
@@ -41,6 +42,7 @@ KERNELS: tuple[type[Kernel], ...] = (
     Im2col,
     Im2colWide,
     Im2colShared,
+    Stationary,
     Im2colBytes,
     Swar,
     SwarShared,

@@ -19,12 +19,11 @@ from tinymlir.kernels.channel_tables import channel_tables, table_bytes
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Index
 from tinymlir.kernels.kernel import Layer
-from tinymlir.kernels.late_steps import late_steps
+from tinymlir.kernels.late_steps import late_literals, late_literals_mix
 from tinymlir.kernels.pairs import pair_words
 from tinymlir.kernels.pixels import Site, finish, finish_mix
 from tinymlir.kernels.price import Mix, function, line
 from tinymlir.kernels.words import halves, moved, view
-from tinymlir.late_lines import NEVER
 from tinymlir.targets import Target
 
 #: Accumulators: with two activation pairs, two weight pairs and two pointers, all registers.
@@ -60,7 +59,7 @@ class Unpacked(Blocks):
         sums = line(load_pair=(kept.sum() + loads * pixels) / 2, dual_mac=kept.sum() * pixels)
         words = 1 + table_bytes(self.conv) / (4 * channels)
         ends = line(load_pair=words / 2) + finish_mix(self.conv, pixels)
-        late = line(alu=4 * pixels) * sum(map(len, map(self._late, range(channels))))
+        late = late_literals_mix(self.conv, pixels)
         call = function(line(alu=6, load=4, store=4))
         return sums + ends * channels + late + call * len(self._functions())
 
@@ -70,12 +69,6 @@ class Unpacked(Blocks):
         site = [self.layer.emitter.index(v) for v in (row, first, last)]
         for symbol in self.symbols:
             func.call([], symbol, [*self.layer.function.arguments, self.scratch, *site])
-
-    def _late(self, channel: int) -> list[int]:
-        """The late accumulators of a channel, which are literals."""
-        steps = late_steps(self.conv)
-        own = [] if steps is None else steps.table[:, channel].tolist()
-        return [at for at in own if at != NEVER]
 
     def _functions(self) -> list[list[range]]:
         """Blocks of channels, those together that make a function of a size to pay its call."""
@@ -119,7 +112,7 @@ class Unpacked(Blocks):
                     known = {table: found[b] for table, found in elements.items()}
                     for p, site in enumerate(sites):
                         total = sums[b * self.pixels + p]
-                        for late in self._late(channel):
+                        for late in late_literals(conv, channel):
                             total = tiny.StepOverOp(total, emitter.integer(late)).res
                         finish(conv, site, 0, channel, total, known)
             func.ReturnOp([])
