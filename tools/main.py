@@ -38,7 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit status: 0 done, 1 refused with a reason, 2 wrong usage.
+    """Exit status: 0 done, 1 refused with a reason, 2 wrong usage, 130 interrupted.
 
     Commands for which 1 is an answer have 2 for trouble as well.
     """
@@ -52,6 +52,10 @@ def main(argv: list[str] | None = None) -> int:
         # The reader of our output has gone; that is its right.
         sys.stderr.close()
         return 1
+    except KeyboardInterrupt:
+        # On a line of its own, below what a progress bar shows.
+        print("\ntinymlir: interrupted", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

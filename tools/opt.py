@@ -49,7 +49,10 @@ _ON_OFF_PRINTING = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit status is 0, 1 on failure, 2 on wrong usage."""
+    """Run the command line.
+
+    The exit status is 0, 1 on failure, 2 on wrong usage, 130 where interrupted.
+    """
     try:
         arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
         for plugin in arguments.values.get("load-pass-plugin", []):
@@ -73,6 +76,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader went away; leave nothing for the interpreter to flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except KeyboardInterrupt:
+        print("\ntinymlir-opt: interrupted", file=sys.stderr)
+        return 130
     except OSError as error:
         print(
             f"tinymlir-opt: error: {error.filename or 'output'}: {error.strerror}", file=sys.stderr

@@ -29,7 +29,7 @@ def write_all(directory: Path, contents: dict[str, bytes]) -> list[Path]:
                     raise IsADirectoryError(f"'{staged[-1][1].name}' is a directory")
             for temporary, final in staged:
                 os.replace(temporary, final)
-        except OSError:
+        except BaseException:  # an interrupt as well
             for temporary, _ in staged:
                 Path(temporary).unlink(missing_ok=True)
             raise

@@ -312,6 +312,21 @@ def test_a_file_that_cannot_be_replaced(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["net.h", "net.json", "net.o"]
 
 
+def test_an_interrupt_is_no_traceback(
+    run: Callable[..., Result], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C leaves what was there, and nothing else."""
+    (tmp_path / "net.h").write_text("kept")
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.replace", interrupt)
+    status, out, err = run("compile", model, "-o", tmp_path, "--name", "net")
+    assert (status, out, err) == (130, "", "\ntinymlir: interrupted\n")
+    assert contents(tmp_path) == {"net.h": b"kept"}
+
+
 @pytest.mark.parametrize("kind", ["missing", "empty", "text", "truncated", "directory"])
 def test_no_model(run: Callable[..., Result], model: Path, tmp_path: Path, kind: str) -> None:
     path = tmp_path / "bad.onnx"

@@ -36,7 +36,7 @@ from tinymlir.exploration.guide import Guide, doubt
 from tinymlir.exploration.losses import Loss, measure_loss, scores_shape
 from tinymlir.exploration.memory import Memory
 from tinymlir.exploration.prices import Prices
-from tinymlir.exploration.result import Exploration
+from tinymlir.exploration.result import Exploration, faster
 from tinymlir.exploration.search import Evaluated, Promise, confirm, front, search
 from tinymlir.exploration.study import Settings, Study, require_samples
 from tinymlir.host import compile_for_host
@@ -157,6 +157,14 @@ def test_nearest_accuracy_is_named(found: tuple[Study, Exploration]) -> None:
     assert result.within(1.0) is result.front[0]
     with pytest.raises(Exception, match=r"no point of the front loses .*the nearest does with"):
         replace(result, front=[replace(result.front[0], promise=HOPELESS)]).within(0.1)
+
+
+def test_nothing_slower_than_exact_is_found(found: tuple[Study, Exploration]) -> None:
+    _, result = found
+    exact, points = result.exact, result.front
+    assert faster(points, exact) == points
+    slow = replace(points[-1], measured=exact.measured)
+    assert faster([*points[:-1], slow], exact) == [*points[:-1], exact]
 
 
 def test_kernels_fit_the_flash(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -53,6 +53,12 @@ class Point:
             "confusion": self.confusion,
             "pipeline": self.pipeline,
         }
+
+
+def faster(points: Sequence[Point], exact: Point) -> list[Point]:
+    """Those that are faster than ``exact``, and that where some are not: prices are estimates."""
+    found = [p for p in points if p.measured.instructions < exact.measured.instructions]
+    return found if len(found) == len(points) else [*found, exact]
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from tinymlir.exploration.losses import Loss, measure_loss, scores_shape
 from tinymlir.exploration.memory import Memory
 from tinymlir.exploration.prices import Measured, Prices, leaves_out_zeros
 from tinymlir.exploration.replay import replay
-from tinymlir.exploration.result import Exploration, Point
+from tinymlir.exploration.result import Exploration, Point, faster
 from tinymlir.exploration.search import Evaluated, Promise, confirm, load_optuna, search
 from tinymlir.frontends import import_model
 from tinymlir.network import read_interface
@@ -258,11 +258,14 @@ class Study:
         confirmed, fitted = (partial(self._loss, name) for name in ("confirming", "fitting"))
         picks = confirm(affordable, losses, confirmed, fitted, self._price)
         points = [self._point(one) for one in progress(picks, len(picks), "measuring the front")]
-        exact = Promise(tried[0].levels, 0.0, confirmed(tried[0].levels))
+        promise = Promise(tried[0].levels, 0.0, confirmed(tried[0].levels))
+        exact = self._point(promise, self.prices.exact)
+        if self.settings.max_flash is None:
+            points = faster(points, exact)
         curves = zip(self.layers, guide.errors.tolist(), strict=True)
         return Exploration(
             self._facts(),
-            self._point(exact, self.prices.exact),
+            exact,
             points,
             tried,
             {layer.symbol: errors for layer, errors in curves},
@@ -391,6 +394,8 @@ class Study:
         }
 
     def _memory(self) -> Memory:
-        asked = [self.settings.seed, self.settings.score, self.settings.compensation]
-        parts = [self.model_sha256, self.data.sha256, *asked, self.settings.granularity]
-        return Memory(self.directory, parts)
+        """Of the layers, which the target decides as well as the model."""
+        how = self.settings
+        asked = [how.seed, how.score, how.compensation, how.granularity]
+        layers = [self.text, *(layer.symbol for layer in self.layers)]
+        return Memory(self.directory, [*layers, self.data.sha256, *asked])
