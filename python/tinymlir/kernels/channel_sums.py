@@ -12,7 +12,7 @@ import numpy as np
 
 from tinymlir.bindings import arith, ir
 from tinymlir.dialects import tiny
-from tinymlir.kernels.channel_tables import element_of, place_of, table_bytes
+from tinymlir.kernels.channel_tables import channel_words, element_of, place_of, table_bytes
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Emitter, Index
 from tinymlir.kernels.late_steps import late_bytes, late_mix, late_steps
@@ -93,7 +93,7 @@ class ChannelSums:
         """What `emit` emits for ``count`` outputs."""
         conv = self.conv
         columns = len(readers(conv, count))
-        tables = (conv.bias_bytes + table_bytes(conv)) // (4 * conv.groups)
+        tables = channel_words(conv)
         mix = line(load=tables, alu=3) + late_mix(conv, 1, count) + finish_mix(conv, count)
         few, spilled = self.core.registers < _SUM_REGISTERS, max(0, count - self.room())
         for rows in self.together:

@@ -74,6 +74,16 @@ def table_bytes(conv: Convolution) -> int:
     return sum(table.nbytes for table in channel_tables(conv, conv.root).values())
 
 
+def channel_bytes(conv: Convolution) -> int:
+    """Bytes of all that channels have beside weights: biases and `channel_tables`."""
+    return conv.bias_bytes + table_bytes(conv)
+
+
+def channel_words(conv: Convolution) -> int:
+    """The words of that of one channel."""
+    return channel_bytes(conv) // (4 * len(conv.bias))
+
+
 def needs_channel_alone(conv: Convolution) -> bool:
     """Whether results depend on nothing but accumulators and `channel_tables`."""
     known = channel_tables(conv, conv.root)

@@ -4,7 +4,7 @@ time (`OperandSums`).
 
 from __future__ import annotations
 
-from tinymlir.kernels.channel_tables import table_bytes
+from tinymlir.kernels.channel_tables import channel_bytes, channel_words
 from tinymlir.kernels.columns import Columns
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Index
@@ -33,13 +33,13 @@ class Dense(Kernel):
         return single and not core.has_vectors
 
     def constant_bytes(self) -> int:
-        return self.packed.size + self.conv.bias_bytes + table_bytes(self.conv)
+        return self.packed.size + channel_bytes(self.conv)
 
     def mix(self) -> Mix:
         conv = self.conv
 
         def block(width: int) -> Mix:
-            words = (conv.bias_bytes + table_bytes(conv)) // (4 * len(conv.bias))
+            words = channel_words(conv)
             ends = line(load=words * width, alu=4) + finish_mix(conv) * width
             return self.sums.mix(width, conv.in_per_group) + ends
 

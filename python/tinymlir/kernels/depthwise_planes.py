@@ -12,7 +12,13 @@ from abc import abstractmethod
 import numpy as np
 
 from tinymlir.bindings import func, ir
-from tinymlir.kernels.channel_tables import channel_tables, element_of, place_of, table_bytes
+from tinymlir.kernels.channel_tables import (
+    channel_tables,
+    channel_words,
+    element_of,
+    place_of,
+    table_bytes,
+)
 from tinymlir.kernels.depthwise import Depthwise
 from tinymlir.kernels.emitter import Index
 from tinymlir.kernels.kernel import Kernel, Layer
@@ -61,7 +67,7 @@ class DepthwisePlanes(Depthwise):
     def _output_mix(self, count: int) -> Mix:
         """``count`` outputs of a channel."""
         conv = self.conv
-        tables = line(load=(conv.bias_bytes + table_bytes(conv)) // (4 * conv.groups))
+        tables = line(load=channel_words(conv))
         sums = self._kernel_row_mix(count) * conv.kernel[0]
         return sums + tables + late_mix(conv, 1, count) + finish_mix(conv, count) + line(alu=4)
 

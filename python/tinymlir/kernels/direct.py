@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tinymlir.bindings import arith, func, ir
-from tinymlir.kernels.channel_tables import table_bytes
+from tinymlir.kernels.channel_tables import channel_bytes, channel_words
 from tinymlir.kernels.columns import Columns
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Index
@@ -89,7 +89,7 @@ class Direct(Kernel):
     def constant_bytes(self) -> int:
         full = full_bias(self.conv)
         border = full.nbytes if self._has_border() and full.any() else 0
-        return self.packed.size + self.conv.bias_bytes + border + table_bytes(self.conv)
+        return self.packed.size + channel_bytes(self.conv) + border
 
     def mix(self) -> Mix:
         conv, (rows, columns) = self.conv, map(len, self.inside)
@@ -120,7 +120,7 @@ class Direct(Kernel):
             else:
                 row = loop(loop(tap, conv.in_per_group) + line(alu=1), run)
             sums = loop(row + line(alu=6, load=1), conv.kernel[0])
-            words = (conv.bias_bytes + table_bytes(conv)) // (4 * len(conv.bias))
+            words = channel_words(conv)
             ends = line(load=words * width)
             spills = line(alu=8, load=4, store=4)
             return ends + sums + finish * width + spills

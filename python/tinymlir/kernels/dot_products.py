@@ -16,7 +16,7 @@ import numpy as np
 from tinymlir.bindings import ir
 from tinymlir.dialects import tiny
 from tinymlir.kernels.channel_pairs import fit_halfwords, in_halfwords, joint_biases, separate
-from tinymlir.kernels.channel_tables import channel_tables, element_of, place_of, table_bytes
+from tinymlir.kernels.channel_tables import channel_tables, channel_words, element_of, place_of
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Index
 from tinymlir.kernels.forms import HALFWORDS, Form
@@ -289,7 +289,7 @@ class DotProducts:
     @classmethod
     def mix(cls, conv: Convolution, steps: int, pixels: int, channels: int, unroll: int) -> Mix:
         """All channels of ``pixels`` neighbours."""
-        words = (conv.bias_bytes + table_bytes(conv)) // (4 * conv.out_per_group)
+        words = channel_words(conv)
         turns, rest = divmod(steps, turn_of(steps, pixels, unroll))
         mix, left = Mix(), conv.out_per_group
         while left:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tinymlir.bindings import arith, func, ir, scf
-from tinymlir.kernels.channel_tables import scalar_code, table_bytes
+from tinymlir.kernels.channel_tables import channel_words, scalar_code
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.dot_products import DotProducts
 from tinymlir.kernels.gather import Gather
@@ -142,7 +142,7 @@ class SharedProducts(DotProducts):
         cls, conv: Convolution, steps: int, pixels: int, channels: int, unroll: int, blocks: int
     ) -> Mix:
         """The function, called once for ``blocks`` blocks of channels."""
-        words = (conv.bias_bytes + table_bytes(conv)) // (4 * conv.out_per_group)
+        words = channel_words(conv)
         branch = cls.turn_mix(pixels, channels) + line(alu=1, branch=1)
         step, turn = cls.step_mix(conv, pixels, channels), cls.turn(pixels, unroll)
         sums = step * turn

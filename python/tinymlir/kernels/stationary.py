@@ -16,7 +16,7 @@ import numpy as np
 
 from tinymlir.bindings import ir
 from tinymlir.dialects import tiny
-from tinymlir.kernels.channel_tables import channel_tables, element_of, table_bytes
+from tinymlir.kernels.channel_tables import channel_bytes, channel_tables, element_of
 from tinymlir.kernels.columns import Columns, with_rest
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Index
@@ -61,7 +61,7 @@ class Stationary(Kernel):
 
     def constant_bytes(self) -> int:
         kept = int(np.count_nonzero(pair_words(self.conv)))
-        return 4 * kept + self.conv.bias_bytes + table_bytes(self.conv)
+        return 4 * kept + channel_bytes(self.conv)
 
     def mix(self) -> Mix:
         rows, columns = self.conv.out_hw
@@ -73,7 +73,7 @@ class Stationary(Kernel):
         """All channels of so many pixels."""
         conv, kept = self.conv, int(np.count_nonzero(pair_words(self.conv)))
         channels = conv.out_per_group
-        words = kept + (conv.bias_bytes + table_bytes(conv)) // 4
+        words = kept + channel_bytes(conv) // 4
         inputs = conv.in_per_group // STEP * pixels
         widened = line(load=inputs, alu=2 * inputs)
         sums = line(dual_mac=kept * pixels) + late_literals_mix(conv, pixels)

@@ -15,11 +15,12 @@ import numpy as np
 
 from tinymlir.bindings import arith, func, ir, llvm, scf
 from tinymlir.kernels.channel_tables import (
+    channel_bytes,
     channel_tables,
+    channel_words,
     element_of,
     needs_channel_alone,
     scalar_code,
-    table_bytes,
 )
 from tinymlir.kernels.chunks import in_chunks
 from tinymlir.kernels.columns import Columns
@@ -99,7 +100,7 @@ class SwarShared(Kernel):
     def constant_bytes(self) -> int:
         words = self.conv.out_per_group + int(self.chunks.excesses.sum())
         weights = self.conv.out_per_group * self.operands
-        return weights + 4 * words + self.conv.bias_bytes + table_bytes(self.conv)
+        return weights + 4 * words + channel_bytes(self.conv)
 
     def mix(self) -> Mix:
         rows, columns = self.conv.out_hw
@@ -127,7 +128,7 @@ class SwarShared(Kernel):
         turn = operand * _TURN + added * (_TURN // _CHUNK) + line(alu=4, load=1, branch=1)
         excess = line(load=1, load_pair=_WORDS / 2, alu=4 + 3 * _WORDS, mul=_WORDS, branch=1)
         excesses = excess.times(float(self.chunks.excesses.mean())) + line(alu=4)
-        words = 1 + (conv.bias_bytes + table_bytes(conv)) // (4 * conv.out_per_group)
+        words = 1 + channel_words(conv)
         ends = line(load=(words + 4) * width + 3, alu=(3 + 2 * _WORDS) * width, store=2)
         sums = turn.times(self.operands // _TURN)
         block = ends + sums + excesses * width + finish_mix(conv, PIXELS) * width

@@ -15,7 +15,7 @@ import numpy as np
 from tinymlir.bindings import arith, func, ir
 from tinymlir.dialects import tiny
 from tinymlir.kernels.blocks import Blocks
-from tinymlir.kernels.channel_tables import channel_tables, table_bytes
+from tinymlir.kernels.channel_tables import channel_bytes, channel_tables, table_bytes
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Index
 from tinymlir.kernels.kernel import Layer
@@ -50,7 +50,7 @@ class Unpacked(Blocks):
     def constant_bytes(self) -> int:
         """Literals as they are planned, but for how far pointers move."""
         kept = int(np.count_nonzero(pair_words(self.conv)))
-        return 4 * kept + self.conv.bias_bytes + table_bytes(self.conv)
+        return 4 * kept + channel_bytes(self.conv)
 
     def channel_mix(self) -> Mix:
         kept = pair_words(self.conv) != 0

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinymlir.bindings import arith, func, ir, scf
-from tinymlir.kernels.channel_tables import table_bytes
+from tinymlir.kernels.channel_tables import channel_bytes
 from tinymlir.kernels.columns import Columns, Span, with_rest
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.direct import pack_weights
@@ -137,7 +137,7 @@ class VectorKernel(Kernel):
         return self.conv.window_macs(rows, columns)
 
     def constant_bytes(self) -> int:
-        return int(self.weights.size) + self.conv.bias_bytes + table_bytes(self.conv)
+        return int(self.weights.size) + channel_bytes(self.conv)
 
     def mix(self) -> Mix:
         rows, columns = self.conv.out_hw
