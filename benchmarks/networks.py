@@ -7,7 +7,8 @@
 
 Where `published.json` knows the network (by its MACs), the peers' instructions stand beside
 ours, as a ratio: above 1 they need more; and the cycles per MAC that are published of a board
-with that core, beside ours, by the model, with the flash of that board where its timing is known.
+with that core, beside ours, by the model: without wait states, and compiled for the flash of that
+board where its timing is known.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +37,10 @@ HERE = Path(__file__).parent
 
 def measure(model: Path, target_name: str) -> dict[str, Any]:
     """Compile ``model`` and run one inference on a fixed random sample."""
-    target = get_target(target_name)
     begin = time.perf_counter()
-    compilation, code = generate_within(
-        lambda selection: compile_model(model, target, selection=selection), BALANCED
-    )
+    report, code, sample = compiled(model, target_name)
     seconds = time.perf_counter() - begin
-    report = artifact.report(compilation, code, {})
-    sample = fixed_sample(compilation)
-    run = simulate(report, code.object, sample)
+    run = simulate(report, code, sample)
     total = run.counts.total
     boards = published("cycles", report["macs"], target_name)
     return {
@@ -64,7 +61,7 @@ def measure(model: Path, target_name: str) -> dict[str, Any]:
             for entry in published("instructions", report["macs"], target_name)
         },
         "published_cycles": boards,
-        "cycles_per_mac_on_the_board": on_the_board(report, code.object, sample, boards),
+        "cycles_per_mac_on_the_board": on_the_board(model, target_name, boards),
         "layers": [
             {
                 "name": layer["name"],
@@ -78,16 +75,26 @@ def measure(model: Path, target_name: str) -> dict[str, Any]:
     }
 
 
-def on_the_board(
-    report: dict[str, Any], code: bytes, sample: list[Any], boards: list[dict[str, Any]]
-) -> float | None:
-    """Modelled cycles per MAC with the flash of the board that figures are published of."""
+def compiled(
+    model: Path, target_name: str, flash_timing: str | None = None
+) -> tuple[dict[str, Any], bytes, list[Any]]:
+    """The report, the object, and a fixed random sample; kernels are chosen for that flash."""
+    target, aim = get_target(target_name), replace(BALANCED, flash_timing=flash_timing)
+    compilation, code = generate_within(
+        lambda selection: compile_model(model, target, selection=selection), aim
+    )
+    return artifact.report(compilation, code, {}), code.object, fixed_sample(compilation)
+
+
+def on_the_board(model: Path, target_name: str, boards: list[dict[str, Any]]) -> float | None:
+    """Modelled cycles per MAC on the board that figures are published of, with its flash."""
     timings = json.loads((HERE / "published.json").read_text())["flash_timings"]
     known = [timings[entry["board"]] for entry in boards if entry["board"] in timings]
     if not known:
         return None
-    flash = parse_flash(known[0])
-    return simulate(report, code, sample, flash=flash).counts.total.cycles / report["macs"]
+    report, code, sample = compiled(model, target_name, known[0])
+    run = simulate(report, code, sample, flash=parse_flash(known[0]))
+    return run.counts.total.cycles / report["macs"]
 
 
 def published(measure: str, macs: int, target_name: str) -> list[dict[str, Any]]:

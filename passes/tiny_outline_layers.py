@@ -168,7 +168,7 @@ def _closure(root: ir.Operation) -> tuple[list[ir.Operation], list[ir.Value]]:
         if op in members:
             return
         for value in _uses_inside(op):
-            if not _is_boundary(value):
+            if not _is_boundary(value) or _makes_groups(value, op):
                 visit(value.owner.operation)
             elif value not in inputs:
                 inputs.append(value)
@@ -176,6 +176,12 @@ def _closure(root: ir.Operation) -> tuple[list[ir.Operation], list[ir.Value]]:
 
     visit(root)
     return members, inputs
+
+
+def _makes_groups(value: ir.Value, op: ir.Operation) -> bool:
+    """Whether ``value`` is a tensor with its channels in groups for ``op``: a part of its layer."""
+    grouped = op.name == "linalg.conv_2d_nhwgc_gfhwc" and value == op.operands[0]
+    return grouped and not isinstance(value, ir.BlockArgument) and value.owner.name in VIEW_OPS
 
 
 def _uses_inside(op: ir.Operation) -> list[ir.Value]:
