@@ -112,6 +112,7 @@ ROW = Window((3, 3), pad=(1, 1, 1, 1))
     [
         *[(kernel, 12, Window(), 21) for kernel in DENSE],
         ("stationary", 8, Window(), 40),
+        ("im2col-groups", 24, Window(), 21),
         *[(kernel, 64, ROW, 21) for kernel in DEPTHWISE],
         # Few pixels, whose biases are folded (tiny-fold-biases).
         ("im2col-shared", 12, ROW, 8),
@@ -123,7 +124,8 @@ def test_kernels_at_late_accumulators(
 ) -> None:
     network = Tied(7)
     x = network.negate(network.input(1, size, size, depth))
-    y = network.conv(x, 64, window, 64 if depth == 64 else 1, pad_value=-7)
+    groups = {64: 64, 24: 2}.get(depth, 1)
+    y = network.conv(x, 64, window, groups, pad_value=-7)
     text = pinned(network.text(y), kernel)
     inputs = [value.array for value in network.inputs]
     compilation = lower_for_host(text, get_target("cortex-m4"))

@@ -14,6 +14,7 @@ from tinymlir.kernels.depthwise_rows import DepthwiseRows
 from tinymlir.kernels.depthwise_shared import DepthwiseShared
 from tinymlir.kernels.depthwise_swar import DepthwiseSwar
 from tinymlir.kernels.direct import Direct
+from tinymlir.kernels.groups import Im2colGroups, SwarGroups, SwarSharedGroups
 from tinymlir.kernels.helium_depthwise import HeliumDepthwise
 from tinymlir.kernels.helium_depthwise_rows import HeliumDepthwiseRows
 from tinymlir.kernels.helium_dot import HeliumDot
@@ -42,10 +43,13 @@ KERNELS: tuple[type[Kernel], ...] = (
     Im2col,
     Im2colWide,
     Im2colShared,
+    Im2colGroups,
     Stationary,
     Im2colBytes,
     Swar,
     SwarShared,
+    SwarGroups,
+    SwarSharedGroups,
     DepthwisePairs,
     DepthwiseShared,
     DepthwiseBytes,

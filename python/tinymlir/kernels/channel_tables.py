@@ -25,7 +25,8 @@ def channel_tables(conv: Convolution, root: ir.Value) -> dict[ir.Value, np.ndarr
     found: dict[ir.Value, np.ndarray] = {}
     reads: Counter[ir.Value] = Counter()
     seen: set[ir.Value] = set()
-    channels = conv.groups * conv.out_per_group
+    channels = conv.part[1] * len(conv.bias)
+    own = slice(conv.first_channel, conv.first_channel + len(conv.bias))
 
     def visit(value: ir.Value) -> None:
         if isinstance(value, ir.BlockArgument) or value == conv.sums or value in seen:
@@ -46,7 +47,7 @@ def channel_tables(conv: Convolution, root: ir.Value) -> dict[ir.Value, np.ndarr
             if array is None or array.size != channels or _lowering_needs_tables(op):
                 continue
             if array.itemsize in (4, 8):
-                found[operand] = array
+                found[operand] = array[own]
                 reads[operand] += 1
 
     visit(root)

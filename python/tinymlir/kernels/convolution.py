@@ -49,6 +49,34 @@ class Convolution:
     result_columns: int | None = None
     #: what steps over late sums, where a kernel does that itself (`late_steps`)
     stepped: ir.Value | None = None
+    #: which of how many groups this is, where it is one by itself (`group`)
+    part: tuple[int, int] = (0, 1)
+
+    def group(self, number: int) -> Convolution:
+        """One of the groups: a dense convolution over a part of the channels."""
+        own = slice(number * self.out_per_group, (number + 1) * self.out_per_group)
+        weights, bias = self.weights[number : number + 1], self.bias[own]
+        return replace(self, weights=weights, bias=bias, part=(number, self.groups))
+
+    @property
+    def is_part(self) -> bool:
+        """Whether there are other channels than those of ``weights``."""
+        return self.part[1] > 1
+
+    @property
+    def first_input(self) -> int:
+        """The first input channel."""
+        return self.part[0] * self.in_per_group
+
+    @property
+    def first_channel(self) -> int:
+        """The first output channel."""
+        return self.part[0] * self.out_per_group
+
+    @property
+    def suffix(self) -> str:
+        """What tells symbols of this group from those of others."""
+        return f"_group{self.part[0]}" if self.is_part else ""
 
     @property
     def sums(self) -> ir.Value:

@@ -70,7 +70,7 @@ class PixelsBeside(WindowsBeside):
 
     def prepare(self, layer: Layer, scratch: ir.Value) -> None:
         self.layer, self.scratch = layer, scratch
-        self.symbol = f"{layer.function.name.value}_pixels"
+        self.symbol = f"{layer.function.name.value}_pixels{self.conv.suffix}"
         pointer, index = ir.Type.parse("!llvm.ptr"), ir.IndexType.get()
         types = [pointer, pointer, index, index, index]
         with ir.InsertionPoint.after(layer.function.operation):
@@ -96,10 +96,10 @@ class PixelsBeside(WindowsBeside):
 
     def copy(self, row: Index, column: Index, pixels: int, *, alone: bool) -> None:
         conv, emitter, source = self.conv, self.layer.emitter, self.layer.source
-        depth = conv.in_per_group
         origin = source.origin(emitter, input_row(emitter, conv, row, 0))
-        left = emitter.mul(input_column(emitter, conv, column), depth)
-        first = advance_bytes(stream(source.buffer), emitter.add(origin, left))
-        turns = depth // STEP // self._unroll
-        sizes = [emitter.index(n) for n in (pixels, turns, conv.stride[1] * depth)]
+        left = emitter.mul(input_column(emitter, conv, column), source.channels)
+        place = emitter.add(emitter.add(origin, left), conv.first_input)
+        first = advance_bytes(stream(source.buffer), place)
+        turns = conv.in_per_group // STEP // self._unroll
+        sizes = [emitter.index(n) for n in (pixels, turns, conv.stride[1] * source.channels)]
         func.call([], self.symbol, [first, stream(self.scratch), *sizes])

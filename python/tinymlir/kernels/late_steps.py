@@ -133,7 +133,8 @@ def late_steps(conv: Convolution, *, shared: bool = False) -> LateSteps | None:
         return None
     if conv.stepped is not None:
         table = read_step_over(conv.stepped.owner.operation)
-        return None if table is None else LateSteps(table, multipliers)
+        own = slice(conv.first_channel, conv.first_channel + len(conv.bias))
+        return None if table is None else LateSteps(table[:, own], multipliers)
     if STEPS in users[0].attributes and (shared or users[0].attributes[STEPS].value == ALIKE):
         return LateSteps(np.zeros((0, len(conv.bias)), np.int32), multipliers)
     return None

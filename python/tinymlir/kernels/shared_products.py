@@ -51,7 +51,8 @@ class SharedProducts(DotProducts):
         last = {self.steps // turn * turn, self.steps} if turn <= LONGEST_TURN else set()
         ends = [advance(windows, n * self.step_words) for n in sorted(last)]
         for channels, start, count, packed in self.blocks:
-            place = advance_bytes(stream(target.buffer), emitter.add(first_pixel, start))
+            first = emitter.add(first_pixel, self.conv.first_channel + start)
+            place = advance_bytes(stream(target.buffer), first)
             constants = stream(self.layer.pool.get(packed, "weights"))
             sizes = [emitter.index(count * channels), emitter.integer(target.channels)]
             if (pixels, channels) not in self.symbols:
@@ -67,7 +68,7 @@ class SharedProducts(DotProducts):
         ends; the results of the next pixel lie ``pitch`` bytes on.
         """
         function = self.layer.function
-        symbol = f"{function.name.value}_products{pixels}x{channels}"
+        symbol = f"{function.name.value}_products{pixels}x{channels}{self.conv.suffix}"
         pointer, i32 = ir.Type.parse("!llvm.ptr"), ir.IntegerType.get_signless(32)
         types = [*[pointer] * (3 + ends), ir.IndexType.get(), i32]
         with ir.InsertionPoint.after(function.operation):

@@ -343,7 +343,8 @@ class Swar(Kernel):
                 alone = found[width * words :]
             for b in range(width):
                 own_sums = sums[2 * words * b : 2 * words * (b + 1)]
-                channel = emitter.add(first + b, emitter.mul(number, width))
+                channel = emitter.mul(number, width)
+                channel = emitter.add(conv.first_channel + first + b, channel)
                 elements = {
                     value: load(number, layout.table(i) // table.itemsize + b, table.itemsize)
                     for i, (value, table) in enumerate(self.tables.items())

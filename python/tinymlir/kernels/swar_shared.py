@@ -146,7 +146,7 @@ class SwarShared(Kernel):
         self.products = self._helper("products", products, self._emit_products)
 
     def _helper(self, suffix: str, types: list[ir.Type], body: Callable[..., None]) -> str:
-        symbol = f"{self.layer.function.name.value}_{suffix}"
+        symbol = f"{self.layer.function.name.value}_{suffix}{self.conv.suffix}"
         with ir.InsertionPoint.after(self.layer.function.operation):
             helper = func.FuncOp(symbol, (types, []), visibility="private")
         with ir.InsertionPoint(helper.add_entry_block()):
@@ -156,24 +156,25 @@ class SwarShared(Kernel):
 
     def row(self, row: Index, columns: Columns) -> None:
         conv, emitter, layer = self.conv, self.layer.emitter, self.layer
-        source, target, depth = layer.source, layer.target, conv.in_per_group
+        source, target = layer.source, layer.target
         constants = stream(layer.pool.get(self._pack(), "weights"))
-        ends = [advance(self.windows, _WORDS * n) for n in (depth, self.operands)]
+        ends = [advance(self.windows, _WORDS * n) for n in (conv.in_per_group, self.operands)]
         origin = source.origin(emitter, input_row(emitter, conv, row, 0))
         begun = self.chunks.count * ROUNDING
 
         def input_at(column: Index) -> ir.Value:
-            left = emitter.mul(input_column(emitter, conv, column), depth)
-            return advance_bytes(stream(source.buffer), emitter.add(origin, left))
+            left = emitter.mul(input_column(emitter, conv, column), source.channels)
+            place = emitter.add(emitter.add(origin, left), conv.first_input)
+            return advance_bytes(stream(source.buffer), place)
 
         def output_at(column: Index) -> ir.Value:
-            place = target.position(emitter, [0, row, column, 0])
+            place = target.position(emitter, [0, row, column, conv.first_channel])
             return advance_bytes(stream(target.buffer), place)
 
         last = emitter.sub(columns.last, 1)
 
         def block(column: Index) -> None:
-            step = emitter.index(conv.stride[1] * depth)
+            step = emitter.index(conv.stride[1] * source.channels)
             func.call(
                 [], self.gather, [input_at(column), input_at(last), self.windows, ends[0], step]
             )

@@ -28,6 +28,11 @@ class Where:
     place: Index
 
 
+def has_whole_rows(conv: Convolution) -> bool:
+    """Whether the operands of a kernel row are neighbours in memory."""
+    return conv.dilation[1] == 1 and not conv.is_part
+
+
 def emit_to_scratch(
     layer: Layer,
     scratch: ir.Value,
@@ -84,7 +89,7 @@ class WindowCopy(ABC):
         self.conv, self.emitter, self.source = where.conv, where.emitter, where.source
         self.scratch = where.scratch
         #: whether the operands of a kernel row are no neighbours
-        self.dilated = where.conv.dilation[1] > 1
+        self.dilated = not has_whole_rows(where.conv)
         #: (rows, columns) of the input under the window, if it is dense
         self.extent = (where.conv.kernel[0], columns)
         self.top = input_row(where.emitter, where.conv, where.row, 0)
@@ -135,11 +140,11 @@ class WindowCopy(ABC):
 
     def _reach(self, kernel_column: Index) -> Index:
         """From the origin of a kernel row to what lies under one of its columns."""
-        return self.emitter.mul(kernel_column, self.conv.dilation[1] * self.conv.in_per_group)
+        return self.emitter.mul(kernel_column, self.conv.dilation[1] * self.source.channels)
 
     def _origin(self, kernel_row: Index) -> Index:
         """Where the run of a kernel row begins in the input."""
         emitter = self.emitter
         row = emitter.add(self.top, emitter.mul(kernel_row, self.conv.dilation[0]))
-        column = emitter.mul(self.left, self.conv.in_per_group)
+        column = emitter.add(emitter.mul(self.left, self.source.channels), self.conv.first_input)
         return emitter.add(self.source.origin(emitter, row), column)

@@ -14,7 +14,7 @@ from tinymlir.kernels.kernel import Layer
 from tinymlir.kernels.pixels import input_column, input_row
 from tinymlir.kernels.price import Mix, either, function, line, loop
 from tinymlir.kernels.rows import Rows
-from tinymlir.kernels.window_copy import emit_to_scratch
+from tinymlir.kernels.window_copy import emit_to_scratch, has_whole_rows
 from tinymlir.kernels.words import advance, advance_bytes, fetch_byte, stream, view
 
 #: Pixels gathered together where rows have room for them: two words.
@@ -36,7 +36,7 @@ def has_padded_rows(conv: Convolution) -> bool:
     It takes some instructions for each byte. Looking for each tap where it lies takes more, but
     once for all its channels.
     """
-    return conv.in_per_group <= _FEW_CHANNELS
+    return conv.in_per_group <= _FEW_CHANNELS and not conv.is_part
 
 
 def gather_mix(conv: Convolution) -> Mix:
@@ -98,7 +98,7 @@ def emit_gather(conv: Convolution, layer: Layer, scratch: ir.Value, run: Run) ->
         ends = replace(run, last=last)
         _Windows(conv, layer.emitter, layer.pool, source, scratch, row, column, ends).emit()
 
-    return emit_to_scratch(layer, scratch, f"gather{kind}", windows)
+    return emit_to_scratch(layer, scratch, f"gather{kind}{conv.suffix}", windows)
 
 
 class _Windows:
@@ -118,7 +118,8 @@ class _Windows:
         self.conv, self.emitter, self.pool = conv, emitter, pool
         self.source, self.scratch = source, view(scratch, 32)
         self.pixels, self.words = run.pixels, words_of(run.pixels)
-        self.depth = conv.in_per_group
+        #: channels of a window, and of the input
+        self.depth, self.pitch = conv.in_per_group, source.channels
         #: operands of a kernel row
         self.run = conv.kernel[1] * self.depth
         #: whether padding may lie under a window, by axis
@@ -188,9 +189,8 @@ class _Windows:
         otherwise = self._put_padded if self.padded is not None else self._put_apart
 
         def neighbours() -> None:
-            start = self.source.origin(emitter, row)
-            left = emitter.mul(self.corners[0][1], self.depth)
-            self._put_neighbours(self.source.buffer, emitter.add(start, left), first)
+            start = self._start(row, self.corners[0][1])
+            self._put_neighbours(self.source.buffer, start, first)
 
         if not tests:
             neighbours()
@@ -201,6 +201,12 @@ class _Windows:
     def _input_row(self, pixel: int, kh: Index) -> Index:
         emitter = self.emitter
         return emitter.add(self.corners[pixel][0], emitter.mul(kh, self.conv.dilation[0]))
+
+    def _start(self, row: Index, column: Index) -> Index:
+        """Where an input pixel begins."""
+        emitter = self.emitter
+        left = emitter.add(emitter.mul(column, self.pitch), self.conv.first_input)
+        return emitter.add(self.source.origin(emitter, row), left)
 
     def _below(self, position: Index, room: int) -> ir.Value:
         """Whether ``0 <= position < room``."""
@@ -222,7 +228,7 @@ class _Windows:
         ends = [emitter.mul(column, self.depth) for column in (low, emitter.maximum(room, low))]
         zero = emitter.index(0)
         begin, end = (arith.select(inside, emitter.index(place), zero) for place in ends)
-        origin = emitter.add(self.source.origin(emitter, row), emitter.mul(left, self.depth))
+        origin = self._start(row, left)
         filler = emitter.integer(conv.pad_value, 8)
 
         def fill(at: Index) -> None:
@@ -240,7 +246,7 @@ class _Windows:
     def _put_neighbours(self, buffer: ir.Value, origin: Index, first: Index) -> None:
         """A kernel row that is all there: its taps follow one another if not dilated."""
         emitter, conv = self.emitter, self.conv
-        apart = conv.stride[1] * self.depth
+        apart = conv.stride[1] * self.pitch
 
         def operands(at: Index, begin: Index, count: int) -> None:
             # Pointers that go on need few registers: offsets from them are constants.
@@ -256,12 +262,12 @@ class _Windows:
 
             emitter.turns(count, _UNROLL, some, [start, to])
 
-        if conv.dilation[1] == 1:
+        if has_whole_rows(conv):
             operands(first, origin, self.run)
             return
 
         def tap(kw: Index) -> None:
-            step = emitter.mul(kw, conv.dilation[1] * self.depth)
+            step = emitter.mul(kw, conv.dilation[1] * self.pitch)
             at = emitter.add(first, emitter.mul(kw, self.depth))
             operands(at, emitter.add(origin, step), self.depth)
 
@@ -290,8 +296,7 @@ class _Windows:
     def _pixel(self, row: Index, column: Index) -> tuple[ir.Value, Index]:
         """Buffer and position of an input pixel: in the padding, one that holds its value."""
         conv, emitter = self.conv, self.emitter
-        start = emitter.mul(column, self.depth)
-        start = emitter.index(emitter.add(self.source.origin(emitter, row), start))
+        start = emitter.index(self._start(row, column))
         tests = [
             self._below(position, size)
             for axis, (position, size) in enumerate(zip((row, column), conv.in_hw, strict=True))

@@ -23,6 +23,7 @@ from tinymlir.kernels.window_copy import (
     WindowCopy,
     emit_to_scratch,
     emit_window_copy,
+    has_whole_rows,
 )
 from tinymlir.kernels.words import (
     LOADED,
@@ -58,8 +59,8 @@ class Places:
 
 
 def _run(conv: Convolution) -> int:
-    """Operands that are neighbours in memory: a kernel row's, or a tap's where it is dilated."""
-    return conv.in_per_group * (conv.kernel[1] if conv.dilation[1] == 1 else 1)
+    """Operands that are neighbours in memory: those of a kernel row, or of a tap."""
+    return conv.in_per_group * (conv.kernel[1] if has_whole_rows(conv) else 1)
 
 
 def steps(conv: Convolution) -> int:
@@ -143,13 +144,13 @@ class Copies:
             self.border = emit_to_scratch(
                 layer,
                 scratch,
-                "border",
+                f"border{conv.suffix}",
                 lambda *to: _Copy(Where(conv, layer.emitter, *to), places).put_at_border(),
             )
 
     def function(self) -> str:
         """``@layer<i>_windows(input, scratch, row, column, pixels, first)``: `emit` in it."""
-        return emit_to_scratch(self.layer, self.scratch, "windows", self.emit)
+        return emit_to_scratch(self.layer, self.scratch, f"windows{self.conv.suffix}", self.emit)
 
     def emit(
         self, source: Rows, scratch: ir.Value, row: Index, column: Index, pixels: Index

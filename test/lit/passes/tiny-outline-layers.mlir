@@ -191,3 +191,29 @@ func.func @main(%x: tensor<1x2xi8>) -> tensor<1x1xi8> {
   } -> tensor<1x1xi8>
   return %y : tensor<1x1xi8>
 }
+
+// -----
+
+// Channels in groups are a matter of the layer that multiplies group by group.
+// CHECK-LABEL: func.func @main
+// CHECK-SAME: (%[[X:.*]]: tensor<1x2x2x6xi8>)
+// CHECK-NEXT: %[[Y:.*]] = call @layer0(%[[X]]) : (tensor<1x2x2x6xi8>) -> tensor<1x2x2x2x2xi8>
+// CHECK-NEXT: return %[[Y]]
+// CHECK: tensor.expand_shape
+// CHECK: linalg.conv_2d_nhwgc_gfhwc
+#groups = affine_map<(d0, d1, d2, d3, d4) -> (d0, d1, d2, d3, d4)>
+func.func @main(%x: tensor<1x2x2x6xi8>) -> tensor<1x2x2x2x2xi8> {
+  %w = arith.constant dense<1> : tensor<2x2x1x1x3xi8>
+  %zero = arith.constant 0 : i32
+  %e = tensor.empty() : tensor<1x2x2x2x2xi32>
+  %init = linalg.fill ins(%zero : i32) outs(%e : tensor<1x2x2x2x2xi32>) -> tensor<1x2x2x2x2xi32>
+  %g = tensor.expand_shape %x [[0], [1], [2], [3, 4]] output_shape [1, 2, 2, 2, 3] : tensor<1x2x2x6xi8> into tensor<1x2x2x2x3xi8>
+  %acc = linalg.conv_2d_nhwgc_gfhwc ins(%g, %w : tensor<1x2x2x2x3xi8>, tensor<2x2x1x1x3xi8>) outs(%init : tensor<1x2x2x2x2xi32>) -> tensor<1x2x2x2x2xi32>
+  %e8 = tensor.empty() : tensor<1x2x2x2x2xi8>
+  %y = linalg.generic {indexing_maps = [#groups, #groups], iterator_types = ["parallel", "parallel", "parallel", "parallel", "parallel"]} ins(%acc : tensor<1x2x2x2x2xi32>) outs(%e8 : tensor<1x2x2x2x2xi8>) {
+  ^bb0(%a: i32, %o: i8):
+    %t = arith.trunci %a : i32 to i8
+    linalg.yield %t : i8
+  } -> tensor<1x2x2x2x2xi8>
+  return %y : tensor<1x2x2x2x2xi8>
+}
