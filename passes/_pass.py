@@ -66,5 +66,10 @@ def find_ops(root: ir.Operation, *names: str) -> list[ir.Operation]:
 
 def references(function: ir.Operation) -> list[str]:
     """The symbols that a function calls, or reads as constants."""
-    keys = {"func.call": "callee", "memref.get_global": "name"}
+    keys = {
+        "func.call": "callee",
+        "memref.get_global": "name",
+        "llvm.call": "callee",
+        "llvm.mlir.addressof": "global_name",
+    }
     return [op.attributes[keys[op.name]].value for op in find_ops(function, *keys)]

@@ -106,10 +106,12 @@ def _measured(report: dict[str, Any], done: Simulation, entry: Entry) -> dict[st
 def _print(result: dict[str, Any]) -> None:
     layers = result["layers"]
     rows = [_row(layer["name"], layer, _flash(layer), layer["arena_bytes"]) for layer in layers]
-    others = _layers_of_others(result)
-    if others:
-        rows.append(["(other levels)", *[None] * 7, sum(map(_flash, others))])
-    entry_flash = result["flash_bytes"] - sum(map(_flash, [*layers, *others]))
+    used = result["flash_bytes"]
+    if result["level"] is not None:
+        # Layers of several levels may share constants, so theirs do not add up.
+        used = result["levels"][result["level"]]["flash_bytes"]
+        rows.append(["(other levels)", *[None] * 7, result["flash_bytes"] - used])
+    entry_flash = used - sum(map(_flash, layers))
     entry = {"op": "entry point", "macs": 0, **result["entry"]}
     rows.append(_row(f"{result['name']}_invoke", entry, entry_flash, 0))
     rows.append(_row("total", {"op": "", **result}, result["flash_bytes"], result["arena_bytes"]))
@@ -119,15 +121,6 @@ def _print(result: dict[str, Any]) -> None:
     print(f"\nstack: {result['stack_bytes']} bytes; RAM is what is live in the arena")
     if result["flash_timing"] is not None:
         print(f"cycles are those of a flash with the timing {result['flash_timing']}")
-
-
-def _layers_of_others(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """Layers that are in the object and did not run."""
-    ran = {layer["symbol"] for layer in result["layers"]}
-    every = {
-        layer["symbol"]: layer for level in result.get("levels", ()) for layer in level["layers"]
-    }
-    return [layer for symbol, layer in every.items() if symbol not in ran]
 
 
 def _flash(layer: dict[str, Any]) -> int:

@@ -91,16 +91,15 @@ def _layer(layer: Layer, symbols: Mapping[str, int]) -> dict[str, Any]:
 
 
 def _levels(levels: Sequence[Level], symbols: Mapping[str, int], flash: int) -> dict[str, Any]:
-    """Each level, and what flash it has for itself; the rest is of several, or entry points."""
-    users = Counter(symbol for level in levels for symbol in (*level.code, *level.constants))
-    own = [
-        sum(
-            size
-            for symbol, size in (*symbols.items(), *level.constants.items())
-            if users[symbol] == 1 and (symbol in level.code or symbol in level.constants)
-        )
+    """Each level, the flash that it uses, and of that what it has for itself; the rest of the
+    object's is of several, or entry points.
+    """
+    used = [
+        {**{symbol: symbols.get(symbol, 0) for symbol in level.code}, **level.constants}
         for level in levels
     ]
+    users = Counter(symbol for sizes in used for symbol in sizes)
+    own = [sum(size for s, size in sizes.items() if users[s] == 1) for sizes in used]
     return {
         "shared_flash_bytes": flash - sum(own),
         "levels": [
@@ -109,10 +108,11 @@ def _levels(levels: Sequence[Level], symbols: Mapping[str, int], flash: int) -> 
                 "arena_bytes": level.arena_bytes,
                 "arena_lower_bound": level.arena_lower_bound,
                 "executed_macs": sum(layer.executed_macs for layer in level.layers),
+                "flash_bytes": sum(sizes.values()),
                 "own_flash_bytes": own_bytes,
                 "layers": [_layer(layer, symbols) for layer in level.layers],
             }
-            for level, own_bytes in zip(levels, own, strict=True)
+            for level, sizes, own_bytes in zip(levels, used, own, strict=True)
         ],
     }
 

@@ -8,6 +8,7 @@ there once (docs/skipping.md).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 
 from tinymlir.bindings import func, ir
@@ -92,6 +93,7 @@ def lower_levels(
     stages["memref"] = str(whole)
     levels = tuple(_read_level(whole, number, name) for number in range(len(modules)))
     run_pipeline(whole, on_module(to_llvm(target, name)))
+    levels = tuple(replace(level, code=_code(whole, level.symbol)) for level in levels)
     stages["llvm"] = str(whole)
     return Compilation(
         name=name,
@@ -110,29 +112,40 @@ def lower_levels(
 
 
 def _read_level(module: ir.Module, number: int, name: str) -> Level:
-    symbols = ir.SymbolTable(module.operation)
-    main = symbols[f"level{number}"]
+    """What is known of a level that is loops on memrefs: all but its code."""
+    reached = _reached(module, f"level{number}")
+    main = reached[f"level{number}"]
     assert isinstance(main, func.FuncOp)
-    code: set[str] = set()
-    constants: dict[str, int] = {}
-    pending = [f"level{number}"]
-    while pending:
-        symbol = pending.pop()
-        if symbol in code or symbol in constants:
-            continue
-        op = symbols[symbol].operation
-        if op.name == "memref.global":
-            kind = op.attributes["type"].value
-            constants[symbol] = prod(kind.shape) * (kind.element_type.width // 8)
-        else:
-            code.add(symbol)
-            pending += references(op)
+    kinds = {
+        symbol: op.operation.attributes["type"].value
+        for symbol, op in reached.items()
+        if op.operation.name == "memref.global"
+    }
     facts = main.operation.attributes
     return Level(
         symbol=f"{name}_level{number}",
         layers=tuple(read_layers(module, main, name)),
         arena_bytes=facts["tiny.arena_bytes"].value,
         arena_lower_bound=facts["tiny.arena_lower_bound"].value,
-        code=frozenset(f"{name}_{symbol}" for symbol in code),
-        constants=constants,
+        code=frozenset(),
+        constants={s: prod(k.shape) * (k.element_type.width // 8) for s, k in kinds.items()},
     )
+
+
+def _code(module: ir.Module, symbol: str) -> frozenset[str]:
+    """The functions in the LLVM dialect that a level runs; passes have merged some by then."""
+    reached = _reached(module, symbol)
+    return frozenset(s for s, op in reached.items() if op.operation.name == "llvm.func")
+
+
+def _reached(module: ir.Module, start: str) -> dict[str, ir.OpView]:
+    """What ``start`` needs, itself included, by symbol."""
+    symbols = ir.SymbolTable(module.operation)
+    reached: dict[str, ir.OpView] = {}
+    pending = [start]
+    while pending:
+        symbol = pending.pop()
+        if symbol not in reached:
+            reached[symbol] = symbols[symbol]
+            pending += references(symbols[symbol].operation)
+    return reached

@@ -122,6 +122,9 @@ def test_what_levels_share_is_there_once(levels: Levels) -> None:
     assert {symbol for symbols in used for symbol in symbols} <= set(functions)
     own = [part["own_flash_bytes"] for part in parts]
     assert all(bytes_ > 0 for bytes_ in own)
+    for part in parts:
+        inside = sum(la["code_bytes"] + la["constant_bytes"] for la in part["layers"])
+        assert inside < part["flash_bytes"] < levels.report["flash_bytes"]
     assert sum(own) + levels.report["shared_flash_bytes"] == levels.report["flash_bytes"]
     dense = levels.report["layers"][2]
     assert levels.report["shared_flash_bytes"] > dense["code_bytes"] + dense["constant_bytes"]
