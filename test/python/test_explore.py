@@ -30,7 +30,7 @@ from tinymlir.exploration.confidence import (
     share_interval,
     wilson,
 )
-from tinymlir.exploration.data import Files, load_data
+from tinymlir.exploration.data import Files, Part, load_data, require_knowledge
 from tinymlir.exploration.gate import leads
 from tinymlir.exploration.guide import Guide, doubt
 from tinymlir.exploration.losses import Loss, measure_loss, scores_shape
@@ -350,6 +350,8 @@ def test_compile_several_levels(
     ran = json.loads(capsys.readouterr().out)
     assert (ran["level"], ran["margin"]) == (2, gate["margin"])
     assert ran["rerun"] == again.sum()
+    mean = np.where(again, cycles["worst"], cycles["trusted"]).mean()
+    assert ran["cycles"] == pytest.approx(mean, rel=0.01)
     assert (np.load(output) == np.where(again[:, None], exact, fast)).all()
 
     profile = ["profile", str(build), "--level", "2", "--json"]
@@ -507,6 +509,16 @@ def test_samples_to_fit_to(tmp_path: Path) -> None:
     assert (len(both.fitting), len(both.confirming), len(both.reporting)) == (60, 200, 60)
     with pytest.raises(Exception, match=r"other.npz: has 60 samples; give at least 167"):
         load_data(Files(other, fit=data), INFO, 4, 0)
+
+
+def test_labels_of_something_else(tmp_path: Path) -> None:
+    """What is right by chance loses nothing, whatever is left out."""
+    file, inputs = tmp_path / "a.npz", [np.zeros((50, 4), np.int8)]
+    scores = np.eye(4, dtype=np.int8)[np.arange(50) % 4]
+    for labels in (None, np.arange(50) % 4, np.arange(50) // 2 % 4):
+        require_knowledge(Part(inputs, labels), scores, file)
+    with pytest.raises(Exception, match=r"a.npz: the exact network is right on 0.0% of .* 25.0%"):
+        require_knowledge(Part(inputs, (np.arange(50) + 1) % 4), scores, file)
 
 
 def test_too_few_samples_for_the_promise(tmp_path: Path) -> None:

@@ -116,6 +116,25 @@ def load_data(files: Files, inputs: Sequence[TensorInfo], classes: int, seed: in
     )
 
 
+def require_knowledge(part: Part, scores: npt.NDArray[np.int8], file: Path) -> None:
+    """Raise a TinymlirError where the exact network is right by chance: it has nothing to lose.
+
+    Args:
+        scores: what it makes of ``part``, (N, classes).
+        file: where that is from.
+    """
+    if part.labels is None:
+        return
+    right, chance = float((scores.argmax(-1) == part.labels).mean()), 1 / scores.shape[-1]
+    if right <= chance:
+        raise TinymlirError(
+            f"the exact network is right on {right:.1%} of the samples, and by chance on "
+            f"{chance:.1%}: there is no accuracy to lose",
+            file=str(file),
+            hint="number classes as the network's scores, and prepare samples as for its training",
+        )
+
+
 def _check_count(part: Part, file: Path, least: int) -> None:
     if len(part) < least:
         raise TinymlirError(

@@ -20,7 +20,7 @@ from tinymlir.dialects import register
 from tinymlir.errors import TinymlirError
 from tinymlir.exploration.cluster import Cluster
 from tinymlir.exploration.confidence import drop_interval, samples_for, share_interval
-from tinymlir.exploration.data import Data, Files, PartName, load_data
+from tinymlir.exploration.data import Data, Files, PartName, load_data, require_knowledge
 from tinymlir.exploration.evaluator import Evaluator
 from tinymlir.exploration.guide import Candidate, Guide, doubt, measured_levels
 from tinymlir.exploration.levels import (
@@ -110,6 +110,7 @@ class Study:
         require_simulator(target, node="--target")
         load_optuna()
         self.settings, self.target, self.name, self.directory = settings, target, name, directory
+        self.files = files
         self.model_sha256 = (
             hashlib.sha256(model.read_bytes()).hexdigest() if model.is_file() else ""
         )
@@ -180,6 +181,7 @@ class Study:
         )
         self.known = self._memory()
         self._exact: dict[tuple[PartName, bool], npt.NDArray[np.int8]] = {}
+        require_knowledge(fitting, self._scores("fitting", {}), self.files.fit or self.files.data)
         guide = Guide(self._sensitivity(), self.prices)
         usual = [loss for loss in _LOSSES if not promised or loss <= max(promised)]
         losses = sorted({*usual, *promised})
