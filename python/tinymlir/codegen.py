@@ -96,13 +96,19 @@ def _require_llvm(module: ir.Module) -> None:
         raise TinymlirError(f"'{left[0].name}' at {left[0].location} has no conversion to LLVM")
 
 
+def _is_of_interface(diagnostic: ir.Diagnostic) -> bool:
+    """Whether it is nothing to report: a warning that LLVM drops what arguments say of tensors."""
+    return "'tiny." in diagnostic.message and diagnostic.severity == ir.DiagnosticSeverity.WARNING
+
+
 def optimize(
     module: ir.Module, target: Target
 ) -> tuple[llvm_binding.ModuleRef, llvm_binding.TargetMachine]:
     """The optimized LLVM module of an LLVM-dialect module."""
     machine = target_machine(target)
     _require_llvm(module)
-    text = llvm.translate_module_to_llvmir(module.operation)
+    with module.context.attach_diagnostic_handler(_is_of_interface):
+        text = llvm.translate_module_to_llvmir(module.operation)
     try:
         parsed = llvm_binding.parse_assembly(text, llvm_binding.create_context())
     except RuntimeError as error:
