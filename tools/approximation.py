@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from tinymlir.exploration.gate import (
     why_no_gain,
     why_no_scores,
 )
+from tinymlir.exploration.prices import Latency
 from tinymlir.exploration.result import Exploration, Point
 from tinymlir.exploration.study import Study, require_samples
 from tinymlir.levels import lower_levels
@@ -54,6 +55,7 @@ _SKIPPING = (
     "data_sha256",
     "macs_skipped",
     "instructions",
+    "cycles",
     "layers",
     "pipeline",
 )
@@ -212,7 +214,8 @@ def _directory(args: argparse.Namespace) -> Path:
 
 def _skipping(result: Exploration, point: Point) -> dict[str, Any]:
     facts = {**result.facts, **point.to_json()}
-    return {key: facts[key] for key in _SKIPPING}
+    exact = {unit: result.exact.measured.report[unit] for unit in get_args(Latency)}
+    return {**{key: facts[key] for key in _SKIPPING}, "exact": exact}
 
 
 def _promised(args: argparse.Namespace, study: Study) -> float | None:
@@ -271,19 +274,23 @@ def _gate(gate: Gate, cost: _Costs, number: int) -> dict[str, Any]:
             "worst": worst[unit],
             "mean": round(gate.mean(trusted[unit], worst[unit])),
         }
-        for unit in ("instructions", "cycles")
+        for unit in get_args(Latency)
     }
     return {**gate.to_json(), **latency}
 
 
 def print_loss(skipping: dict[str, Any]) -> None:
     low, high = skipping["drop_interval"]
+    took = [
+        f"{skipping[unit]} {unit} ({1 - skipping[unit] / exact:.1%} fewer)"
+        for unit, exact in skipping["exact"].items()
+    ]
     print(
         f"{skipping['macs_skipped']} MACs are left out: {skipping['measure']} "
         f"{skipping['accuracy']:.2%} on {skipping['samples_reported_on']} samples, "
         f"{100 * skipping['drop']:.2f} points less than exact "
         f"({100 * low:.2f} to {100 * high:.2f} with 95% confidence), "
-        f"{skipping['instructions']} instructions"
+        f"{' and '.join(took)}"
     )
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from tinymlir.compiler import identifier
 from tinymlir.exploration.data import Files
+from tinymlir.exploration.prices import Latency
 from tinymlir.exploration.report import render
 from tinymlir.exploration.result import Exploration
 from tinymlir.exploration.study import Settings, Study
@@ -28,7 +29,7 @@ from tinymlir.tools.table import render_table
 
 DESCRIPTION = """\
 Find how many multiplications a network can do without, layer by layer, and what that saves on a
-target: a front of accuracy against instructions. Choices are made on one part of the data and
+target: a front of accuracy against latency. Choices are made on one part of the data and
 reported on another.
 """
 EXAMPLES = """\
@@ -98,6 +99,13 @@ def add_search_arguments(parser: argparse._ActionsContainer) -> None:
         help=f"candidates to evaluate, at most (default: {Settings.trials})",
     )
     parser.add_argument(
+        "--latency",
+        choices=get_args(Latency),
+        default=Settings.latency,
+        help="what shall be few: exact instructions, or the cycles of the target's model "
+        f"(default: {Settings.latency})",
+    )
+    parser.add_argument(
         "--score",
         choices=get_args(Score),
         default=Settings.score,
@@ -121,7 +129,14 @@ def make_study(
     """
     granularity: Granularity = "pair" if target.has("dsp") else "single"
     settings = Settings(
-        args.seed, args.trials, args.score, args.compensate, granularity, args.max_flash, beside
+        args.seed,
+        args.trials,
+        args.score,
+        args.compensate,
+        granularity,
+        args.latency,
+        args.max_flash,
+        beside,
     )
     test, fit = (None if file is None else Path(file) for file in (args.test, args.fit))
     files = Files(Path(args.data), test, fit)
@@ -157,6 +172,7 @@ _DECISIVE = (
     "trials",
     "score",
     "compensate",
+    "latency",
     "max_flash",
     "max_accuracy_drop",
     "levels",
@@ -228,6 +244,8 @@ def _print(result: dict[str, Any]) -> None:
             f"{100 * point['drop']:+.2f}",
             point["instructions"],
             f"{1 - point['instructions'] / result['exact']['instructions']:.1%}",
+            point["cycles"],
+            f"{1 - point['cycles'] / result['exact']['cycles']:.1%}",
             f"{point['macs_skipped'] / result['macs']:.1%}",
             point["flash_bytes"],
         ]
@@ -239,6 +257,8 @@ def _print(result: dict[str, Any]) -> None:
         "95 %",
         "points lost",
         "instructions",
+        "fewer",
+        "cycles",
         "fewer",
         "MACs skipped",
         "flash",

@@ -104,7 +104,7 @@ def test_front_is_measured_and_bit_exact(found: tuple[Study, Exploration]) -> No
     study, result = found
     fastest = result.front[0]
     assert fastest.levels and fastest.macs_skipped > 0
-    assert fastest.measured.instructions < result.exact.measured.instructions
+    assert fastest.measured.report["instructions"] < result.exact.measured.report["instructions"]
     inputs = [array[:3] for array in study.data.reporting.inputs]
     with study.context, ir.Location.unknown():
         expected = study.evaluator(inputs, fastest.levels)
@@ -112,7 +112,7 @@ def test_front_is_measured_and_bit_exact(found: tuple[Study, Exploration]) -> No
     done = simulate(fastest.measured.report, fastest.measured.object, inputs)
     assert (host.reshape(3, -1) == expected).all()
     assert (done.outputs[0].reshape(3, -1) == expected).all()
-    assert done.counts.total.instructions == fastest.measured.instructions
+    assert done.counts.total.instructions == fastest.measured.report["instructions"]
 
 
 def test_pipeline_makes_the_point_again(found: tuple[Study, Exploration], tmp_path: Path) -> None:
@@ -162,9 +162,9 @@ def test_nearest_accuracy_is_named(found: tuple[Study, Exploration]) -> None:
 def test_nothing_slower_than_exact_is_found(found: tuple[Study, Exploration]) -> None:
     _, result = found
     exact, points = result.exact, result.front
-    assert faster(points, exact) == points
+    assert faster(points, exact, "instructions") == points
     slow = replace(points[-1], measured=exact.measured)
-    assert faster([*points[:-1], slow], exact) == [*points[:-1], exact]
+    assert faster([*points[:-1], slow], exact, "instructions") == [*points[:-1], exact]
 
 
 def test_kernels_fit_the_flash(
@@ -177,7 +177,20 @@ def test_kernels_fit_the_flash(
         monkeypatch.setattr(study.prices, "max_flash", 1)
         small = study.prices.choose(levels)
     assert small.flash_bytes < roomy.flash_bytes
-    assert small.instructions > roomy.instructions
+    assert small.latency > roomy.latency
+
+
+def test_latency_in_cycles(found: tuple[Study, Exploration]) -> None:
+    """Straight-line code executes less and waits more."""
+    study, _ = found
+    with study.context, ir.Location.unknown():
+        made = (study._build, study._unfitted)
+        prices = Prices(*made, "net", study.target, study.layers, "cycles", None)
+        choice = prices.choose({})
+        measured = prices.measure({}, choice.kernels)
+    cycles = measured.report["cycles"]
+    assert measured.report["instructions"] < cycles
+    assert choice.latency == pytest.approx(cycles, rel=0.2)
 
 
 @pytest.fixture
@@ -196,7 +209,7 @@ def test_command_prints_the_front(
     command = ["explore", "net.mlir", "--data", "data.npz", "-o", str(tmp_path / "out")]
     assert tinymlir_main.main(command) == 0
     printed = capsys.readouterr().out
-    assert all(f"{p.measured.instructions:,}" in printed for p in result.front)
+    assert all(f"{p.measured.report['instructions']:,}" in printed for p in result.front)
     assert (tmp_path / "out/report.html").exists()
     assert tinymlir_main.main([*command, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["front"] == json.loads(
@@ -410,7 +423,8 @@ def test_flash_that_levels_share(found: tuple[Study, Exploration]) -> None:
     def prices(max_flash: int) -> Prices:
         with study.context, ir.Location.unknown():
             made = (study._build, study._unfitted)
-            return Prices(*made, "net", study.target, study.layers, max_flash, beside=2)
+            layers = study.layers
+            return Prices(*made, "net", study.target, layers, "instructions", max_flash, beside=2)
 
     with pytest.raises(TinymlirError, match=r"more than --max-flash allows \(100\)") as refused:
         prices(100)
@@ -434,7 +448,10 @@ def test_skipping_inside_fused_stages(
     report = json.loads(capsys.readouterr().out)
     explored = json.loads((tmp_path / "exploration/explore.json").read_text())
     assert "--max-accuracy-drop 0.2 --max-overhead 3.0" in explored["command"]
-    assert explored["front"][explored["chosen"]]["instructions"] == point.measured.instructions
+    assert (
+        explored["front"][explored["chosen"]]["instructions"]
+        == point.measured.report["instructions"]
+    )
     assert report["ram_bytes"] < point.measured.report["ram_bytes"]
     inputs = [array[:3] for array in ready.data.reporting.inputs]
     done = simulate(report, (tmp_path / "net.o").read_bytes(), inputs)
@@ -599,7 +616,7 @@ def test_search_finds_the_front_of_a_known_problem() -> None:
     assert tried[0].levels == (0, 0, 0)
 
     def best(candidates: list[Evaluated]) -> float:
-        return min(one.instructions for one in candidates if one.loss.within(0.05))
+        return min(one.latency for one in candidates if one.loss.within(0.05))
 
     on_path = [problem.evaluate(c) for c in problem.path()]
     assert best(tried) < best(on_path), "weights make up for a wrong guide"

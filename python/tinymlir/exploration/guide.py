@@ -2,7 +2,7 @@
 
 What a layer alone at a level does to the scores of classes is measured (`doubt`); errors of
 several layers are taken to add up. Under that model the best networks are those of least
-error + λ · instructions, one choice for each layer (Shoham and Gersho, 1988, for bits of
+error + λ · latency, one choice for each layer (Shoham and Gersho, 1988, for bits of
 quantisers): the *path*, from the exact network to the most skipped. Since the model is not
 quite right, a search may weigh the errors of layers otherwise, and gets the networks that are
 best under its weights.
@@ -27,7 +27,7 @@ Candidate = tuple[int, ...]
 _MEASURED, _MEASURED_CHANNELS = (4, 9, 12, 15), (2, 4, 7, 11)
 #: What counts as no error: logarithms need some.
 _LEAST = 1e-6
-#: Exchange rates of error for instructions that the path tries.
+#: Exchange rates of error for latency that the path tries.
 _RATES = 160
 #: Times that layers are chosen beside each other.
 _SWEEPS = 4
@@ -112,7 +112,7 @@ class Guide:
     def _beside(self, chosen: Sequence[Option]) -> list[list[Option]]:
         """What options cost beside those that are chosen of other layers.
 
-        Layers that channels run through take as many fewer instructions as these are fewer, and
+        Layers that channels run through take as much less time as these are fewer, and
         what they save counts for the depthwise layer that leaves channels out.
         """
         layers = self._prices.layers
@@ -124,12 +124,12 @@ class Guide:
         for i, (layer, options) in enumerate(zip(layers, self._options, strict=True)):
             share = float(np.prod([kept[j] for j, tied in enumerate(self._tied) if i in tied]))
             others = [chosen[j] for j in self._tied[i]]
-            along = sum(other.instructions + WORTH * other.flash_bytes for other in others)
+            along = sum(other.latency + WORTH * other.flash_bytes for other in others)
             result.append(
                 [
                     replace(
                         option,
-                        instructions=share * option.instructions
+                        latency=share * option.latency
                         + (along * layer.kept(option.level) / kept[i] if others else 0),
                         flash_bytes=share * option.flash_bytes,
                     )
@@ -140,7 +140,7 @@ class Guide:
 
     def path(self) -> dict[Candidate, float]:
         """Candidates under equal weights, from the exact network on, and the rate of each."""
-        total = self._prices.exact.instructions
+        total = self._prices.exact.report[self._prices.latency]
         ones = [1.0] * len(self.errors)
         found = {(0,) * len(self.errors): _LEAST / total}
         for rate in np.geomspace(_LEAST / total, 1e3 / total, _RATES):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -25,11 +25,13 @@ from tinymlir.skipping.annotations import skippable
 from tinymlir.targets import Target
 
 Doubles = npt.NDArray[np.float64]
+#: What latency is counted in: exact instructions, or the cycles that a model gives them.
+Latency: TypeAlias = Literal["instructions", "cycles"]
 
-#: Instructions that a byte of flash is worth at least: straight-line code for a dense layer, whose
+#: Latency that a byte of flash is worth at least: straight-line code for a dense layer, whose
 #: weights are used once, saves hardly any.
 WORTH = 0.5
-#: Factor between two exchange rates of instructions for flash, and the highest rate.
+#: Factor between two exchange rates of latency for flash, and the highest rate.
 _RATE, _HIGHEST = 1.25, 1e9
 
 
@@ -39,7 +41,7 @@ class Option:
 
     level: int
     kernel: str
-    instructions: float
+    latency: float
     flash_bytes: float
 
 
@@ -51,10 +53,6 @@ class Measured:
     object: bytes
 
     @property
-    def instructions(self) -> int:
-        return int(self.report["instructions"])
-
-    @property
     def flash_bytes(self) -> int:
         return int(self.report["flash_bytes"])
 
@@ -64,7 +62,7 @@ class Choice:
     """An option for each layer, by symbol, and what the network then costs."""
 
     options: dict[str, Option]
-    instructions: float
+    latency: float
     flash_bytes: float
 
     @property
@@ -77,17 +75,17 @@ def leaves_out_zeros(conv: Convolution, target: Target) -> bool:
     return any(kernel.name == Unpacked.name for kernel in candidates(conv, target))
 
 
-def _options(level: int, conv: Convolution, target: Target) -> list[Option]:
+def _options(level: int, conv: Convolution, target: Target, latency: Latency) -> list[Option]:
     """By every kernel that can take ``conv``."""
     return [
-        Option(level, kernel.label, price.instructions, price.flash_bytes)
+        Option(level, kernel.label, getattr(price, latency), price.flash_bytes)
         for kernel in candidates(conv, target)
         for price in [kernel.price()]
     ]
 
 
 class Prices:
-    """Instructions and flash of each layer at each level, by every kernel that can take it.
+    """Latency and flash of each layer at each level, by every kernel that can take it.
 
     Those of layers that are explored are the kernels' own prices; the rest of the network is
     measured once.
@@ -100,6 +98,7 @@ class Prices:
         name: str,
         target: Target,
         layers: Sequence[SkippableLayer],
+        latency: Latency,
         max_flash: int | None,
         beside: int = 0,
     ) -> None:
@@ -108,6 +107,7 @@ class Prices:
             build: the outlined network with layers at levels.
             unfitted: the same, with weights as they were where they are not zero.
             name: C prefix.
+            latency: what it is counted in.
             max_flash: bytes of flash that there are; as many as wanted where None.
             beside: networks that go beside the exact one into this flash (`_share_flash`).
 
@@ -122,17 +122,17 @@ class Prices:
             target,
             layers,
         )
-        self.max_flash = self._room = max_flash
+        self.latency, self.max_flash, self._room = latency, max_flash, max_flash
         self.exact = self._simulate(build({}), Selection())
         self.options = {
-            (layer.symbol, level): _options(level, layer.narrowed(level), target)
+            (layer.symbol, level): _options(level, layer.narrowed(level), target, latency)
             for layer in layers
             for level in range(len(FRACTIONS))
         }
         self._built: dict[frozenset[tuple[str, int]], list[list[Option]]] = {}
         explored = {f"{name}_{layer.symbol}" for layer in layers}
         inside = [la for la in self.exact.report["layers"] if la["symbol"] in explored]
-        self._instructions = self.exact.instructions - sum(la["instructions"] for la in inside)
+        self._latency = self.exact.report[latency] - sum(la[latency] for la in inside)
         self._flash = self.exact.flash_bytes - sum(
             la["code_bytes"] + la["constant_bytes"] for la in inside
         )
@@ -203,7 +203,7 @@ class Prices:
         return Measured({**report, "stack_bytes": done.stack_bytes}, code.object)
 
     def choose(self, levels: Mapping[str, int]) -> Choice:
-        """The kernels that take the fewest instructions in the flash that there is."""
+        """The fastest kernels in the flash that there is."""
         key = frozenset((symbol, level) for symbol, level in levels.items() if level)
         if key not in self._built:
             # What is found there lives as long as the module.
@@ -220,14 +220,14 @@ class Prices:
         level = levels.get(layer.symbol, 0)
         if not level and conv.weights.shape == layer.conv.weights.shape:
             return self.options[layer.symbol, 0]
-        return _options(level, conv, self._target)
+        return _options(level, conv, self._target, self.latency)
 
     def cheapest(
         self, options: Sequence[Sequence[Option]], errors: Sequence[Doubles], rate: float
     ) -> Choice:
-        """The options of least error + ``rate`` · (instructions + exchange · flash).
+        """The options of least error + ``rate`` · (latency + exchange · flash).
 
-        Flash that saves next to nothing is not taken (`WORTH`); the exchange of instructions
+        Flash that saves next to nothing is not taken (`WORTH`); the exchange of latency
         for a byte goes up until the network fits (a Lagrange multiplier). Where nothing
         fits, the smallest options are chosen.
 
@@ -235,15 +235,15 @@ class Prices:
             options: those of each layer.
             errors: of each of these options.
         """
-        instructions, flash = (
+        latency, flash = (
             [np.array([getattr(o, what) for o in own], float) for own in options]
-            for what in ("instructions", "flash_bytes")
+            for what in ("latency", "flash_bytes")
         )
         exchange = WORTH
         while True:
             chosen = [
                 own[int(np.argmin(error + rate * (i + exchange * f)))]
-                for own, error, i, f in zip(options, errors, instructions, flash, strict=True)
+                for own, error, i, f in zip(options, errors, latency, flash, strict=True)
             ]
             size = self._flash + sum(option.flash_bytes for option in chosen)
             if self.max_flash is None or size <= self.max_flash or exchange > _HIGHEST:
@@ -251,6 +251,6 @@ class Prices:
             exchange *= _RATE
         return Choice(
             {la.symbol: option for la, option in zip(self.layers, chosen, strict=True)},
-            self._instructions + sum(option.instructions for option in chosen),
+            self._latency + sum(option.latency for option in chosen),
             size,
         )

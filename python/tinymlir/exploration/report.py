@@ -33,14 +33,14 @@ def render(result: dict[str, Any]) -> str:
     exact, front = result["exact"], result["front"]
     number = 0 if chosen is None else chosen
     point = front[number]
-    measure = result["measure"]
-    title = f"{result['name']} on {result['target']}: {measure} against instructions"
+    measure, latency = result["measure"], result["settings"]["latency"]
+    title = f"{result['name']} on {result['target']}: {measure} against {latency}"
     confidence = f"{_share(point['drop_interval'][0])} to {_share(point['drop_interval'][1])}"
     summary = (
         f"The {'chosen' if chosen is not None else 'fastest'} point takes "
-        f"<b>{point['instructions']:,}</b> instructions, "
-        f"{1 - point['instructions'] / exact['instructions']:.1%} fewer than the exact network's "
-        f"{exact['instructions']:,}, and leaves out "
+        f"<b>{point[latency]:,}</b> {latency}, "
+        f"{1 - point[latency] / exact[latency]:.1%} fewer than the exact network's "
+        f"{exact[latency]:,}, and leaves out "
         f"{point['macs_skipped'] / result['macs']:.1%} of {result['macs']:,} MACs. "
         f"Its {measure} is {_share(point['accuracy'])}, the exact network's "
         f"{_share(exact['accuracy'])}: a loss of {_share(point['drop'])} "
@@ -143,26 +143,27 @@ def _ticks(low: float, high: float) -> list[float]:
 
 def _front_plot(result: dict[str, Any], chosen: int) -> str:
     exact, front, tried = result["exact"], result["front"], result["tried"]
+    unit = result["settings"]["latency"]
     points = [*front, exact]
     bounds = [edge for point in points for edge in point["accuracy_interval"]]
     floor = min(bounds) - 0.05
     # Other samples have another accuracy even when exact: what compares is the loss.
-    losses = [(one["instructions"], exact["accuracy"] - one["loss"]["mean"]) for one in tried]
-    shown = [(instructions, accuracy) for instructions, accuracy in losses if accuracy >= floor]
-    xs = [n / 1e6 for n in (*(p["instructions"] for p in points), *(n for n, _ in shown))]
+    losses = [(one["latency"], exact["accuracy"] - one["loss"]["mean"]) for one in tried]
+    shown = [(latency, accuracy) for latency, accuracy in losses if accuracy >= floor]
+    xs = [n / 1e6 for n in (*(p[unit] for p in points), *(n for n, _ in shown))]
     ys = [100 * y for y in (*bounds, *(accuracy for _, accuracy in shown))]
-    plot = _Plot(xs, ys, "million instructions", f"{result['measure']}, %")
-    for instructions, accuracy in shown:
-        plot.dot(instructions / 1e6, 100 * accuracy, 2.5, "#b9cfe4")
+    plot = _Plot(xs, ys, f"million {unit}", f"{result['measure']}, %")
+    for latency, accuracy in shown:
+        plot.dot(latency / 1e6, 100 * accuracy, 2.5, "#b9cfe4")
     level = 100 * exact["accuracy"]
     plot.line([(plot.low[0], level), (plot.high[0], level)], "#666", dashed=True)
-    plot.line([(p["instructions"] / 1e6, 100 * p["accuracy"]) for p in front], _COLOURS[0])
-    words = f"exact: {exact['instructions']:,} instructions, {level:.2f} %"
-    plot.dot(exact["instructions"] / 1e6, level, 4.5, "#666", words)
+    plot.line([(p[unit] / 1e6, 100 * p["accuracy"]) for p in front], _COLOURS[0])
+    words = f"exact: {exact[unit]:,} {unit}, {level:.2f} %"
+    plot.dot(exact[unit] / 1e6, level, 4.5, "#666", words)
     for number, point in enumerate(front):
-        x, colour = point["instructions"] / 1e6, _COLOURS[number == chosen]
+        x, colour = point[unit] / 1e6, _COLOURS[number == chosen]
         plot.line([(x, 100 * y) for y in point["accuracy_interval"]], colour)
-        words = f"{point['instructions']:,} instructions, {100 * point['accuracy']:.2f} %"
+        words = f"{point[unit]:,} {unit}, {100 * point['accuracy']:.2f} %"
         plot.dot(x, 100 * point["accuracy"], 4.5, colour, words)
     return plot.svg()
 
@@ -182,6 +183,7 @@ def _front_table(result: dict[str, Any], chosen: int) -> str:
             f"{point['instructions']:,}",
             f"{1 - point['instructions'] / exact['instructions']:.1%}",
             f"{point['cycles']:,}",
+            f"{1 - point['cycles'] / exact['cycles']:.1%}",
             f"{point['macs_skipped'] / result['macs']:.1%}",
             f"{point['flash_bytes']:,}",
         ]
@@ -196,6 +198,7 @@ def _front_table(result: dict[str, Any], chosen: int) -> str:
         "instructions",
         "fewer",
         "cycles",
+        "fewer",
         "MACs skipped",
         "flash bytes",
     ]

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tinymlir.errors import TinymlirError
-from tinymlir.exploration.prices import Measured
+from tinymlir.exploration.prices import Latency, Measured
 from tinymlir.exploration.search import Evaluated, Promise
 
 
@@ -55,9 +55,10 @@ class Point:
         }
 
 
-def faster(points: Sequence[Point], exact: Point) -> list[Point]:
+def faster(points: Sequence[Point], exact: Point, latency: Latency) -> list[Point]:
     """Those that are faster than ``exact``, and that where some are not: prices are estimates."""
-    found = [p for p in points if p.measured.instructions < exact.measured.instructions]
+    most = exact.measured.report[latency]
+    found = [point for point in points if point.measured.report[latency] < most]
     return found if len(found) == len(points) else [*found, exact]
 
 

@@ -1,4 +1,4 @@
-"""A search over levels of layers for the front of accuracy against instructions."""
+"""A search over levels of layers for the front of accuracy against latency."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tinymlir.progress import progress
 
 #: Candidates in a row that improve nothing, after which the search ends.
 _PATIENCE = 20
-#: Share of the instructions by which candidates that are tested differ, at least.
+#: Share of the latency by which candidates that are tested differ, at least.
 _STEP = 0.01
 #: How far the search weighs a layer's errors up or down.
 _WEIGHT = 4.0
@@ -25,7 +25,7 @@ _WEIGHT = 4.0
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A candidate: what it loses on the samples to fit to, and instructions as prices tell.
+    """A candidate: what it loses on the samples to fit to, and its latency as prices tell.
 
     ``doubt`` compares candidates: it shows smaller differences than what is lost (`guide.doubt`).
     """
@@ -33,7 +33,7 @@ class Evaluated:
     levels: Candidate
     loss: Loss
     doubt: float
-    instructions: float
+    latency: float
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def confirm(
         candidates: those of the search.
         measure: gives what a candidate loses on samples that the search has not seen.
         fitted: gives what it loses on those of the search.
-        price: gives its instructions.
+        price: gives its latency.
     """
     sequence = _sequence(candidates, price)
     shown: list[Loss] = []
@@ -114,7 +114,7 @@ def _sequence(
 def front(candidates: Sequence[Evaluated]) -> list[Evaluated]:
     """Those that none beats in both, the fastest first."""
     best: list[Evaluated] = []
-    for one in sorted(candidates, key=lambda c: (c.instructions, c.doubt, c.levels)):
+    for one in sorted(candidates, key=lambda c: (c.latency, c.doubt, c.levels)):
         if not best or one.doubt < best[-1].doubt:
             best.append(one)
     return best
@@ -156,7 +156,7 @@ def search(
     better candidates.
 
     Args:
-        evaluate: gives a candidate's loss of accuracy and instructions.
+        evaluate: gives a candidate's loss of accuracy and latency.
         losses: of accuracy that are of interest.
         trials: how many to evaluate at most, those of the path included.
         seed: of what is proposed; the same seed proposes the same.
@@ -214,6 +214,6 @@ def _refine(
         yield from look(candidate)
         if candidate not in done:
             return
-        study.tell(trial, (done[candidate].doubt, done[candidate].instructions))
+        study.tell(trial, (done[candidate].doubt, done[candidate].latency))
         if number >= len(known):
             idle = 0 if front(list(done.values())) != best else idle + 1

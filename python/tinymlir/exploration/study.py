@@ -33,7 +33,7 @@ from tinymlir.exploration.levels import (
 )
 from tinymlir.exploration.losses import Loss, measure_loss, scores_shape
 from tinymlir.exploration.memory import Memory
-from tinymlir.exploration.prices import Measured, Prices, leaves_out_zeros
+from tinymlir.exploration.prices import Latency, Measured, Prices, leaves_out_zeros
 from tinymlir.exploration.replay import replay
 from tinymlir.exploration.result import Exploration, Point, faster
 from tinymlir.exploration.search import Evaluated, Promise, confirm, load_optuna, search
@@ -64,6 +64,8 @@ class Settings:
     score: Score = "impact"
     compensation: Compensation = "sequence"
     granularity: Granularity = "pair"
+    #: what latency is counted in
+    latency: Latency = "instructions"
     max_flash: int | None = None
     #: networks that go into this flash beside the exact one, if that goes there as well
     beside: int = 0
@@ -176,6 +178,7 @@ class Study:
             self.name,
             self.target,
             layers,
+            settings.latency,
             settings.max_flash,
             settings.beside,
         )
@@ -196,7 +199,7 @@ class Study:
         return with_constants(self.text, self.reduction(levels), skipped)
 
     def _unfitted(self, levels: Mapping[str, int]) -> ir.Module:
-        """What takes as many instructions as the network with layers at ``levels``."""
+        """What takes as long as the network with layers at ``levels``."""
         return with_constants(self.text, self.reduction.left(levels), {})
 
     def _sensitivity(self) -> list[dict[int, float]]:
@@ -216,8 +219,8 @@ class Study:
 
     def _evaluate(self, candidate: Candidate) -> Evaluated:
         loss, doubtful = self._measure("fitting", candidate)
-        instructions = self.prices.choose(self._levels(candidate)).instructions
-        return Evaluated(candidate, loss, doubtful, instructions)
+        latency = self.prices.choose(self._levels(candidate)).latency
+        return Evaluated(candidate, loss, doubtful, latency)
 
     def _loss(self, name: PartName, candidate: Candidate) -> Loss:
         return self._measure(name, candidate)[0]
@@ -263,7 +266,7 @@ class Study:
         promise = Promise(tried[0].levels, 0.0, confirmed(tried[0].levels))
         exact = self._point(promise, self.prices.exact)
         if self.settings.max_flash is None:
-            points = faster(points, exact)
+            points = faster(points, exact, self.settings.latency)
         curves = zip(self.layers, guide.errors.tolist(), strict=True)
         return Exploration(
             self._facts(),
@@ -287,10 +290,10 @@ class Study:
         return [one for one in tried if bytes_of[one] <= budget]
 
     def _price(self, candidate: Candidate) -> float:
-        """Instructions of a candidate; without end where ``--max-flash`` does not allow it."""
+        """Latency of a candidate; without end where ``--max-flash`` does not allow it."""
         choice, budget = self.prices.choose(self._levels(candidate)), self.prices.max_flash
         fits = budget is None or choice.flash_bytes <= budget
-        return choice.instructions if fits else inf
+        return choice.latency if fits else inf
 
     def _point(self, one: Promise, measured: Measured | None = None) -> Point:
         """A candidate on the samples to report on, compiled and simulated if not ``measured``."""
