@@ -19,7 +19,8 @@ def row(folder: Path, peer: float | None) -> list[Any]:
     explored = json.loads((folder / "exploration/explore.json").read_text())
     skipping, options = report["skipping"], report["options"]
     low, high = (100 * edge for edge in skipping["drop_interval"])
-    instructions = skipping["instructions"]
+    exact, point = explored["exact"], explored["front"][explored["chosen"]]
+    instructions = point["instructions"]
     return [
         f"{100 * options['max_accuracy_drop']:g} points",
         options["max_flash"],
@@ -27,8 +28,10 @@ def row(folder: Path, peer: float | None) -> list[Any]:
         f"{100 * skipping['drop']:.2f} ({low:.2f} to {high:.2f})",
         f"{skipping['macs_skipped'] / report['macs']:.1%}",
         instructions,
-        f"{1 - instructions / explored['exact']['instructions']:.1%}",
+        f"{1 - instructions / exact['instructions']:.1%}",
         None if peer is None else f"{instructions / peer:.1%}",
+        point["cycles"],
+        f"{1 - point['cycles'] / exact['cycles']:.1%}",
         report["flash_bytes"],
     ]
 
@@ -47,6 +50,8 @@ def main() -> None:
         "instructions",
         "fewer than exact",
         "of the peer's",
+        "cycles",
+        "fewer than exact",
         "flash bytes",
     ]
     print(render_markdown(head, [row(folder, arguments.peer) for folder in arguments.built]))
