@@ -6,21 +6,22 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from tinymlir.bindings import ir
-from tinymlir.kernels.columns import Columns
+from tinymlir.kernels.columns import Columns, Span, with_rest
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Index
 from tinymlir.kernels.im2col_shared import Im2colShared
 from tinymlir.kernels.kernel import Kernel, Layer
-from tinymlir.kernels.price import Mix, function
+from tinymlir.kernels.price import ConstantReads, Mix, function
 from tinymlir.kernels.swar import Swar
 from tinymlir.kernels.swar_shared import SwarShared
 from tinymlir.targets import Target
 
 
 class Groups(Kernel):
-    """One group after the other, by a kernel of dense convolutions."""
+    """Block by block of pixels, one group after the other, by a kernel of dense convolutions."""
 
     by_rows = False
+    in_order = True
     kernel: ClassVar[type[Kernel]]
 
     def __init__(self, conv: Convolution, core: Target, **options: int) -> None:
@@ -49,6 +50,11 @@ class Groups(Kernel):
     def shared_code(self) -> Mapping[str, Mix]:
         return {key: mix for part in self.parts for key, mix in part.shared_code().items()}
 
+    def constant_reads(self) -> ConstantReads:
+        """Those of a group, for each block of its pixels."""
+        one = self.parts[0].constant_reads()
+        return ConstantReads(self.constant_bytes(), one.round_bytes, one.rounds * len(self.parts))
+
     def scratch_bytes(self) -> int:
         return max(part.scratch_bytes() for part in self.parts)
 
@@ -60,12 +66,18 @@ class Groups(Kernel):
         for part in self.parts:
             part.prepare(layer, scratch)
 
-    def whole(self) -> None:
-        for part in self.parts:
-            part.whole()
-
     def row(self, row: Index, columns: Columns) -> None:
-        raise NotImplementedError("goes through all rows of a group first")
+        emitter = self.layer.emitter
+
+        def runs(first: int, last: int) -> dict[int, Span]:
+            return with_rest(first, last, self.pixels)
+
+        def block(column: Index, count: int) -> None:
+            own = Columns(column, emitter.add(column, count), ((0, count),))
+            for part in self.parts:
+                part.row(row, own)
+
+        columns.in_blocks(emitter, runs, block)
 
 
 class Im2colGroups(Groups):

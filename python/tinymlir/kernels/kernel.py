@@ -57,6 +57,8 @@ class Kernel(ABC):
     pixels: int = 1
     #: whether `row` is there; a kernel without goes through all rows in an order of its own
     by_rows: ClassVar[bool] = True
+    #: whether `whole` goes from the first pixel to the last all the same
+    in_order: ClassVar[bool] = False
     #: whether layers of one shape are the same code, but for their constants
     alike: ClassVar[bool] = True
     #: whether all that is read for pixels computed together is read before any of them is written

@@ -31,7 +31,7 @@ def distance(argument: ir.Value, root: ir.Value, kernel: Kernel | None) -> int:
             return APART
         if kernel.works_in_place():
             return IN_PLACE
-        if not kernel.by_rows:
+        if not (kernel.by_rows or kernel.in_order):
             return APART
         depth = convolution.groups * convolution.in_per_group
         return _window_distance(

@@ -41,6 +41,7 @@ class Stationary(Kernel):
 
     name = "stationary"
     by_rows = False
+    in_order = True
     alike = False
     gathers = True
     steps_over = True
