@@ -209,7 +209,8 @@ class _Requantization:
         elif mode == "float32":
             shift = shifts[-1] if shifts else None
             # Each place of the shift halves the share of what seems near a tie.
-            common = own if shift is None or shift < _RARE_TIES else shift
+            # Others' may be more than it can have where it can have none.
+            common = own if own is None or shift is None or shift < _RARE_TIES else shift
             # Below, accumulators are scaled up, which takes multipliers of 31 bits each.
             if common is None or common < FAST_SHIFT:
                 return None
