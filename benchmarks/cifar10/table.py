@@ -16,11 +16,9 @@ from tinymlir.tools.table import render_markdown
 
 def row(folder: Path, peer: float | None) -> list[Any]:
     report = json.loads(next(folder.glob("*.json")).read_text())
-    explored = json.loads((folder / "exploration/explore.json").read_text())
     skipping, options = report["skipping"], report["options"]
     low, high = (100 * edge for edge in skipping["drop_interval"])
-    exact, point = explored["exact"], explored["front"][explored["chosen"]]
-    instructions = point["instructions"]
+    exact, instructions = skipping["exact"], skipping["instructions"]
     return [
         f"{100 * options['max_accuracy_drop']:g} points",
         options["max_flash"],
@@ -30,8 +28,8 @@ def row(folder: Path, peer: float | None) -> list[Any]:
         instructions,
         f"{1 - instructions / exact['instructions']:.1%}",
         None if peer is None else f"{instructions / peer:.1%}",
-        point["cycles"],
-        f"{1 - point['cycles'] / exact['cycles']:.1%}",
+        skipping["cycles"],
+        f"{1 - skipping['cycles'] / exact['cycles']:.1%}",
         report["flash_bytes"],
     ]
 

@@ -139,7 +139,7 @@ def test_kernels_at_late_accumulators(
     pack = LateSteps.pack
     monkeypatch.setattr(LateSteps, "pack", none)
     for straight in (stationary, unpacked):
-        monkeypatch.setattr(straight, "late_literals", lambda conv, channel: [])
+        monkeypatch.setattr(straight, "late_literals", lambda conv: [[]] * len(conv.bias))
     (other,) = HostModel(lower_for_host(text, get_target("cortex-m4")))(*inputs)
     wrong = np.unique(np.nonzero(other != y.array)[-1])
     assert set(wrong) <= set(TIED) and len(wrong) > 0

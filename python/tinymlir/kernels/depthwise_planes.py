@@ -13,11 +13,11 @@ import numpy as np
 
 from tinymlir.bindings import func, ir
 from tinymlir.kernels.channel_tables import (
+    channel_bytes,
     channel_tables,
     channel_words,
     element_of,
     place_of,
-    table_bytes,
 )
 from tinymlir.kernels.depthwise import Depthwise
 from tinymlir.kernels.emitter import Index
@@ -46,8 +46,8 @@ class DepthwisePlanes(Depthwise):
 
     def constant_bytes(self) -> int:
         words = self.conv.kernel[0] * self.row_words
-        tables = table_bytes(self.conv) + late_bytes(self.conv)
-        return 4 * words * self.conv.groups + self.conv.bias_bytes + tables
+        channels = channel_bytes(self.conv) + late_bytes(self.conv)
+        return 4 * words * self.conv.groups + channels
 
     def _block_mix(self, width: int) -> Mix:
         conv = self.conv

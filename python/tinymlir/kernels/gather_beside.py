@@ -96,10 +96,9 @@ class PixelsBeside(WindowsBeside):
 
     def copy(self, row: Index, column: Index, pixels: int, *, alone: bool) -> None:
         conv, emitter, source = self.conv, self.layer.emitter, self.layer.source
-        origin = source.origin(emitter, input_row(emitter, conv, row, 0))
-        left = emitter.mul(input_column(emitter, conv, column), source.channels)
-        place = emitter.add(emitter.add(origin, left), conv.first_input)
-        first = advance_bytes(stream(source.buffer), place)
+        top, left = input_row(emitter, conv, row, 0), input_column(emitter, conv, column)
+        begin = source.position(emitter, [0, top, left, conv.first_input])
+        first = advance_bytes(stream(source.buffer), begin)
         turns = conv.in_per_group // STEP // self._unroll
         sizes = [emitter.index(n) for n in (pixels, turns, conv.stride[1] * source.channels)]
         func.call([], self.symbol, [first, stream(self.scratch), *sizes])

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from tinymlir.bindings import ir
-from tinymlir.kernels.channel_tables import table_bytes
+from tinymlir.kernels.channel_tables import channel_bytes
 from tinymlir.kernels.columns import Columns, Span, none_alone, widest, with_rest
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.dot_products import DotProducts, most_at_once
@@ -132,8 +132,8 @@ class Im2col(Kernel):
         return self.conv.window_macs(rows, columns)
 
     def constant_bytes(self) -> int:
-        tables = table_bytes(self.conv) + late_bytes(self.conv)
-        return self.gather.operands().size + self.conv.bias_bytes + tables
+        channels = channel_bytes(self.conv) + late_bytes(self.conv)
+        return self.gather.operands().size + channels
 
     def mix(self) -> Mix:
         rows, columns = self._rows()

@@ -168,17 +168,16 @@ def late_mix(conv: Convolution, channels: int, pixels: int, *, shared: bool = Fa
     return line(alu=1, skip=1) + record.times((late.table != NEVER).sum() / blocks)
 
 
-def late_literals(conv: Convolution, channel: int) -> list[int]:
-    """The late accumulators of a channel, for straight-line code: others have nothing to test."""
+def late_literals(conv: Convolution) -> list[list[int]]:
+    """The late accumulators of each channel, for straight-line code: most have nothing to test."""
     late = late_steps(conv)
-    own = [] if late is None else late.table[:, channel].tolist()
-    return [at for at in own if at != NEVER]
+    own = [[] for _ in conv.bias] if late is None else late.table.T.tolist()
+    return [[at for at in channel if at != NEVER] for channel in own]
 
 
 def late_literals_mix(conv: Convolution, pixels: int) -> Mix:
     """What stepping over all `late_literals` takes for ``pixels``."""
-    late = late_steps(conv)
-    return line(alu=4 * pixels) * (0 if late is None else int((late.table != NEVER).sum()))
+    return line(alu=4 * pixels) * sum(map(len, late_literals(conv)))
 
 
 def _users(value: ir.Value) -> list[ir.Operation]:

@@ -9,7 +9,7 @@ of channels, as `im2col` does.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
@@ -20,7 +20,7 @@ from tinymlir.kernels.channel_tables import channel_bytes, channel_tables, eleme
 from tinymlir.kernels.columns import Columns, with_rest
 from tinymlir.kernels.convolution import Convolution
 from tinymlir.kernels.emitter import Index
-from tinymlir.kernels.kernel import Kernel
+from tinymlir.kernels.kernel import Kernel, Layer
 from tinymlir.kernels.late_steps import late_literals, late_literals_mix
 from tinymlir.kernels.pairs import STEP, pair_words
 from tinymlir.kernels.parking import opaque, park, repeat
@@ -49,6 +49,8 @@ class Stationary(Kernel):
     def __init__(self, conv: Convolution, core: Target) -> None:
         super().__init__(conv, core)
         self.pixels = min(2, conv.out_hw[1])
+        self.pairs = pair_words(conv)
+        self.kept = int(np.count_nonzero(self.pairs))
 
     @classmethod
     def takes(cls, conv: Convolution, core: Target) -> bool:
@@ -61,8 +63,7 @@ class Stationary(Kernel):
         return cls(conv, core).constant_bytes() <= 4 * _REACH
 
     def constant_bytes(self) -> int:
-        kept = int(np.count_nonzero(pair_words(self.conv)))
-        return 4 * kept + channel_bytes(self.conv)
+        return 4 * self.kept + channel_bytes(self.conv)
 
     def mix(self) -> Mix:
         rows, columns = self.conv.out_hw
@@ -72,12 +73,11 @@ class Stationary(Kernel):
 
     def _block_mix(self, pixels: int) -> Mix:
         """All channels of so many pixels."""
-        conv, kept = self.conv, int(np.count_nonzero(pair_words(self.conv)))
-        channels = conv.out_per_group
-        words = kept + channel_bytes(conv) // 4
+        conv, channels = self.conv, self.conv.out_per_group
+        words = self.kept + channel_bytes(conv) // 4
         inputs = conv.in_per_group // STEP * pixels
         widened = line(load=inputs, alu=2 * inputs)
-        sums = line(dual_mac=kept * pixels) + late_literals_mix(conv, pixels)
+        sums = line(dual_mac=self.kept * pixels) + late_literals_mix(conv, pixels)
         # Each is loaded while what came before it is computed with, but for the first.
         constants = (line(load=3) + line(load=1) * (words / channels - 3)) * channels
         return line(alu=4) + widened + sums + constants + finish_mix(conv, pixels) * channels
@@ -86,7 +86,14 @@ class Stationary(Kernel):
         """Two for each pair that is kept."""
         height, width = self.conv.out_hw
         pixels = len(rows or range(height)) * len(columns or range(width))
-        return 2 * int(np.count_nonzero(pair_words(self.conv))) * pixels
+        return 2 * self.kept * pixels
+
+    def prepare(self, layer: Layer, scratch: ir.Value | None) -> None:
+        super().prepare(layer, scratch)
+        self.tables, self.late = channel_tables(self.conv, layer.root), late_literals(self.conv)
+        channels = range(self.conv.out_per_group)
+        #: constants of each channel
+        self.words = [self._channel_words(channel) for channel in channels]
 
     def row(self, row: Index, columns: Columns) -> None:
         first, last = columns.spans[0]
@@ -97,7 +104,7 @@ class Stationary(Kernel):
         """Blocks of so many pixels, from column ``first`` on up to ``last``."""
         conv, emitter = self.conv, self.layer.emitter
         source, target = self.layer.source, self.layer.target
-        constants = stream(self._constants())
+        constants = stream(self.layer.pool.get(np.concatenate(self.words), "weights"))
 
         def input_at(column: int) -> ir.Value:
             site = Site(self.layer, row, column, (0, 0), (0, 0), border=False)
@@ -133,20 +140,13 @@ class Stationary(Kernel):
             for p in range(pixels)
         ]
 
-    def _constants(self) -> ir.Value:
-        """The words of all channels."""
-        tables = channel_tables(self.conv, self.layer.root)
-        channels = range(self.conv.out_per_group)
-        words = np.concatenate([self._channel_words(channel, tables) for channel in channels])
-        return self.layer.pool.get(words.astype("<i4"), "weights")
-
     def _channels(self, site: Site, x: list[list[ir.Value]], constants: ir.Value) -> None:
         """All channels of the pixels whose activations are ``x``."""
         conv, emitter = self.conv, self.layer.emitter
-        tables, place = channel_tables(conv, self.layer.root), 0
-        for channel, pairs in enumerate(pair_words(conv)):
-            size = len(self._channel_words(channel, tables))
-            words, place = _each_after_next(constants, range(place, place + size)), place + size
+        place = 0
+        for channel, (pairs, own) in enumerate(zip(self.pairs, self.words, strict=True)):
+            words = _each_after_next(constants, range(place, place + len(own)))
+            place += len(own)
             start = next(words) if conv.has_biases else emitter.integer(0)
             sums = [start] * len(x)
             for pair in np.flatnonzero(pairs):
@@ -155,21 +155,21 @@ class Stationary(Kernel):
                     tiny.DualMacOp(total, own[pair], weights).res
                     for total, own in zip(sums, x, strict=True)
                 ]
-            for late in late_literals(conv, channel):
+            for late in self.late[channel]:
                 sums = [tiny.StepOverOp(total, emitter.integer(late)).res for total in sums]
             known = {
                 value: element_of(list(itertools.islice(words, table.itemsize // 4)))
-                for value, table in tables.items()
+                for value, table in self.tables.items()
             }
             for p, total in enumerate(sums):
                 finish(conv, site, p, 0, total, known, lane=channel)
 
-    def _channel_words(self, channel: int, tables: Mapping[ir.Value, np.ndarray]) -> np.ndarray:
+    def _channel_words(self, channel: int) -> np.ndarray:
         """Constants of a channel, i32, in the order of use: bias, weights and tables."""
-        conv, one = self.conv, slice(channel, channel + 1)
-        pairs = pair_words(conv)[channel]
-        own = [table[one].view("<i4") for table in tables.values()]
-        return np.concatenate([conv.bias[one][: int(conv.has_biases)], pairs[pairs != 0], *own])
+        conv, one, pairs = self.conv, slice(channel, channel + 1), self.pairs[channel]
+        tables = [table[one].view("<i4") for table in self.tables.values()]
+        biases = conv.bias[one][: int(conv.has_biases)]
+        return np.concatenate([biases, pairs[pairs != 0], *tables]).astype("<i4")
 
 
 def _each_after_next(pointer: ir.Value, words: range) -> Iterator[ir.Value]:

@@ -159,12 +159,12 @@ class SwarShared(Kernel):
         source, target = layer.source, layer.target
         constants = stream(layer.pool.get(self._pack(), "weights"))
         ends = [advance(self.windows, _WORDS * n) for n in (conv.in_per_group, self.operands)]
-        origin = source.origin(emitter, input_row(emitter, conv, row, 0))
+        top = input_row(emitter, conv, row, 0)
         begun = self.chunks.count * ROUNDING
 
         def input_at(column: Index) -> ir.Value:
-            left = emitter.mul(input_column(emitter, conv, column), source.channels)
-            place = emitter.add(emitter.add(origin, left), conv.first_input)
+            left = input_column(emitter, conv, column)
+            place = source.position(emitter, [0, top, left, conv.first_input])
             return advance_bytes(stream(source.buffer), place)
 
         def output_at(column: Index) -> ir.Value:

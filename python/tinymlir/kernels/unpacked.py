@@ -99,6 +99,7 @@ class Unpacked(Blocks):
         with ir.InsertionPoint(helper.add_entry_block()):
             layer = self.layer.rebind(helper)
             tables, words = channel_tables(conv, layer.root), pair_words(conv)
+            lates = late_literals(conv)
             scratch, row, column, last = list(helper.arguments)[-4:]
             emitter = layer.emitter
             places = [emitter.minimum(emitter.add(column, p), last) for p in range(self.pixels)]
@@ -112,7 +113,7 @@ class Unpacked(Blocks):
                     known = {table: found[b] for table, found in elements.items()}
                     for p, site in enumerate(sites):
                         total = sums[b * self.pixels + p]
-                        for late in late_literals(conv, channel):
+                        for late in lates[channel]:
                             total = tiny.StepOverOp(total, emitter.integer(late)).res
                         finish(conv, site, 0, channel, total, known)
             func.ReturnOp([])

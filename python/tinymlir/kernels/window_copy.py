@@ -146,5 +146,4 @@ class WindowCopy(ABC):
         """Where the run of a kernel row begins in the input."""
         emitter = self.emitter
         row = emitter.add(self.top, emitter.mul(kernel_row, self.conv.dilation[0]))
-        column = emitter.add(emitter.mul(self.left, self.source.channels), self.conv.first_input)
-        return emitter.add(self.source.origin(emitter, row), column)
+        return self.source.position(emitter, [0, row, self.left, self.conv.first_input])

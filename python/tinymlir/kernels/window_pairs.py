@@ -204,9 +204,7 @@ class _Windows:
 
     def _start(self, row: Index, column: Index) -> Index:
         """Where an input pixel begins."""
-        emitter = self.emitter
-        left = emitter.add(emitter.mul(column, self.pitch), self.conv.first_input)
-        return emitter.add(self.source.origin(emitter, row), left)
+        return self.source.position(self.emitter, [0, row, column, self.conv.first_input])
 
     def _below(self, position: Index, room: int) -> ir.Value:
         """Whether ``0 <= position < room``."""
